@@ -1,0 +1,1 @@
+//! Everything of cerco that runs outside the kernel.

@@ -2,8 +2,20 @@
 //!
 //! This crate is compiled twice: into the XDP program and into the daemon, its tests and
 //! `cerco explain`. It reads no clock, no map and no file; whoever calls it brings the time, the
-//! tables and the bytes.
+//! tables and the bytes. Modules stand in the order of a packet's way.
 #![cfg_attr(not(test), no_std)]
 
+pub mod frame;
+pub mod packet;
+pub mod parse;
+
+pub mod ban;
+pub mod decide;
+pub mod essential;
+pub mod limit;
+pub mod scope;
+pub mod table;
+
+pub mod abi;
 pub mod country;
 pub mod verdict;

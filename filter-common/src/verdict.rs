@@ -42,7 +42,7 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// Not IPv4 or IPv6: ARP, LLDP, spanning tree, PPPoE, more VLAN tags than are read.
+    /// Not IPv4 or IPv6: ARP, LLDP, spanning tree, PPPoE.
     NotIp = 0, "not_ip", Pass;
     /// Neighbour discovery, multicast listener reports, DHCP replies, path-MTU messages.
     Essential = 1, "essential", Pass;
@@ -100,6 +100,8 @@ reasons! {
     BadTcpHeaderLen = 27, "bad_tcp_header_len", Drop;
     /// The UDP length is below 8 or beyond the payload (RFC 768).
     BadUdpLen = 28, "bad_udp_len", Drop;
+    /// More than two VLAN tags: a gate that cannot read an address must not let it in.
+    TooManyVlanTags = 29, "too_many_vlan_tags", Drop;
 }
 
 /// The one outcome of one packet.
@@ -139,6 +141,6 @@ mod tests {
                 1
             );
         }
-        assert_eq!(Reason::COUNT, 29);
+        assert_eq!(Reason::COUNT, 30);
     }
 }

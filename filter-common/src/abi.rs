@@ -1,0 +1,240 @@
+//! What lies in the maps, byte for byte the same for kernel and host.
+//!
+//! Scalars are in host byte order: both sides run on one machine. Any change to a layout, to the
+//! meaning of a field or to the numbering of reasons raises [`ABI_VERSION`].
+
+use crate::verdict::Reason;
+
+/// Stamped into [`Control`]; a daemon never uses maps that carry another number.
+pub const ABI_VERSION: u32 = 1;
+
+/// Interfaces that one gate can stand on.
+pub const MAX_INTERFACES: usize = 16;
+/// Named limits of one policy.
+pub const MAX_LIMITS: usize = 64;
+/// Destination prefixes of `[protect]`, for each family.
+pub const MAX_DESTINATIONS: usize = 16;
+/// Distinct prefix lengths that bans may have at a time, for each family: one exact-match look-up each.
+pub const MAX_BAN_LENGTHS: usize = 8;
+/// Bans that the map can hold.
+pub const MAX_BANS: usize = 1 << 18;
+
+/// Ends [`Control::ban_lengths_v4`] and [`Control::ban_lengths_v6`] early.
+pub const NO_BAN_LENGTH: u8 = 0xff;
+
+/// The two tables of a pair; a generation is one of them.
+pub const GENERATIONS: usize = 2;
+
+/// The switches of the gate: one value, written field by field while packets flow.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Control {
+    /// [`ABI_VERSION`].
+    pub abi_version: u32,
+    /// 0: nothing is published yet. 1 and 2: generation 0 or 1 decides.
+    pub published: u32,
+    /// 1: drops are counted as such and pass. 0: they drop.
+    pub observe: u32,
+    /// Lines that each generation has in the table map.
+    pub lines_per_generation: u32,
+    /// Sets of each limiter array, a power of two, less one.
+    pub limiter_set_mask: u32,
+    /// Entries of `interfaces` in use.
+    pub interface_count: u32,
+    /// Kernel interface index by slot; the slot numbers the value in the counter map.
+    pub interfaces: [u32; MAX_INTERFACES],
+    /// Prefix lengths (bits) that IPv4 bans have now, then [`NO_BAN_LENGTH`].
+    pub ban_lengths_v4: [u8; MAX_BAN_LENGTHS],
+    /// Prefix lengths (bits) that IPv6 bans have now, then [`NO_BAN_LENGTH`].
+    pub ban_lengths_v6: [u8; MAX_BAN_LENGTHS],
+    /// Random numbers of this load; an attacker who knew them could aim at one set of the limiter.
+    pub limiter_seed: [u64; 2],
+}
+
+/// Everything of a policy that is not an address table or a port set.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct PolicyBlock {
+    /// Action by class, see [`action`].
+    pub actions: [u8; crate::country::Class::COUNT],
+    pub limits: [Limit; MAX_LIMITS],
+    pub scope: Scope,
+}
+
+/// The numbers in [`PolicyBlock::actions`].
+pub mod action {
+    pub const DENY: u8 = 0;
+    pub const ALLOW: u8 = 1;
+    /// This plus the index of the limit.
+    pub const FIRST_LIMIT: u8 = 2;
+}
+
+/// One named limit, in ticks of [`crate::limit::TICK_NS`]; see [`crate::limit`] for the formula.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limit {
+    /// Ticks between packets at the limit; 0: packets are not limited.
+    pub packet_interval: u64,
+    /// Ticks that a source may run ahead with packets: (burst - 1) × interval.
+    pub packet_tolerance: u64,
+    /// Ticks between new TCP connections at the limit; 0: they are not limited.
+    pub connection_interval: u64,
+    /// Ticks that a source may run ahead with new connections.
+    pub connection_tolerance: u64,
+    /// Leading bits of an IPv4 address that make the source, 8 to 32.
+    pub ipv4_prefix_len: u32,
+    /// Leading bits of an IPv6 address that make the source, 16 to 64.
+    pub ipv6_prefix_len: u32,
+}
+
+impl Limit {
+    /// Limits nothing.
+    pub const NONE: Self = Self {
+        packet_interval: 0,
+        packet_tolerance: 0,
+        connection_interval: 0,
+        connection_tolerance: 0,
+        ipv4_prefix_len: 32,
+        ipv6_prefix_len: 64,
+    };
+}
+
+/// What the gate looks at.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Scope {
+    /// Bits of [`scope_flag`].
+    pub flags: u32,
+    pub destination_count_v4: u32,
+    pub destination_count_v6: u32,
+    pub _pad: u32,
+    /// One bit for each IP protocol that is in scope as a whole.
+    pub protocols: [u64; 4],
+    pub destinations_v4: [PrefixV4; MAX_DESTINATIONS],
+    pub destinations_v6: [PrefixV6; MAX_DESTINATIONS],
+}
+
+/// Bits of [`Scope::flags`].
+pub mod scope_flag {
+    /// Only the listed destinations are in scope.
+    pub const DESTINATIONS: u32 = 1 << 0;
+    /// Only the listed ports and protocols are in scope.
+    pub const SERVICES: u32 = 1 << 1;
+    /// At least one TCP port is listed.
+    pub const TCP_PORTS: u32 = 1 << 2;
+    /// At least one UDP port is listed.
+    pub const UDP_PORTS: u32 = 1 << 3;
+}
+
+impl Scope {
+    /// Everything is in scope.
+    pub const EVERYTHING: Self = Self {
+        flags: 0,
+        destination_count_v4: 0,
+        destination_count_v6: 0,
+        _pad: 0,
+        protocols: [0; 4],
+        destinations_v4: [PrefixV4 {
+            network: 0,
+            mask: 0,
+        }; MAX_DESTINATIONS],
+        destinations_v6: [PrefixV6 {
+            network: [0; 2],
+            mask: [0; 2],
+        }; MAX_DESTINATIONS],
+    };
+}
+
+/// `address & mask == network`, host byte order.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct PrefixV4 {
+    pub network: u32,
+    pub mask: u32,
+}
+
+/// `address & mask == network` for both halves, the upper first, host byte order.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct PrefixV6 {
+    pub network: [u64; 2],
+    pub mask: [u64; 2],
+}
+
+/// One bit for each port, host byte order: word `port / 64`, bit `port % 64`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct PortSet(pub [u64; 1024]);
+
+/// Value `generation * PORT_SETS + …` of the port map.
+pub const PORT_SETS: usize = 2;
+pub const TCP_PORT_SET: usize = 0;
+pub const UDP_PORT_SET: usize = 1;
+
+/// The key of a ban. Its value is the expiry: nanoseconds of CLOCK_BOOTTIME, a `u64`.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct BanKey {
+    /// Network byte order, bits behind the prefix 0; IPv4 in the first four bytes.
+    pub address: [u8; 16],
+    /// Bits.
+    pub prefix_len: u8,
+    /// 4 or 6.
+    pub family: u8,
+    pub _pad: [u8; 6],
+}
+
+/// Packets and bytes (of whole frames, from the destination MAC on, without FCS).
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Count {
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+/// Room for reasons in [`Counters`]; a power of two, so that a mask proves the bound.
+pub const REASON_SLOTS: usize = 32;
+
+/// How a frame ended, as the counters tell it apart.
+pub mod outcome {
+    pub const PASSED: usize = 0;
+    pub const DROPPED: usize = 1;
+    /// Would have been dropped, had the mode been enforce.
+    pub const WOULD_DROP: usize = 2;
+    pub const COUNT: usize = 3;
+}
+
+/// The counters of one interface on one CPU.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Counters {
+    /// By reason; second index 0: the verdict of the reason happened, 1: observe mode let it pass.
+    pub reasons: [[Count; 2]; REASON_SLOTS],
+    /// By class of the source and [`outcome`].
+    pub classes: [[Count; outcome::COUNT]; crate::country::Class::COUNT],
+}
+
+const _: () = {
+    assert!(Reason::COUNT <= REASON_SLOTS);
+    assert!(size_of::<Control>() == 24 + 64 + 16 + 16);
+    assert!(size_of::<Limit>() == 40);
+    assert!(size_of::<Scope>() == 16 + 32 + 16 * 8 + 16 * 32);
+    assert!(size_of::<PolicyBlock>() == 256 + 64 * 40 + 688);
+    assert!(size_of::<PortSet>() == 8192);
+    assert!(size_of::<BanKey>() == 24);
+    assert!(size_of::<Counters>() == 32 * 2 * 16 + 256 * 3 * 16);
+    // The largest value that a per-CPU map takes (PCPU_MIN_UNIT_SIZE).
+    assert!(size_of::<Counters>() <= 32 * 1024);
+};
+
+#[cfg(feature = "user")]
+mod pod {
+    // SAFETY: all of these are `repr(C)` or `repr(transparent)`, made of integers alone, without
+    // padding (the asserts above add the fields up), so any bytes are a valid value.
+    unsafe impl aya::Pod for super::Control {}
+    unsafe impl aya::Pod for super::PolicyBlock {}
+    unsafe impl aya::Pod for super::PortSet {}
+    unsafe impl aya::Pod for super::BanKey {}
+    unsafe impl aya::Pod for super::Count {}
+    unsafe impl aya::Pod for super::Counters {}
+}

@@ -1,0 +1,103 @@
+//! TCP, UDP, ICMP and ICMPv6, as far as ports, flags and types.
+
+use super::{ParseError, Payload};
+use crate::{
+    frame::FrameBytes,
+    packet::{TcpFlags, Transport, protocol},
+};
+
+const TCP_MIN_HEADER_LEN: usize = 20;
+const UDP_HEADER_LEN: usize = 8;
+/// Type, code, checksum and four bytes of the message: Linux takes no shorter one.
+const ICMP_HEADER_LEN: usize = 8;
+
+#[inline(always)] // See `super::parse`.
+pub(super) fn parse_over_ipv4<F: FrameBytes + ?Sized>(
+    frame: &F,
+    protocol: u8,
+    payload: Payload,
+) -> Result<Transport, ParseError> {
+    match protocol {
+        protocol::TCP => parse_tcp(frame, payload),
+        protocol::UDP => parse_udp(frame, payload, false),
+        protocol::ICMP => {
+            let [message_type, code] = parse_icmp(frame, payload)?;
+            Ok(Transport::Icmp { message_type, code })
+        }
+        _ => Ok(Transport::Other { protocol }),
+    }
+}
+
+#[inline(always)] // See `super::parse`.
+pub(super) fn parse_over_ipv6<F: FrameBytes + ?Sized>(
+    frame: &F,
+    protocol: u8,
+    payload: Payload,
+) -> Result<Transport, ParseError> {
+    match protocol {
+        protocol::TCP => parse_tcp(frame, payload),
+        protocol::UDP => parse_udp(frame, payload, true),
+        protocol::ICMPV6 => {
+            let [message_type, code] = parse_icmp(frame, payload)?;
+            Ok(Transport::Icmpv6 { message_type, code })
+        }
+        _ => Ok(Transport::Other { protocol }),
+    }
+}
+
+/// RFC 9293 §3.1. A first fragment must hold the whole header (RFC 1858, RFC 7112 §5).
+#[inline(always)] // See `super::parse`.
+fn parse_tcp<F: FrameBytes + ?Sized>(frame: &F, payload: Payload) -> Result<Transport, ParseError> {
+    if payload.len < TCP_MIN_HEADER_LEN {
+        return Err(ParseError::TruncatedTransport);
+    }
+    let header = frame
+        .read::<14>(payload.offset)
+        .ok_or(ParseError::TruncatedTransport)?;
+    let header_len = (header[12] >> 4) as usize * 4;
+    if header_len < TCP_MIN_HEADER_LEN || header_len > payload.len {
+        return Err(ParseError::BadTcpHeaderLen);
+    }
+    Ok(Transport::Tcp {
+        src_port: u16::from_be_bytes([header[0], header[1]]),
+        dst_port: u16::from_be_bytes([header[2], header[3]]),
+        flags: TcpFlags(header[13]),
+    })
+}
+
+/// RFC 768; the length 0 means "up to the end" over IPv6 alone (RFC 2675 §4).
+#[inline(always)] // See `super::parse`.
+fn parse_udp<F: FrameBytes + ?Sized>(
+    frame: &F,
+    payload: Payload,
+    zero_len_is_whole: bool,
+) -> Result<Transport, ParseError> {
+    if payload.len < UDP_HEADER_LEN {
+        return Err(ParseError::TruncatedTransport);
+    }
+    let header = frame
+        .read::<6>(payload.offset)
+        .ok_or(ParseError::TruncatedTransport)?;
+    let udp_len = u16::from_be_bytes([header[4], header[5]]) as usize;
+    let is_whole = udp_len == 0 && zero_len_is_whole;
+    if !is_whole
+        && (udp_len < UDP_HEADER_LEN || (udp_len > payload.len && !payload.is_first_fragment))
+    {
+        return Err(ParseError::BadUdpLen);
+    }
+    Ok(Transport::Udp {
+        src_port: u16::from_be_bytes([header[0], header[1]]),
+        dst_port: u16::from_be_bytes([header[2], header[3]]),
+    })
+}
+
+/// RFC 792, RFC 4443 §2.1.
+#[inline(always)] // See `super::parse`.
+fn parse_icmp<F: FrameBytes + ?Sized>(frame: &F, payload: Payload) -> Result<[u8; 2], ParseError> {
+    if payload.len < ICMP_HEADER_LEN {
+        return Err(ParseError::TruncatedTransport);
+    }
+    frame
+        .read::<2>(payload.offset)
+        .ok_or(ParseError::TruncatedTransport)
+}

@@ -43,12 +43,30 @@ pub struct Control {
     pub interface_count: u32,
     /// Kernel interface index by slot; the slot numbers the value in the counter map.
     pub interfaces: [u32; MAX_INTERFACES],
+    /// How each interface is attached, a number of [`attach_mode`], by slot.
+    pub attach_modes: [u8; MAX_INTERFACES],
     /// Prefix lengths (bits) that IPv4 bans have now, then [`NO_BAN_LENGTH`].
     pub ban_lengths_v4: [u8; MAX_BAN_LENGTHS],
     /// Prefix lengths (bits) that IPv6 bans have now, then [`NO_BAN_LENGTH`].
     pub ban_lengths_v6: [u8; MAX_BAN_LENGTHS],
+    /// Bits of [`logged`], set by the kernel side: what it has said already.
+    pub logged: u32,
+    pub _pad: u32,
     /// Random numbers of this load; an attacker who knew them could aim at one set of the limiter.
     pub limiter_seed: [u64; 2],
+}
+
+/// The numbers in [`Control::attach_modes`].
+pub mod attach_mode {
+    pub const NATIVE: u8 = 1;
+    pub const GENERIC: u8 = 2;
+}
+
+/// Bits of [`Control::logged`]: each message is sent once for each load.
+pub mod logged {
+    pub const STARTED: u32 = 1 << 0;
+    pub const TABLE_EMPTY: u32 = 1 << 1;
+    pub const MAP_MISSING: u32 = 1 << 2;
 }
 
 /// Everything of a policy that is not an address table or a port set.
@@ -59,6 +77,11 @@ pub struct PolicyBlock {
     pub actions: [u8; crate::country::Class::COUNT],
     pub limits: [Limit; MAX_LIMITS],
     pub scope: Scope,
+    /// When this policy was published: seconds since the Unix epoch.
+    pub published_unix_s: u64,
+    /// The letters of each country class, for whoever reads the maps without the daemon; zeroes for
+    /// classes that stand for no country.
+    pub country_letters: [[u8; 2]; crate::country::Class::COUNT],
 }
 
 /// The numbers in [`PolicyBlock::actions`].
@@ -216,10 +239,10 @@ pub struct Counters {
 
 const _: () = {
     assert!(Reason::COUNT <= REASON_SLOTS);
-    assert!(size_of::<Control>() == 24 + 64 + 16 + 16);
+    assert!(size_of::<Control>() == 24 + 64 + 16 + 16 + 8 + 16);
     assert!(size_of::<Limit>() == 40);
     assert!(size_of::<Scope>() == 16 + 32 + 16 * 8 + 16 * 32);
-    assert!(size_of::<PolicyBlock>() == 256 + 64 * 40 + 688);
+    assert!(size_of::<PolicyBlock>() == 256 + 64 * 40 + 688 + 8 + 512);
     assert!(size_of::<PortSet>() == 8192);
     assert!(size_of::<BanKey>() == 24);
     assert!(size_of::<Counters>() == 32 * 2 * 16 + 256 * 3 * 16);

@@ -58,7 +58,7 @@ impl fmt::Debug for CountryCode {
 
 /// What a table leaf says about an address; indexes the action table.
 ///
-/// 0 to 7 are fixed; from [`Class::FIRST_COUNTRY`] on, userspace numbers the countries of the
+/// 0 to 4 are fixed; from [`Class::FIRST_COUNTRY`] on, userspace numbers the countries of the
 /// database that it compiled (the numbering belongs to one table generation).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 #[repr(transparent)]
@@ -76,10 +76,10 @@ impl Class {
     /// Private and link-local address space (RFC 1918, 3927, 4193, 4291 §2.5.6, 6598).
     pub const PRIVATE: Self = Self(4);
     /// The first number that stands for a country.
-    pub const FIRST_COUNTRY: u8 = 8;
+    pub const FIRST_COUNTRY: u8 = 5;
     /// Distinct values.
     pub const COUNT: usize = 256;
-    /// How many countries fit beside the fixed classes.
+    /// How many countries fit beside the fixed classes; ISO 3166-1 has 249, and databases add Kosovo.
     pub const MAX_COUNTRIES: usize = Self::COUNT - Self::FIRST_COUNTRY as usize;
 }
 

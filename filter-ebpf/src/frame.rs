@@ -1,0 +1,66 @@
+//! The only module that dereferences packet pointers.
+
+use aya_ebpf::{EbpfContext as _, helpers::generated, programs::XdpContext};
+use filter_common::frame::FrameBytes;
+
+/// No header starts behind this offset: two VLAN tags, the IPv6 header and eight extension headers
+/// of at most 2,048 bytes. The verifier wants to see a bound below 64 KiB (MAX_PACKET_OFF).
+const MAX_OFFSET: usize = 0x7fff;
+
+/// The frame of one XDP run.
+pub struct XdpFrame<'a> {
+    ctx: &'a XdpContext,
+    /// Bytes of the frame with all its fragments.
+    frame_len: usize,
+}
+
+impl<'a> XdpFrame<'a> {
+    #[inline(always)] // Keeps the context in its register.
+    pub fn new(ctx: &'a XdpContext) -> Self {
+        // SAFETY: the context is the one that the kernel passed in (helper since 5.18).
+        let frame_len = unsafe { generated::bpf_xdp_get_buff_len(ctx.as_ptr().cast()) } as usize;
+        Self { ctx, frame_len }
+    }
+}
+
+impl FrameBytes for XdpFrame<'_> {
+    #[inline(always)] // A register.
+    fn frame_len(&self) -> usize {
+        self.frame_len
+    }
+
+    #[inline(always)] // The verifier ties the bounds check to this very pointer.
+    fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        if offset > MAX_OFFSET {
+            return None;
+        }
+        let start = self.ctx.data() + offset;
+        if start + N <= self.ctx.data_end() {
+            // SAFETY: `offset + N <= data_end` was tested above, and `[u8; N]` has no alignment or
+            // validity requirement.
+            return Some(unsafe { core::ptr::read(start as *const [u8; N]) });
+        }
+        self.read_from_fragments(offset)
+    }
+}
+
+impl XdpFrame<'_> {
+    /// The slow way, for drivers that leave less than all headers in the first buffer.
+    #[inline(always)] // A generic cannot be a BPF subprogram: it returns an array by value.
+    fn read_from_fragments<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        if offset + N > self.frame_len {
+            return None;
+        }
+        let mut bytes = [0; N];
+        // SAFETY: the buffer is N bytes long; the helper checks the offset (since 5.18).
+        let status = unsafe {
+            generated::bpf_xdp_load_bytes(
+                self.ctx.as_ptr().cast(),
+                offset as u32,
+                bytes.as_mut_ptr().cast(),
+                N as u32,
+            )
+        };
+        (status == 0).then_some(bytes)
+    }
+}

@@ -1,0 +1,299 @@
+//! Policy + ranges → what a publication writes into the maps. Deterministic, and knows no kernel.
+
+mod cover;
+mod trie;
+
+use std::{
+    collections::BTreeSet,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use filter_common::{
+    abi::{self, MAX_DESTINATIONS, MAX_LIMITS, PolicyBlock, PortSet, action, scope_flag},
+    country::{Class, CountryCode},
+    limit::{MAX_TOLERANCE_TICKS, TICK_NS},
+    table::Line,
+};
+use ipnetwork::IpNetwork;
+
+use crate::{
+    geo::Database,
+    policy::{Action, Limit, Policy, Scope},
+};
+pub use cover::{Cover, Painted};
+pub use trie::TableTooLarge;
+
+/// Private, shared and link-local address space, which no country database knows
+/// (RFC 1918, RFC 3927, RFC 6598; RFC 4193, RFC 4291 §2.5.6).
+const PRIVATE_PREFIXES: [&str; 7] = [
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "fc00::/7",
+    "fe80::/10",
+];
+
+/// Why a policy cannot be compiled. The config's own checks come first, so these are rare.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    #[error("the database names {found} countries; one table can tell {} apart", Class::MAX_COUNTRIES)]
+    TooManyCountries { found: usize },
+    #[error("the policy has {found} limits; {} are possible", MAX_LIMITS)]
+    TooManyLimits { found: usize },
+    #[error("[protect] names {found} destinations of one family; {} are possible", MAX_DESTINATIONS)]
+    TooManyDestinations { found: usize },
+    #[error(transparent)]
+    TableTooLarge(#[from] TableTooLarge),
+}
+
+/// Everything that a publication writes.
+pub struct CompiledPolicy {
+    /// The address table of both families.
+    pub lines: Vec<Line>,
+    pub policy: Box<PolicyBlock>,
+    /// TCP and UDP, see [`abi::TCP_PORT_SET`].
+    pub ports: Box<[PortSet; abi::PORT_SETS]>,
+    /// `countries[i]` has class `Class::FIRST_COUNTRY + i`; every country of the database, sorted.
+    pub countries: Vec<CountryCode>,
+}
+
+impl CompiledPolicy {
+    /// The class of a country that the database knows.
+    pub fn class_of(&self, country: CountryCode) -> Option<Class> {
+        let index = self.countries.binary_search(&country).ok()?;
+        Some(Class(Class::FIRST_COUNTRY + index as u8))
+    }
+
+    /// The country of a class, when the class stands for one.
+    pub fn country_of(&self, class: Class) -> Option<CountryCode> {
+        let index = class.0.checked_sub(Class::FIRST_COUNTRY)?;
+        self.countries.get(usize::from(index)).copied()
+    }
+
+    /// `unknown`, `trusted`, `rule_allow`, `rule_deny`, `private`, or the country's two letters.
+    pub fn class_name(&self, class: Class) -> String {
+        class_name(class, |class| self.country_of(class))
+    }
+
+    /// Bytes of the address table of this generation.
+    pub fn table_bytes(&self) -> usize {
+        self.lines.len() * size_of::<Line>()
+    }
+}
+
+/// The name of a class, given the countries that a generation numbered.
+pub fn class_name(class: Class, country: impl Fn(Class) -> Option<CountryCode>) -> String {
+    match class {
+        Class::UNKNOWN => "unknown".to_owned(),
+        Class::TRUSTED => "trusted".to_owned(),
+        Class::RULE_ALLOW => "rule_allow".to_owned(),
+        Class::RULE_DENY => "rule_deny".to_owned(),
+        Class::PRIVATE => "private".to_owned(),
+        class => country(class).map_or_else(|| format!("class_{}", class.0), |code| code.to_string()),
+    }
+}
+
+/// The number that stands for `action` in the action table.
+pub fn action_number(action: Action) -> u8 {
+    match action {
+        Action::Deny => action::DENY,
+        Action::Allow => action::ALLOW,
+        Action::Limit(index) => action::FIRST_LIMIT + index as u8,
+    }
+}
+
+/// Compiles a policy against a database.
+pub fn compile(policy: &Policy, database: &Database) -> Result<CompiledPolicy, CompileError> {
+    let countries: Vec<CountryCode> = database
+        .v4
+        .iter()
+        .map(|range| range.country)
+        .chain(database.v6.iter().map(|range| range.country))
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect();
+    if countries.len() > Class::MAX_COUNTRIES {
+        return Err(CompileError::TooManyCountries {
+            found: countries.len(),
+        });
+    }
+    let mut compiled = CompiledPolicy {
+        lines: Vec::new(),
+        policy: Box::new(PolicyBlock {
+            actions: [action::DENY; Class::COUNT],
+            limits: limits(&policy.limits)?,
+            scope: scope(&policy.scope)?,
+            published_unix_s: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| since.as_secs()),
+            country_letters: [[0; 2]; Class::COUNT],
+        }),
+        ports: Box::new([port_set(&policy.scope.tcp), port_set(&policy.scope.udp)]),
+        countries,
+    };
+    fill_actions(policy, &mut compiled);
+    let (v4, v6) = covers(policy, database, &compiled);
+    compiled.lines = trie::build(&v4, &v6)?;
+    Ok(compiled)
+}
+
+fn fill_actions(policy: &Policy, compiled: &mut CompiledPolicy) {
+    let block = &mut compiled.policy;
+    block.actions[usize::from(Class::UNKNOWN.0)] = action_number(policy.unknown);
+    block.actions[usize::from(Class::PRIVATE.0)] = action_number(policy.private);
+    // The two below are decided by class before the action is read; the table says the same.
+    block.actions[usize::from(Class::TRUSTED.0)] = action::ALLOW;
+    block.actions[usize::from(Class::RULE_ALLOW.0)] = action::ALLOW;
+    for (index, country) in compiled.countries.iter().enumerate() {
+        let action = policy.countries.get(country).copied().unwrap_or(policy.default);
+        let class = usize::from(Class::FIRST_COUNTRY) + index;
+        block.actions[class] = action_number(action);
+        block.country_letters[class] = country.letters();
+    }
+}
+
+/// The two address spaces with everything that has a say in them, from the least to the most: the
+/// database, private space, the rules (longer prefix first, deny before allow), the trusted prefixes.
+pub fn covers(
+    policy: &Policy,
+    database: &Database,
+    compiled: &CompiledPolicy,
+) -> (Cover, Cover) {
+    let class = |country| compiled.class_of(country).unwrap_or(Class::UNKNOWN);
+    let v4 = Cover::from_ranges(database.v4.iter().map(|range| Painted {
+        first: u128::from(range.first) << 96,
+        last: u128::from(range.last) << 96 | (u128::MAX >> 32),
+        class: class(range.country),
+    }));
+    let v6 = Cover::from_ranges(database.v6.iter().map(|range| Painted {
+        first: range.first,
+        last: range.last,
+        class: class(range.country),
+    }));
+    let with = |class: Class| move |prefix: &IpNetwork| (*prefix, class);
+    let private: Vec<_> = PRIVATE_PREFIXES
+        .iter()
+        .map(|prefix| {
+            let prefix = prefix.parse().expect("invariant: the list above holds prefixes");
+            (prefix, Class::PRIVATE)
+        })
+        .collect();
+    let rules: Vec<_> = policy
+        .allow
+        .iter()
+        .map(with(Class::RULE_ALLOW))
+        .chain(policy.deny.iter().map(with(Class::RULE_DENY)))
+        .collect();
+    let trusted: Vec<_> = policy.trusted.iter().map(with(Class::TRUSTED)).collect();
+    let layers = [private, rules, trusted];
+    (
+        lay(v4, &layers, IpNetwork::is_ipv4),
+        lay(v6, &layers, IpNetwork::is_ipv6),
+    )
+}
+
+fn lay(
+    base: Cover,
+    layers: &[Vec<(IpNetwork, Class)>],
+    is_of_family: fn(&IpNetwork) -> bool,
+) -> Cover {
+    layers.iter().fold(base, |cover, layer| {
+        let prefixes: Vec<_> = layer
+            .iter()
+            .filter(|(prefix, _)| is_of_family(prefix))
+            .copied()
+            .collect();
+        if prefixes.is_empty() {
+            return cover;
+        }
+        cover.painted(cover::flatten(&prefixes).into_iter())
+    })
+}
+
+fn limits(limits: &[Limit]) -> Result<[abi::Limit; MAX_LIMITS], CompileError> {
+    if limits.len() > MAX_LIMITS {
+        return Err(CompileError::TooManyLimits {
+            found: limits.len(),
+        });
+    }
+    let mut compiled = [abi::Limit::NONE; MAX_LIMITS];
+    for (compiled, limit) in compiled.iter_mut().zip(limits) {
+        let (packet_interval, packet_tolerance) =
+            ticks(limit.packets_per_second, limit.burst_packets);
+        let (connection_interval, connection_tolerance) =
+            ticks(limit.new_connections_per_second, limit.burst_connections);
+        *compiled = abi::Limit {
+            packet_interval,
+            packet_tolerance,
+            connection_interval,
+            connection_tolerance,
+            ipv4_prefix_len: u32::from(limit.ipv4_prefix_len),
+            ipv6_prefix_len: u32::from(limit.ipv6_prefix_len),
+        };
+    }
+    Ok(compiled)
+}
+
+/// Interval and tolerance in ticks; an interval of 0 limits nothing.
+fn ticks(per_second: Option<u32>, burst: u32) -> (u64, u64) {
+    let Some(per_second) = per_second.filter(|rate| *rate > 0) else {
+        return (0, 0);
+    };
+    let ticks_per_second = 1_000_000_000 / TICK_NS;
+    let rate = u64::from(per_second);
+    let interval = ((ticks_per_second + rate / 2) / rate).max(1);
+    let tolerance = u64::from(burst.saturating_sub(1)) * interval;
+    (interval, tolerance.min(MAX_TOLERANCE_TICKS))
+}
+
+fn port_set(ranges: &[(u16, u16)]) -> PortSet {
+    let mut set = PortSet([0; 1024]);
+    for (first, last) in ranges {
+        for port in *first..=*last {
+            set.0[usize::from(port) / 64] |= 1 << (port % 64);
+        }
+    }
+    set
+}
+
+fn scope(scope: &Scope) -> Result<abi::Scope, CompileError> {
+    let mut compiled = abi::Scope::EVERYTHING;
+    if !scope.tcp.is_empty() {
+        compiled.flags |= scope_flag::SERVICES | scope_flag::TCP_PORTS;
+    }
+    if !scope.udp.is_empty() {
+        compiled.flags |= scope_flag::SERVICES | scope_flag::UDP_PORTS;
+    }
+    for protocol in &scope.protocols {
+        compiled.flags |= scope_flag::SERVICES;
+        compiled.protocols[usize::from(*protocol) / 64] |= 1 << (*protocol % 64);
+    }
+    let (mut v4, mut v6) = (Vec::new(), Vec::new());
+    for destination in &scope.destinations {
+        compiled.flags |= scope_flag::DESTINATIONS;
+        match destination {
+            IpNetwork::V4(prefix) => v4.push(abi::PrefixV4 {
+                network: prefix.network().into(),
+                mask: prefix.mask().into(),
+            }),
+            IpNetwork::V6(prefix) => {
+                let words = |bits: u128| [(bits >> 64) as u64, bits as u64];
+                v6.push(abi::PrefixV6 {
+                    network: words(prefix.network().into()),
+                    mask: words(prefix.mask().into()),
+                });
+            }
+        }
+    }
+    let found = v4.len().max(v6.len());
+    if found > MAX_DESTINATIONS {
+        return Err(CompileError::TooManyDestinations { found });
+    }
+    compiled.destination_count_v4 = v4.len() as u32;
+    compiled.destination_count_v6 = v6.len() as u32;
+    compiled.destinations_v4[..v4.len()].copy_from_slice(&v4);
+    compiled.destinations_v6[..v6.len()].copy_from_slice(&v6);
+    Ok(compiled)
+}

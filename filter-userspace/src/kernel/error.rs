@@ -1,0 +1,120 @@
+//! What can go wrong between cerco and the kernel.
+
+use std::{io, path::PathBuf};
+
+/// Each variant says what was attempted; the message names the way out where there is one.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    #[error("failed to load the XDP program: {source}{hint}")]
+    Load {
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+        hint: &'static str,
+    },
+    #[error("the BPF object holds no {kind} `{name}`: this build of cerco is broken")]
+    ObjectIncomplete {
+        kind: &'static str,
+        name: &'static str,
+    },
+    #[error("failed to {operation} map {map}: {source}")]
+    Map {
+        operation: &'static str,
+        map: &'static str,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error(
+        "the new table needs {needed} lines, the kernel's has room for {capacity}: restart cerco (`systemctl restart cerco`), the gate stands meanwhile"
+    )]
+    TableOutgrown { needed: usize, capacity: usize },
+    #[error(
+        "the table in the kernel differs from what was written, at line {line}: it was not published"
+    )]
+    ReadBack { line: usize },
+    #[error("interface `{interface}` does not exist; `ip -brief link` lists those that do")]
+    NoInterface { interface: String },
+    #[error("failed to attach to `{interface}`{mode}: {reason}{hint}")]
+    Attach {
+        interface: String,
+        mode: &'static str,
+        reason: String,
+        hint: String,
+    },
+    #[error(
+        "the kernel attached to `{interface}` without a BPF link, so that the gate would fall with the daemon: detached again; a kernel since 5.18 is needed"
+    )]
+    NotPersistent { interface: String },
+    #[error("failed to {operation} {}: {source}", path.display())]
+    Pin {
+        operation: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error(
+        "{} is not on a BPF file system; `mount -t bpf bpf /sys/fs/bpf` mounts one", path.display()
+    )]
+    NotBpffs { path: PathBuf },
+    #[error(
+        "the maps pinned under {} are of ABI version {found}, this cerco speaks {expected}; `cerco run` replaces them", path.display()
+    )]
+    AbiMismatch {
+        path: PathBuf,
+        found: u32,
+        expected: u32,
+    },
+    #[error(
+        "bans of {family} have {} prefix lengths already (/{}); /{refused} would be one more: unban one of those lengths first", lengths.len(), join(lengths)
+    )]
+    TooManyBanLengths {
+        family: &'static str,
+        lengths: Vec<u8>,
+        refused: u8,
+    },
+    #[error("all {capacity} bans are in use; `cerco bans` lists them")]
+    TooManyBans { capacity: usize },
+    #[error("at most {} interfaces can stand behind one gate", filter_common::abi::MAX_INTERFACES)]
+    TooManyInterfaces,
+    #[error("failed to make random numbers: {source}")]
+    Random {
+        #[source]
+        source: io::Error,
+    },
+    #[error("failed to wait until no packet uses the old table: {source}")]
+    GracePeriod {
+        #[source]
+        source: io::Error,
+    },
+}
+
+fn join(lengths: &[u8]) -> String {
+    let texts: Vec<String> = lengths.iter().map(u8::to_string).collect();
+    texts.join(", /")
+}
+
+impl KernelError {
+    /// For the closures of `map_err`.
+    pub(super) fn map<E>(operation: &'static str, map: &'static str) -> impl FnOnce(E) -> Self
+    where
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        move |source| Self::Map {
+            operation,
+            map,
+            source: Box::new(source),
+        }
+    }
+
+    /// For the closures of `map_err`.
+    pub(super) fn pin(
+        operation: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Pin {
+            operation,
+            path,
+            source,
+        }
+    }
+}

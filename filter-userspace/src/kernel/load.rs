@@ -1,0 +1,288 @@
+//! The program and its maps, loaded and open for change.
+
+use std::{
+    io,
+    path::PathBuf,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Array, HashMap, Map, MapData, PerCpuArray},
+    programs::{ProgramError, Xdp},
+};
+use aya_log::EbpfLogger;
+use filter_common::{
+    abi::{
+        ABI_VERSION, BanKey, Control, Counters, MAX_INTERFACES, NO_BAN_LENGTH, PolicyBlock, PortSet,
+    },
+    country::Class,
+    limit::WAYS,
+    table::Line,
+};
+
+use super::{Attachment, GateOptions, KernelError, Mode, mapped::MappedArray, pins::PinPaths};
+use crate::{
+    compile::{CompiledPolicy, action_number},
+    policy::Action,
+};
+
+/// The compiled eBPF object, with the XDP program `cerco`.
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/cerco.bpf.o"));
+
+/// The program in [`OBJECT`].
+pub(super) const PROGRAM: &str = "cerco";
+
+/// Sets of each limiter array: with 8 sources a set, a million sources at 8 MiB an array.
+const LIMITER_SETS: u32 = 1 << 17;
+
+/// Room that a table gets beyond what it needs now, so that the next database fits as well.
+const TABLE_HEADROOM_PERCENT: usize = 25;
+
+/// The program and its maps in the kernel.
+///
+/// Dropping it leaves the gate standing: links and maps are pinned.
+pub struct Gate {
+    pub(super) ebpf: Ebpf,
+    pub(super) paths: PinPaths,
+    pub(super) interfaces: Vec<String>,
+    pub(super) attachments: Vec<Attachment>,
+    pub(super) control: MappedArray<Control>,
+    pub(super) policy: MappedArray<PolicyBlock>,
+    pub(super) ports: MappedArray<PortSet>,
+    pub(super) table: MappedArray<Line>,
+    pub(super) lines_per_generation: usize,
+    pub(super) bans: HashMap<MapData, BanKey, u64>,
+    pub(super) counters: PerCpuArray<MapData, Counters>,
+    /// Kept open so that they can be pinned and counted.
+    pub(super) stamps: [Array<MapData, [u64; WAYS]>; 2],
+    logger: Option<EbpfLogger>,
+}
+
+impl Gate {
+    /// Loads program and maps, sized for `compiled`, publishes `compiled`, sets the mode, and takes
+    /// over the bans that an earlier daemon left pinned. Nothing is attached yet.
+    pub fn load(compiled: &CompiledPolicy, options: &GateOptions) -> Result<Self, KernelError> {
+        if options.interfaces.len() > MAX_INTERFACES {
+            return Err(KernelError::TooManyInterfaces);
+        }
+        let paths = PinPaths::new(PathBuf::from(&options.pins));
+        let needed = compiled.lines.len();
+        let lines_per_generation = needed + needed * TABLE_HEADROOM_PERCENT / 100;
+        let mut ebpf = EbpfLoader::new()
+            .map_max_entries("TABLE", 2 * lines_per_generation as u32)
+            .map_max_entries("PACKET_STAMPS", LIMITER_SETS)
+            .map_max_entries("CONN_STAMPS", LIMITER_SETS)
+            .map_max_entries("COUNTERS", options.interfaces.len().max(1) as u32)
+            .load(OBJECT)
+            .map_err(load_error)?;
+        program(&mut ebpf)?.load().map_err(load_error)?;
+        let logger = EbpfLogger::init(&mut ebpf)
+            .inspect_err(|error| log_init_failure(error))
+            .ok();
+
+        let control = MappedArray::new(array(&ebpf, "CONTROL")?, "CONTROL")?;
+        let policy = MappedArray::new(array(&ebpf, "POLICY")?, "POLICY")?;
+        let ports = MappedArray::new(array(&ebpf, "PORTS")?, "PORTS")?;
+        let table = MappedArray::new(array(&ebpf, "TABLE")?, "TABLE")?;
+        let mut gate = Self {
+            paths,
+            interfaces: options.interfaces.clone(),
+            attachments: Vec::new(),
+            control,
+            policy,
+            ports,
+            table,
+            lines_per_generation,
+            bans: typed(&mut ebpf, "BANS")?,
+            counters: typed(&mut ebpf, "COUNTERS")?,
+            stamps: [
+                typed(&mut ebpf, "PACKET_STAMPS")?,
+                typed(&mut ebpf, "CONN_STAMPS")?,
+            ],
+            ebpf,
+            logger,
+        };
+        gate.write_control(options.mode)?;
+        gate.publish(compiled)?;
+        gate.adopt_bans()?;
+        Ok(gate)
+    }
+
+    /// The program's messages; the daemon waits on it and flushes it. `None` from the second call on,
+    /// and when the kernel refused the ring buffer.
+    pub fn take_logger(&mut self) -> Option<EbpfLogger> {
+        self.logger.take()
+    }
+
+    pub fn mode(&self) -> Mode {
+        mode_of(&self.control)
+    }
+
+    /// Takes effect with the next packet.
+    pub fn set_mode(&self, mode: Mode) {
+        self.store(|control| &raw mut (*control).observe, observe_flag(mode));
+    }
+
+    /// What the sources of `class` get from the next packet on: one byte in the kernel, no rebuild.
+    pub fn set_action(&self, class: Class, action: Action) {
+        let Some(generation) = self.generation() else {
+            return;
+        };
+        let block = self.policy.pointer(generation);
+        // SAFETY: the class indexes an array of 256; one byte is written whole.
+        unsafe {
+            let place = (&raw mut (*block).actions).cast::<u8>();
+            place
+                .add(usize::from(class.0))
+                .write_volatile(action_number(action));
+        }
+    }
+
+    /// The generation that decides now, 0 or 1.
+    pub(super) fn generation(&self) -> Option<usize> {
+        let published = self.load_word(|control| &raw mut (*control).published);
+        (published as usize).checked_sub(1)
+    }
+
+    fn write_control(&self, mode: Mode) -> Result<(), KernelError> {
+        let mut seed = [0u8; 16];
+        // SAFETY: the buffer has the length that is passed.
+        let filled = unsafe { libc::getrandom(seed.as_mut_ptr().cast(), seed.len(), 0) };
+        if filled != seed.len() as isize {
+            return Err(KernelError::Random {
+                source: io::Error::last_os_error(),
+            });
+        }
+        let (first, second) = seed.split_at(8);
+        let word = |bytes: &[u8]| bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        self.control.write(
+            0,
+            &[Control {
+                abi_version: ABI_VERSION,
+                published: 0,
+                observe: observe_flag(mode),
+                lines_per_generation: self.lines_per_generation as u32,
+                limiter_set_mask: LIMITER_SETS - 1,
+                interface_count: 0,
+                interfaces: [0; MAX_INTERFACES],
+                attach_modes: [0; MAX_INTERFACES],
+                ban_lengths_v4: [NO_BAN_LENGTH; _],
+                ban_lengths_v6: [NO_BAN_LENGTH; _],
+                logged: 0,
+                _pad: 0,
+                limiter_seed: [word(first), word(second)],
+            }],
+        );
+        Ok(())
+    }
+
+    /// Writes one word of the control block; all that was written before is seen first.
+    pub(super) fn store(&self, field: impl FnOnce(*mut Control) -> *mut u32, value: u32) {
+        // SAFETY: `field` points to an aligned word inside the mapping.
+        unsafe { AtomicU32::from_ptr(field(self.control.pointer(0))) }
+            .store(value, Ordering::Release);
+    }
+
+    fn load_word(&self, field: impl FnOnce(*mut Control) -> *mut u32) -> u32 {
+        // SAFETY: as in `store`.
+        unsafe { AtomicU32::from_ptr(field(self.control.pointer(0))) }.load(Ordering::Acquire)
+    }
+}
+
+/// Reads the mode from a control block.
+pub(super) fn mode_of(control: &MappedArray<Control>) -> Mode {
+    // SAFETY: an aligned word inside the mapping.
+    match unsafe { (&raw const (*control.pointer(0)).observe).read_volatile() } {
+        0 => Mode::Enforce,
+        _ => Mode::Observe,
+    }
+}
+
+fn observe_flag(mode: Mode) -> u32 {
+    match mode {
+        Mode::Observe => 1,
+        Mode::Enforce => 0,
+    }
+}
+
+pub(super) fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, KernelError> {
+    let missing = KernelError::ObjectIncomplete {
+        kind: "program",
+        name: PROGRAM,
+    };
+    match ebpf.program_mut(PROGRAM).map(TryInto::try_into) {
+        Some(Ok(program)) => Ok(program),
+        _ => Err(missing),
+    }
+}
+
+/// An array of the object. Opening it anew by its id would need CAP_SYS_ADMIN.
+fn array<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<&'a MapData, KernelError> {
+    match ebpf.map(name) {
+        Some(Map::Array(data)) => Ok(data),
+        _ => Err(KernelError::ObjectIncomplete { kind: "map", name }),
+    }
+}
+
+fn typed<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, KernelError>
+where
+    T: TryFrom<Map, Error = aya::maps::MapError>,
+{
+    let map = ebpf
+        .take_map(name)
+        .ok_or(KernelError::ObjectIncomplete { kind: "map", name })?;
+    T::try_from(map).map_err(KernelError::map("open", name))
+}
+
+fn load_error(error: impl Into<LoadFailure>) -> KernelError {
+    let LoadFailure { source, hint } = error.into();
+    KernelError::Load { source, hint }
+}
+
+struct LoadFailure {
+    source: Box<dyn std::error::Error + Send + Sync>,
+    hint: &'static str,
+}
+
+impl LoadFailure {
+    fn new(source: impl std::error::Error + Send + Sync + 'static, errno: Option<i32>) -> Self {
+        let hint = match errno {
+            Some(libc::EPERM | libc::EACCES) => {
+                "; run cerco as root, or give it CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
+            }
+            Some(libc::EINVAL) => "; cerco needs Linux 5.18 or later, `uname -r` tells",
+            Some(libc::ENOMEM) => "; the maps need some 40 MiB of kernel memory",
+            _ => "",
+        };
+        Self {
+            source: Box::new(source),
+            hint,
+        }
+    }
+}
+
+impl From<aya::EbpfError> for LoadFailure {
+    fn from(error: aya::EbpfError) -> Self {
+        let errno = errno_of(&error);
+        Self::new(error, errno)
+    }
+}
+
+impl From<ProgramError> for LoadFailure {
+    fn from(error: ProgramError) -> Self {
+        let errno = errno_of(&error);
+        Self::new(error, errno)
+    }
+}
+
+/// The first errno in the chain of sources.
+pub(super) fn errno_of(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
+    std::iter::successors(Some(error), |error| error.source())
+        .filter_map(|error| error.downcast_ref::<io::Error>())
+        .find_map(io::Error::raw_os_error)
+}
+
+fn log_init_failure(error: &aya_log::Error) {
+    tracing::warn!("the program's messages cannot be read: {error}");
+}

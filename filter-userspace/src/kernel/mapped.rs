@@ -1,0 +1,118 @@
+//! BPF arrays in this process's memory.
+
+use std::{
+    io,
+    marker::PhantomData,
+    os::fd::{AsFd, AsRawFd as _},
+    ptr::NonNull,
+};
+
+use aya::{Pod, maps::MapData};
+
+use super::KernelError;
+
+/// A BPF array with BPF_F_MMAPABLE, mapped whole. The kernel reads it while this process writes, and
+/// the other way round, so all access is volatile and word by word where order matters.
+pub(super) struct MappedArray<T> {
+    values: NonNull<T>,
+    len: usize,
+    mapped_bytes: usize,
+    _values: PhantomData<T>,
+}
+
+// SAFETY: the memory belongs to the mapping alone, and every access is a volatile copy.
+unsafe impl<T: Pod + Send> Send for MappedArray<T> {}
+
+impl<T: Pod> MappedArray<T> {
+    /// Maps `map`, whose values are `T`s at a distance of `size_of::<T>()`.
+    pub(super) fn new(map: &MapData, name: &'static str) -> Result<Self, KernelError> {
+        let info = map.info().map_err(KernelError::map("inspect", name))?;
+        if info.value_size() as usize != size_of::<T>() || size_of::<T>() % 8 != 0 {
+            return Err(KernelError::map("inspect", name)(io::Error::other(
+                format!(
+                    "its values have {} bytes, {} were expected",
+                    info.value_size(),
+                    size_of::<T>()
+                ),
+            )));
+        }
+        let len = info.max_entries() as usize;
+        let mapped_bytes = (len * size_of::<T>()).next_multiple_of(page_size());
+        // SAFETY: a new shared mapping of a file descriptor that is open; the kernel checks its size.
+        let address = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                mapped_bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                map.fd().as_fd().as_raw_fd(),
+                0,
+            )
+        };
+        if address == libc::MAP_FAILED {
+            return Err(KernelError::map("map into memory", name)(
+                io::Error::last_os_error(),
+            ));
+        }
+        let values = NonNull::new(address.cast()).expect("invariant: mmap never returns null");
+        Ok(Self {
+            values,
+            len,
+            mapped_bytes,
+            _values: PhantomData,
+        })
+    }
+
+    /// Values in the array.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Where value `index` lies, valid as long as `self`.
+    pub(super) fn pointer(&self, index: usize) -> *mut T {
+        assert!(index < self.len, "invariant: callers index inside the map");
+        // SAFETY: inside the mapping, as just tested.
+        unsafe { self.values.as_ptr().add(index) }
+    }
+
+    /// A reference into the shared memory, for code that only ever reads values which nobody writes
+    /// at that time.
+    pub(super) fn get(&self, index: usize) -> Option<&T> {
+        // SAFETY: inside the mapping; any bytes are a valid `Pod`.
+        (index < self.len).then(|| unsafe { &*self.pointer(index) })
+    }
+
+    /// Copies `values` to the places from `start` on.
+    pub(super) fn write(&self, start: usize, values: &[T]) {
+        let end = start + values.len();
+        assert!(end <= self.len, "invariant: callers write inside the map");
+        // SAFETY: both sides are `values.len()` long, and process memory never overlaps the mapping.
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                values.as_ptr(),
+                self.values.as_ptr().add(start),
+                values.len(),
+            );
+        }
+    }
+
+    /// The values from `start` on, `len` of them.
+    pub(super) fn slice(&self, start: usize, len: usize) -> &[T] {
+        assert!(start + len <= self.len, "invariant: callers read inside the map");
+        // SAFETY: inside the mapping, see `get`.
+        unsafe { std::slice::from_raw_parts(self.values.as_ptr().add(start), len) }
+    }
+}
+
+impl<T> Drop for MappedArray<T> {
+    fn drop(&mut self) {
+        // SAFETY: the mapping that `new` made; no reference outlives `self`.
+        unsafe { libc::munmap(self.values.as_ptr().cast(), self.mapped_bytes) };
+    }
+}
+
+fn page_size() -> usize {
+    // SAFETY: no arguments that could be wrong.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(size).unwrap_or(4096)
+}

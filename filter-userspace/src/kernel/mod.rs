@@ -1,0 +1,79 @@
+//! The only modules that name aya: load, publish, attach, pins.
+//!
+//! A start always loads the program and its maps anew, fills them, and then replaces the program on
+//! the link that an earlier daemon left pinned. Nothing is adopted, so no old layout can be misread,
+//! and no frame passes between the old program and the new one.
+
+mod attach;
+mod bans;
+mod bpffs;
+mod counters;
+mod error;
+mod load;
+mod mapped;
+mod oracle;
+mod pins;
+mod publish;
+
+use std::{path::PathBuf, time::Duration};
+
+use ipnetwork::IpNetwork;
+
+pub use attach::detach_all;
+pub use counters::{Count, InterfaceCounters};
+pub use error::KernelError;
+pub use load::{Gate, OBJECT};
+pub use pins::Pinned;
+
+/// What a drop means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// Drops are counted and pass.
+    Observe,
+    /// Drops drop.
+    Enforce,
+}
+
+/// Which way of attaching the config asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AttachPreference {
+    /// Native, else generic.
+    Auto,
+    Native,
+    Generic,
+}
+
+/// Where the program runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AttachMode {
+    /// In the network driver, before the kernel has built an skb.
+    Native,
+    /// In the network stack, for drivers without XDP.
+    Generic,
+}
+
+/// One interface behind the gate.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Attachment {
+    pub interface: String,
+    pub ifindex: u32,
+    pub mode: AttachMode,
+    /// Why it is not native, when native was tried first.
+    pub fallback_reason: Option<String>,
+}
+
+/// One ban that has not expired.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ban {
+    pub prefix: IpNetwork,
+    pub remaining: Duration,
+}
+
+/// One interface, and the directory that everything of this gate is pinned under.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GateOptions {
+    pub interfaces: Vec<String>,
+    /// A directory on a BPF file system, for instance `/sys/fs/bpf/cerco`.
+    pub pins: PathBuf,
+    pub mode: Mode,
+}

@@ -1,0 +1,314 @@
+//! What stands under the pin directory, and how it is read without a daemon.
+//!
+//! ```text
+//! <pins>/v<ABI>/maps/<map>                  the maps of the program on the links
+//! <pins>/v<ABI>/next/<map>                  those of a start that has not got to its links yet
+//! <pins>/v<ABI>/links/native-<interface>    or generic-<interface>, with ':' for each '.'
+//! ```
+
+use std::{
+    ffi::CString,
+    fs, io,
+    os::{
+        fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use aya::maps::{HashMap, Map, MapData, PerCpuArray};
+use filter_common::{
+    abi::{ABI_VERSION, BanKey, Control, Counters, PolicyBlock, attach_mode},
+    country::{Class, CountryCode},
+};
+
+use super::{
+    AttachMode, Attachment, Ban, Gate, InterfaceCounters, KernelError, Mode, bans, bpffs,
+    counters, load::mode_of, mapped::MappedArray,
+};
+use crate::compile::class_name;
+
+/// Where things are pinned.
+#[derive(Clone, Debug)]
+pub(super) struct PinPaths {
+    root: PathBuf,
+    version: PathBuf,
+}
+
+impl PinPaths {
+    pub(super) fn new(root: PathBuf) -> Self {
+        let version = root.join(format!("v{ABI_VERSION}"));
+        Self { root, version }
+    }
+
+    /// Creates the directories, and mounts the file system where that is needed.
+    pub(super) fn prepare(&self) -> Result<(), KernelError> {
+        for directory in [&self.root, &self.version, &self.links_directory()] {
+            bpffs::prepare(directory)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn link(&self, interface: &str, mode: AttachMode) -> PathBuf {
+        // bpffs refuses names with a dot, and interface names never hold a colon.
+        let name = interface.replace('.', ":");
+        self.links_directory().join(match mode {
+            AttachMode::Native => format!("native-{name}"),
+            AttachMode::Generic => format!("generic-{name}"),
+        })
+    }
+
+    /// The interfaces that have a pinned link, and the pins.
+    pub(super) fn links(&self) -> Result<Vec<(String, PathBuf)>, KernelError> {
+        let directory = self.links_directory();
+        let entries = match fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(KernelError::pin("list", directory)(error)),
+        };
+        let mut links = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(KernelError::pin("list", &directory))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if let Some((_, interface)) = name.split_once('-') {
+                links.push((interface.replace(':', "."), entry.path()));
+            }
+        }
+        Ok(links)
+    }
+
+    /// Puts the pins of a start in the place of those before it.
+    pub(super) fn publish_next_maps(&self) -> Result<(), KernelError> {
+        let (maps, next) = (self.maps_directory(), self.next_directory());
+        remove_directory(&maps)?;
+        fs::rename(&next, &maps).map_err(KernelError::pin("rename", next))
+    }
+
+    /// Removes everything under the root, and the root.
+    pub(super) fn remove_all(&self) -> Result<(), KernelError> {
+        remove_directory(&self.root)
+    }
+
+    fn maps_directory(&self) -> PathBuf {
+        self.version.join("maps")
+    }
+
+    fn next_directory(&self) -> PathBuf {
+        self.version.join("next")
+    }
+
+    fn links_directory(&self) -> PathBuf {
+        self.version.join("links")
+    }
+}
+
+fn remove_directory(directory: &Path) -> Result<(), KernelError> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(KernelError::pin("remove", directory)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Gate {
+    /// Pins the maps of this load beside those of the one before.
+    pub(super) fn pin_next_maps(&mut self) -> Result<(), KernelError> {
+        let directory = self.paths.next_directory();
+        // Left by a start that was killed before it got to its links.
+        remove_directory(&directory)?;
+        bpffs::prepare(&directory)?;
+        let pin = |name: &str, map: &MapData| {
+            let path = directory.join(name);
+            map.pin(&path)
+                .map_err(|error| KernelError::pin("pin a map at", path)(io::Error::other(error)))
+        };
+        for (name, map) in self.ebpf.maps() {
+            if let Map::Array(data) = map {
+                pin(name, data)?;
+            }
+        }
+        let pin_typed = |result: Result<(), aya::pin::PinError>, name: &str| {
+            result.map_err(|error| {
+                KernelError::pin("pin a map at", directory.join(name))(io::Error::other(error))
+            })
+        };
+        pin_typed(self.bans.pin(directory.join("BANS")), "BANS")?;
+        pin_typed(self.counters.pin(directory.join("COUNTERS")), "COUNTERS")
+    }
+}
+
+/// The bans that an earlier daemon left, if there was one.
+pub(super) fn pinned_bans(
+    paths: &PinPaths,
+) -> Result<Option<HashMap<MapData, BanKey, u64>>, KernelError> {
+    let path = paths.maps_directory().join("BANS");
+    if !path.exists() {
+        return Ok(None);
+    }
+    bpffs::check_owner(&paths.root)?;
+    let data = MapData::from_pin(&path).map_err(KernelError::map("open pinned", "BANS"))?;
+    let bans = HashMap::try_from(Map::HashMap(data))
+        .map_err(KernelError::map("open pinned", "BANS"))?;
+    Ok(Some(bans))
+}
+
+/// The interface that a pinned XDP link holds; `None` when it went away.
+pub(super) fn link_ifindex(path: &Path) -> Result<Option<u32>, KernelError> {
+    let fd = open_pin(path).map_err(KernelError::pin("open", path))?;
+    let info = format!("/proc/self/fdinfo/{}", fd.as_raw_fd());
+    let text = fs::read_to_string(&info).map_err(KernelError::pin("read", info))?;
+    // bpf_xdp_link_show_fdinfo() in net/core/dev.c; 0 after the device has gone.
+    let ifindex = text
+        .lines()
+        .find_map(|line| line.strip_prefix("ifindex:"))
+        .and_then(|value| value.trim().parse().ok());
+    Ok(ifindex.filter(|index| *index != 0))
+}
+
+/// BPF_OBJ_GET; aya opens pinned links but keeps their descriptors to itself.
+fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+    const BPF_OBJ_GET: libc::c_long = 7;
+    /// The part of `union bpf_attr` that the command reads.
+    #[repr(C)]
+    struct Attributes {
+        pathname: u64,
+        bpf_fd: u32,
+        file_flags: u32,
+    }
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let attributes = Attributes {
+        pathname: path.as_ptr() as u64,
+        bpf_fd: 0,
+        file_flags: 0,
+    };
+    // SAFETY: the structure and the string outlive the call.
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_OBJ_GET,
+            &raw const attributes,
+            size_of::<Attributes>(),
+        )
+    };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// What stands in the kernel, read from the pins: for when no daemon runs.
+pub struct Pinned {
+    control: MappedArray<Control>,
+    policy: MappedArray<PolicyBlock>,
+    counters: PerCpuArray<MapData, Counters>,
+    bans: HashMap<MapData, BanKey, u64>,
+    attachments: Vec<Attachment>,
+}
+
+impl Pinned {
+    /// `Ok(None)`: nothing is pinned there.
+    pub fn open(pins: &Path) -> Result<Option<Self>, KernelError> {
+        let paths = PinPaths::new(pins.to_path_buf());
+        let maps = paths.maps_directory();
+        if !maps.exists() {
+            return Ok(None);
+        }
+        bpffs::check_owner(pins)?;
+        let open = |name: &'static str| {
+            MapData::from_pin(maps.join(name)).map_err(KernelError::map("open pinned", name))
+        };
+        let control: MappedArray<Control> = MappedArray::new(&open("CONTROL")?, "CONTROL")?;
+        // SAFETY: inside the mapping.
+        let block = unsafe { control.pointer(0).read_volatile() };
+        if block.abi_version != ABI_VERSION {
+            return Err(KernelError::AbiMismatch {
+                path: maps,
+                found: block.abi_version,
+                expected: ABI_VERSION,
+            });
+        }
+        let attachments = paths
+            .links()?
+            .into_iter()
+            .filter_map(|(interface, path)| {
+                let ifindex = link_ifindex(&path).ok().flatten()?;
+                let slot = block.interfaces.iter().position(|it| *it == ifindex)?;
+                Some(Attachment {
+                    interface,
+                    ifindex,
+                    mode: match block.attach_modes[slot] {
+                        attach_mode::GENERIC => AttachMode::Generic,
+                        _ => AttachMode::Native,
+                    },
+                    fallback_reason: None,
+                })
+            })
+            .collect();
+        Ok(Some(Self {
+            control,
+            policy: MappedArray::new(&open("POLICY")?, "POLICY")?,
+            counters: PerCpuArray::try_from(Map::PerCpuArray(open("COUNTERS")?))
+                .map_err(KernelError::map("open pinned", "COUNTERS"))?,
+            bans: HashMap::try_from(Map::HashMap(open("BANS")?))
+                .map_err(KernelError::map("open pinned", "BANS"))?,
+            attachments,
+        }))
+    }
+
+    pub fn attachments(&self) -> &[Attachment] {
+        &self.attachments
+    }
+
+    pub fn mode(&self) -> Mode {
+        mode_of(&self.control)
+    }
+
+    pub fn counters(&self) -> Result<Vec<InterfaceCounters>, KernelError> {
+        counters::read(&self.counters, &self.control, |slot, ifindex| {
+            self.attachments
+                .iter()
+                .find(|it| it.ifindex == ifindex)
+                .map_or_else(|| format!("slot{slot}"), |it| it.interface.clone())
+        })
+    }
+
+    pub fn bans(&self) -> Result<Vec<Ban>, KernelError> {
+        bans::list(&self.bans)
+    }
+
+    /// The name of every class, by number.
+    pub fn class_names(&self) -> Vec<String> {
+        let letters = self.published(|block| &raw const (*block).country_letters);
+        (0..=u8::MAX)
+            .map(|class| {
+                class_name(Class(class), |class| {
+                    CountryCode::new(letters.map_or([0; 2], |all| all[usize::from(class.0)]))
+                })
+            })
+            .collect()
+    }
+
+    /// When the policy that decides now was published.
+    pub fn published_at(&self) -> Option<SystemTime> {
+        let seconds = self.published(|block| &raw const (*block).published_unix_s)?;
+        UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+    }
+
+    /// A field of the policy that decides now.
+    fn published<T: Copy>(
+        &self,
+        field: impl FnOnce(*const PolicyBlock) -> *const T,
+    ) -> Option<T> {
+        // SAFETY: inside the mapping.
+        let published = unsafe { (&raw const (*self.control.pointer(0)).published).read_volatile() };
+        let generation = (published as usize)
+            .checked_sub(1)
+            .filter(|generation| *generation < self.policy.len())?;
+        // SAFETY: a field of a value inside the mapping.
+        Some(unsafe { field(self.policy.pointer(generation)).read_volatile() })
+    }
+}
+

@@ -1,0 +1,65 @@
+//! A new policy into the spare generation, and the flip.
+
+use std::{io, thread, time::Duration};
+
+use filter_common::abi::{GENERATIONS, PORT_SETS};
+
+use super::{Gate, KernelError};
+use crate::compile::CompiledPolicy;
+
+impl Gate {
+    /// Writes the spare generation whole, reads it back, flips, and waits until no packet uses the
+    /// other one any more. A packet sees the old policy or the new one, never parts of both.
+    ///
+    /// On error the running policy stays.
+    pub fn publish(&mut self, compiled: &CompiledPolicy) -> Result<(), KernelError> {
+        let needed = compiled.lines.len();
+        if needed > self.lines_per_generation {
+            return Err(KernelError::TableOutgrown {
+                needed,
+                capacity: self.lines_per_generation,
+            });
+        }
+        let spare = self.generation().map_or(0, |current| GENERATIONS - 1 - current);
+        let first_line = spare * self.lines_per_generation;
+        self.table.write(first_line, &compiled.lines);
+        self.ports.write(spare * PORT_SETS, &compiled.ports[..]);
+        self.policy.write(spare, std::slice::from_ref(&*compiled.policy));
+
+        let written = self.table.slice(first_line, needed);
+        if let Some(line) = written
+            .iter()
+            .zip(&compiled.lines)
+            .position(|(kernel, ours)| kernel != ours)
+        {
+            return Err(KernelError::ReadBack { line });
+        }
+        self.store(|control| &raw mut (*control).published, spare as u32 + 1);
+        wait_for_packets_in_flight()
+    }
+}
+
+/// Returns when every XDP run that may have read the old generation number has ended.
+///
+/// XDP runs inside an RCU read-side section, and MEMBARRIER_CMD_GLOBAL is synchronize_rcu()
+/// (kernel/sched/membarrier.c). With nohz_full CPUs it is refused; then a full second passes instead.
+fn wait_for_packets_in_flight() -> Result<(), KernelError> {
+    // SAFETY: three integers.
+    let status = unsafe {
+        libc::syscall(
+            libc::SYS_membarrier,
+            libc::MEMBARRIER_CMD_GLOBAL,
+            0,
+            0,
+        )
+    };
+    if status == 0 {
+        return Ok(());
+    }
+    let source = io::Error::last_os_error();
+    if source.raw_os_error() == Some(libc::EINVAL) || source.raw_os_error() == Some(libc::ENOSYS) {
+        thread::sleep(Duration::from_secs(1));
+        return Ok(());
+    }
+    Err(KernelError::GracePeriod { source })
+}

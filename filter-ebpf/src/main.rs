@@ -11,7 +11,7 @@ mod frame;
 mod maps;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
-use aya_log_ebpf::{error, info, warn};
+use aya_log_ebpf::{info, warn};
 use filter_common::{
     abi::{Control, Count, MAX_INTERFACES, REASON_SLOTS, logged, outcome},
     decide::decide,

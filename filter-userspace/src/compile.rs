@@ -1,6 +1,8 @@
 //! Policy + ranges → what a publication writes into the maps. Deterministic, and knows no kernel.
 
 mod cover;
+#[cfg(test)]
+mod tests;
 mod trie;
 
 use std::{
@@ -12,7 +14,8 @@ use filter_common::{
     abi::{self, MAX_DESTINATIONS, MAX_LIMITS, PolicyBlock, PortSet, action, scope_flag},
     country::{Class, CountryCode},
     limit::{MAX_TOLERANCE_TICKS, TICK_NS},
-    table::Line,
+    packet::Address,
+    table::{self, Line},
 };
 use ipnetwork::IpNetwork;
 
@@ -38,11 +41,17 @@ const PRIVATE_PREFIXES: [&str; 7] = [
 /// Why a policy cannot be compiled. The config's own checks come first, so these are rare.
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
-    #[error("the database names {found} countries; one table can tell {} apart", Class::MAX_COUNTRIES)]
+    #[error(
+        "the database names {found} countries; one table can tell {} apart",
+        Class::MAX_COUNTRIES
+    )]
     TooManyCountries { found: usize },
     #[error("the policy has {found} limits; {} are possible", MAX_LIMITS)]
     TooManyLimits { found: usize },
-    #[error("[protect] names {found} destinations of one family; {} are possible", MAX_DESTINATIONS)]
+    #[error(
+        "[protect] names {found} destinations of one family; {} are possible",
+        MAX_DESTINATIONS
+    )]
     TooManyDestinations { found: usize },
     #[error(transparent)]
     TableTooLarge(#[from] TableTooLarge),
@@ -77,6 +86,12 @@ impl CompiledPolicy {
         class_name(class, |class| self.country_of(class))
     }
 
+    /// The class that the table gives an address, by the look-up that the kernel runs. `None` would be
+    /// a fault of the compiler.
+    pub fn lookup(&self, address: &Address) -> Option<Class> {
+        table::lookup(|index| self.lines.get(index as usize), address)
+    }
+
     /// Bytes of the address table of this generation.
     pub fn table_bytes(&self) -> usize {
         self.lines.len() * size_of::<Line>()
@@ -91,7 +106,9 @@ pub fn class_name(class: Class, country: impl Fn(Class) -> Option<CountryCode>) 
         Class::RULE_ALLOW => "rule_allow".to_owned(),
         Class::RULE_DENY => "rule_deny".to_owned(),
         Class::PRIVATE => "private".to_owned(),
-        class => country(class).map_or_else(|| format!("class_{}", class.0), |code| code.to_string()),
+        class => {
+            country(class).map_or_else(|| format!("class_{}", class.0), |code| code.to_string())
+        }
     }
 }
 
@@ -147,7 +164,11 @@ fn fill_actions(policy: &Policy, compiled: &mut CompiledPolicy) {
     block.actions[usize::from(Class::TRUSTED.0)] = action::ALLOW;
     block.actions[usize::from(Class::RULE_ALLOW.0)] = action::ALLOW;
     for (index, country) in compiled.countries.iter().enumerate() {
-        let action = policy.countries.get(country).copied().unwrap_or(policy.default);
+        let action = policy
+            .countries
+            .get(country)
+            .copied()
+            .unwrap_or(policy.default);
         let class = usize::from(Class::FIRST_COUNTRY) + index;
         block.actions[class] = action_number(action);
         block.country_letters[class] = country.letters();
@@ -156,11 +177,7 @@ fn fill_actions(policy: &Policy, compiled: &mut CompiledPolicy) {
 
 /// The two address spaces with everything that has a say in them, from the least to the most: the
 /// database, private space, the rules (longer prefix first, deny before allow), the trusted prefixes.
-pub fn covers(
-    policy: &Policy,
-    database: &Database,
-    compiled: &CompiledPolicy,
-) -> (Cover, Cover) {
+pub fn covers(policy: &Policy, database: &Database, compiled: &CompiledPolicy) -> (Cover, Cover) {
     let class = |country| compiled.class_of(country).unwrap_or(Class::UNKNOWN);
     let v4 = Cover::from_ranges(database.v4.iter().map(|range| Painted {
         first: u128::from(range.first) << 96,
@@ -176,7 +193,9 @@ pub fn covers(
     let private: Vec<_> = PRIVATE_PREFIXES
         .iter()
         .map(|prefix| {
-            let prefix = prefix.parse().expect("invariant: the list above holds prefixes");
+            let prefix = prefix
+                .parse()
+                .expect("invariant: the list above holds prefixes");
             (prefix, Class::PRIVATE)
         })
         .collect();

@@ -1,4 +1,7 @@
 //! Everything of cerco that runs outside the kernel.
 
+pub mod compile;
 pub mod countries;
 pub mod geo;
+pub mod kernel;
+pub mod policy;

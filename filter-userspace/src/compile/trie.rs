@@ -23,7 +23,10 @@ const STRIDE_BITS: u32 = 8;
 
 /// The table needs more lines than an entry can name.
 #[derive(Debug, thiserror::Error)]
-#[error("the address table would need more than {} lines of 64 bytes", Entry::MAX_LINE)]
+#[error(
+    "the address table would need more than {} lines of 64 bytes",
+    Entry::MAX_LINE
+)]
 pub struct TableTooLarge;
 
 /// Builds the table of both families: their roots, then the nodes.

@@ -1,13 +1,13 @@
 //! Interfaces: attach, replace, detach.
 
-use std::{ffi::CString, fs, path::Path};
+use std::{ffi::CString, fs, mem::offset_of, path::Path, sync::atomic::Ordering};
 
 use aya::programs::{
     ProgramError, Xdp, XdpMode,
     links::{FdLink, PinnedLink},
     xdp::{XdpLink, XdpLinkId},
 };
-use filter_common::abi::attach_mode;
+use filter_common::abi::{Control, attach_mode};
 
 use super::{
     AttachMode, AttachPreference, Attachment, Gate, KernelError, bpffs,
@@ -27,21 +27,20 @@ impl Gate {
             let interface = self.interfaces[slot].clone();
             let ifindex = interface_index(&interface)?;
             // Before the link: the first frame already counts in its slot.
-            let control = self.control.pointer(0);
-            // SAFETY: slots are fewer than the array has, checked when the gate was loaded.
-            unsafe {
-                (&raw mut (*control).interfaces[slot]).write_volatile(ifindex);
-            }
-            self.store(|control| &raw mut (*control).interface_count, slot as u32 + 1);
+            self.store(
+                offset_of!(Control, interfaces) + slot * size_of::<u32>(),
+                ifindex,
+            );
+            self.store(offset_of!(Control, interface_count), slot as u32 + 1);
 
             let (mode, fallback_reason) = self.attach_one(&interface, ifindex, preference)?;
-            // SAFETY: as above.
-            unsafe {
-                (&raw mut (*control).attach_modes[slot]).write_volatile(match mode {
-                    AttachMode::Native => attach_mode::NATIVE,
-                    AttachMode::Generic => attach_mode::GENERIC,
-                });
-            }
+            let number = match mode {
+                AttachMode::Native => attach_mode::NATIVE,
+                AttachMode::Generic => attach_mode::GENERIC,
+            };
+            self.control
+                .byte(0, offset_of!(Control, attach_modes) + slot)
+                .store(number, Ordering::Release);
             self.attachments.push(Attachment {
                 interface,
                 ifindex,
@@ -90,10 +89,13 @@ impl Gate {
     ) -> Result<(), AttachFailure> {
         let path = self.paths.link(interface, mode);
         let program = program(&mut self.ebpf)?;
-        let id = program.attach_to_if_index(ifindex, match mode {
-            AttachMode::Native => XdpMode::Driver,
-            AttachMode::Generic => XdpMode::Skb,
-        })?;
+        let id = program.attach_to_if_index(
+            ifindex,
+            match mode {
+                AttachMode::Native => XdpMode::Driver,
+                AttachMode::Generic => XdpMode::Skb,
+            },
+        )?;
         pin_link(program, id, interface, &path)?;
         Ok(())
     }
@@ -142,7 +144,10 @@ impl Gate {
         };
         replace()
             .inspect_err(|error| {
-                tracing::info!("{}: the link left here is of no use: {error}", path.display());
+                tracing::info!(
+                    "{}: the link left here is of no use: {error}",
+                    path.display()
+                );
             })
             .is_ok()
     }

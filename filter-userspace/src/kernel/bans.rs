@@ -1,31 +1,38 @@
 //! Bans in the kernel: a hash map, and the list of prefix lengths that a packet has to ask for.
 
 use std::{
+    borrow::Borrow,
     collections::BTreeSet,
+    mem::offset_of,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::atomic::Ordering,
     time::Duration,
 };
 
 use aya::maps::{HashMap, MapData, MapError};
 use filter_common::{
-    abi::{BanKey, MAX_BAN_LENGTHS, MAX_BANS, NO_BAN_LENGTH},
+    abi::{BanKey, Control, MAX_BAN_LENGTHS, MAX_BANS, NO_BAN_LENGTH},
     ban::ban_key,
     packet::Address,
 };
 use ipnetwork::IpNetwork;
 
-use super::{Ban, Gate, KernelError, pins};
+use super::{Ban, Gate, KernelError, load::typed, pins};
+
+/// Prefix → expiry, nanoseconds of CLOCK_BOOTTIME.
+pub(super) type BanMap<M> = HashMap<M, BanKey, u64>;
 
 impl Gate {
     /// Bans a prefix for `duration` from now on; a ban of the same prefix gets the new end.
     pub fn ban(&mut self, prefix: IpNetwork, duration: Duration) -> Result<(), KernelError> {
-        let expiry = boot_ns().saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
+        let expiry =
+            boot_ns().saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
         self.insert(key(prefix), expiry)
     }
 
     /// False when there was no such ban.
     pub fn unban(&mut self, prefix: IpNetwork) -> Result<bool, KernelError> {
-        match self.bans.remove(&key(prefix)) {
+        match self.bans_mut()?.remove(&key(prefix)) {
             Ok(()) => {
                 self.write_lengths()?;
                 Ok(true)
@@ -42,19 +49,19 @@ impl Gate {
 
     /// The bans that have not expired, sorted by prefix.
     pub fn bans(&self) -> Result<Vec<Ban>, KernelError> {
-        list(&self.bans)
+        list(&self.bans_map()?)
     }
 
     /// Deletes expired bans, which the kernel side ignores already. Returns how many.
     pub fn sweep_bans(&mut self) -> Result<usize, KernelError> {
         let now = boot_ns();
-        let expired: Vec<BanKey> = entries(&self.bans)?
+        let expired: Vec<BanKey> = entries(&self.bans_map()?)?
             .into_iter()
             .filter(|(_, expiry)| *expiry <= now)
             .map(|(key, _)| key)
             .collect();
         for key in &expired {
-            self.bans
+            self.bans_mut()?
                 .remove(key)
                 .map_err(KernelError::map("delete from", "BANS"))?;
         }
@@ -93,20 +100,21 @@ impl Gate {
             // asks for.
             self.store_lengths(key.family, &lengths);
         }
-        self.bans.insert(key, expiry, 0).map_err(|error| match error {
-            MapError::SyscallError(error)
-                if error.io_error.raw_os_error() == Some(libc::E2BIG) =>
-            {
-                KernelError::TooManyBans { capacity: MAX_BANS }
-            }
-            error => KernelError::map("write to", "BANS")(error),
-        })
+        self.bans_mut()?
+            .insert(key, expiry, 0)
+            .map_err(|error| match error {
+                MapError::SyscallError(error)
+                    if error.io_error.raw_os_error() == Some(libc::E2BIG) =>
+                {
+                    KernelError::TooManyBans { capacity: MAX_BANS }
+                }
+                error => KernelError::map("write to", "BANS")(error),
+            })
     }
 
     /// The lengths that packets ask for now.
     fn lengths(&self, family: u8) -> BTreeSet<u8> {
-        // SAFETY: inside the mapping; only this process writes the field.
-        let control = unsafe { self.control.pointer(0).read_volatile() };
+        let control = self.control.read(0);
         let lengths = match family {
             4 => control.ban_lengths_v4,
             _ => control.ban_lengths_v6,
@@ -118,7 +126,7 @@ impl Gate {
     }
 
     fn write_lengths(&self) -> Result<(), KernelError> {
-        let entries = entries(&self.bans)?;
+        let entries = entries(&self.bans_map()?)?;
         for family in [4, 6] {
             let lengths = entries
                 .iter()
@@ -136,22 +144,27 @@ impl Gate {
         for (place, length) in bytes.iter_mut().zip(lengths.iter().rev()) {
             *place = *length;
         }
-        let control = self.control.pointer(0);
-        // SAFETY: both fields are eight bytes, aligned to eight, inside the mapping: one store.
-        unsafe {
-            let field = match family {
-                4 => &raw mut (*control).ban_lengths_v4,
-                _ => &raw mut (*control).ban_lengths_v6,
-            };
-            field
-                .cast::<u64>()
-                .write_volatile(u64::from_ne_bytes(bytes));
-        }
+        let offset = match family {
+            4 => offset_of!(Control, ban_lengths_v4),
+            _ => offset_of!(Control, ban_lengths_v6),
+        };
+        // One store: a packet sees the old list or the new one.
+        self.control
+            .double_word(0, offset)
+            .store(u64::from_ne_bytes(bytes), Ordering::Release);
+    }
+
+    pub(super) fn bans_map(&self) -> Result<BanMap<&MapData>, KernelError> {
+        typed(self.ebpf.map("BANS"), "BANS")
+    }
+
+    fn bans_mut(&mut self) -> Result<BanMap<&mut MapData>, KernelError> {
+        typed(self.ebpf.map_mut("BANS"), "BANS")
     }
 }
 
 /// The bans of a map that have not expired, sorted by prefix.
-pub(super) fn list(bans: &HashMap<MapData, BanKey, u64>) -> Result<Vec<Ban>, KernelError> {
+pub(super) fn list<M: Borrow<MapData>>(bans: &BanMap<M>) -> Result<Vec<Ban>, KernelError> {
     let now = boot_ns();
     let mut bans: Vec<Ban> = entries(bans)?
         .into_iter()
@@ -167,7 +180,7 @@ pub(super) fn list(bans: &HashMap<MapData, BanKey, u64>) -> Result<Vec<Ban>, Ker
     Ok(bans)
 }
 
-fn entries(bans: &HashMap<MapData, BanKey, u64>) -> Result<Vec<(BanKey, u64)>, KernelError> {
+fn entries<M: Borrow<MapData>>(bans: &BanMap<M>) -> Result<Vec<(BanKey, u64)>, KernelError> {
     bans.iter()
         .collect::<Result<_, _>>()
         .map_err(KernelError::map("read", "BANS"))

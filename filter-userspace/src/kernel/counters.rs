@@ -1,5 +1,7 @@
 //! Counters, summed over all CPUs when they are read.
 
+use std::borrow::Borrow;
+
 use aya::maps::{MapData, PerCpuArray};
 use filter_common::{
     abi::{self, Control, Counters, outcome},
@@ -7,7 +9,7 @@ use filter_common::{
     verdict::Reason,
 };
 
-use super::{Gate, KernelError, mapped::MappedArray};
+use super::{Gate, KernelError, load::typed, mapped::MappedArray};
 
 pub use filter_common::abi::Count;
 
@@ -30,7 +32,8 @@ pub struct InterfaceCounters {
 impl Gate {
     /// One entry for each attached interface.
     pub fn counters(&self) -> Result<Vec<InterfaceCounters>, KernelError> {
-        read(&self.counters, &self.control, |slot, _| {
+        let counters = typed(self.ebpf.map("COUNTERS"), "COUNTERS")?;
+        read(&counters, &self.control, |slot, _| {
             self.attachments
                 .get(slot)
                 .map_or_else(|| format!("slot{slot}"), |it| it.interface.clone())
@@ -39,13 +42,12 @@ impl Gate {
 }
 
 /// Reads the slots in use; `name(slot, ifindex)` gives the interface of each.
-pub(super) fn read(
-    counters: &PerCpuArray<MapData, Counters>,
+pub(super) fn read<M: Borrow<MapData>>(
+    counters: &PerCpuArray<M, Counters>,
     control: &MappedArray<Control>,
     name: impl Fn(usize, u32) -> String,
 ) -> Result<Vec<InterfaceCounters>, KernelError> {
-    // SAFETY: the mapping lives as long as `control`; the daemon wrote the field before it attached.
-    let control = unsafe { control.pointer(0).read_volatile() };
+    let control = control.read(0);
     let slots = (control.interface_count as usize).min(abi::MAX_INTERFACES);
     (0..slots)
         .map(|slot| {
@@ -75,7 +77,10 @@ fn sum<'a>(per_cpu: impl Iterator<Item = &'a Counters>, interface: String) -> In
             let counts = &cpu.classes[class];
             add(&mut sums.class_passed[class], counts[outcome::PASSED]);
             add(&mut sums.class_dropped[class], counts[outcome::DROPPED]);
-            add(&mut sums.class_would_drop[class], counts[outcome::WOULD_DROP]);
+            add(
+                &mut sums.class_would_drop[class],
+                counts[outcome::WOULD_DROP],
+            );
         }
     }
     sums

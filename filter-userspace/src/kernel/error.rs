@@ -73,7 +73,10 @@ pub enum KernelError {
     },
     #[error("all {capacity} bans are in use; `cerco bans` lists them")]
     TooManyBans { capacity: usize },
-    #[error("at most {} interfaces can stand behind one gate", filter_common::abi::MAX_INTERFACES)]
+    #[error(
+        "at most {} interfaces can stand behind one gate",
+        filter_common::abi::MAX_INTERFACES
+    )]
     TooManyInterfaces,
     #[error("failed to make random numbers: {source}")]
     Random {

@@ -1,23 +1,16 @@
 //! The program and its maps, loaded and open for change.
 
-use std::{
-    io,
-    path::PathBuf,
-    sync::atomic::{AtomicU32, Ordering},
-};
+use std::{io, mem::offset_of, path::PathBuf, sync::atomic::Ordering};
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, HashMap, Map, MapData, PerCpuArray},
+    maps::{Map, MapData},
     programs::{ProgramError, Xdp},
 };
 use aya_log::EbpfLogger;
 use filter_common::{
-    abi::{
-        ABI_VERSION, BanKey, Control, Counters, MAX_INTERFACES, NO_BAN_LENGTH, PolicyBlock, PortSet,
-    },
+    abi::{ABI_VERSION, Control, MAX_INTERFACES, NO_BAN_LENGTH, PolicyBlock, PortSet},
     country::Class,
-    limit::WAYS,
     table::Line,
 };
 
@@ -39,6 +32,9 @@ const LIMITER_SETS: u32 = 1 << 17;
 /// Room that a table gets beyond what it needs now, so that the next database fits as well.
 const TABLE_HEADROOM_PERCENT: usize = 25;
 
+/// The reader of the program's messages.
+pub type Logger = EbpfLogger<&'static dyn log::Log>;
+
 /// The program and its maps in the kernel.
 ///
 /// Dropping it leaves the gate standing: links and maps are pinned.
@@ -52,11 +48,7 @@ pub struct Gate {
     pub(super) ports: MappedArray<PortSet>,
     pub(super) table: MappedArray<Line>,
     pub(super) lines_per_generation: usize,
-    pub(super) bans: HashMap<MapData, BanKey, u64>,
-    pub(super) counters: PerCpuArray<MapData, Counters>,
-    /// Kept open so that they can be pinned and counted.
-    pub(super) stamps: [Array<MapData, [u64; WAYS]>; 2],
-    logger: Option<EbpfLogger>,
+    logger: Option<Logger>,
 }
 
 impl Gate {
@@ -94,12 +86,6 @@ impl Gate {
             ports,
             table,
             lines_per_generation,
-            bans: typed(&mut ebpf, "BANS")?,
-            counters: typed(&mut ebpf, "COUNTERS")?,
-            stamps: [
-                typed(&mut ebpf, "PACKET_STAMPS")?,
-                typed(&mut ebpf, "CONN_STAMPS")?,
-            ],
             ebpf,
             logger,
         };
@@ -111,7 +97,7 @@ impl Gate {
 
     /// The program's messages; the daemon waits on it and flushes it. `None` from the second call on,
     /// and when the kernel refused the ring buffer.
-    pub fn take_logger(&mut self) -> Option<EbpfLogger> {
+    pub fn take_logger(&mut self) -> Option<Logger> {
         self.logger.take()
     }
 
@@ -121,7 +107,7 @@ impl Gate {
 
     /// Takes effect with the next packet.
     pub fn set_mode(&self, mode: Mode) {
-        self.store(|control| &raw mut (*control).observe, observe_flag(mode));
+        self.store(offset_of!(Control, observe), observe_flag(mode));
     }
 
     /// What the sources of `class` get from the next packet on: one byte in the kernel, no rebuild.
@@ -129,20 +115,15 @@ impl Gate {
         let Some(generation) = self.generation() else {
             return;
         };
-        let block = self.policy.pointer(generation);
-        // SAFETY: the class indexes an array of 256; one byte is written whole.
-        unsafe {
-            let place = (&raw mut (*block).actions).cast::<u8>();
-            place
-                .add(usize::from(class.0))
-                .write_volatile(action_number(action));
-        }
+        let offset = offset_of!(PolicyBlock, actions) + usize::from(class.0);
+        self.policy
+            .byte(generation, offset)
+            .store(action_number(action), Ordering::Release);
     }
 
     /// The generation that decides now, 0 or 1.
     pub(super) fn generation(&self) -> Option<usize> {
-        let published = self.load_word(|control| &raw mut (*control).published);
-        (published as usize).checked_sub(1)
+        published_generation(&self.control)
     }
 
     fn write_control(&self, mode: Mode) -> Result<(), KernelError> {
@@ -155,7 +136,11 @@ impl Gate {
             });
         }
         let (first, second) = seed.split_at(8);
-        let word = |bytes: &[u8]| bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        let word = |bytes: &[u8]| {
+            bytes
+                .iter()
+                .fold(0, |word, byte| word << 8 | u64::from(*byte))
+        };
         self.control.write(
             0,
             &[Control {
@@ -178,25 +163,28 @@ impl Gate {
     }
 
     /// Writes one word of the control block; all that was written before is seen first.
-    pub(super) fn store(&self, field: impl FnOnce(*mut Control) -> *mut u32, value: u32) {
-        // SAFETY: `field` points to an aligned word inside the mapping.
-        unsafe { AtomicU32::from_ptr(field(self.control.pointer(0))) }
-            .store(value, Ordering::Release);
-    }
-
-    fn load_word(&self, field: impl FnOnce(*mut Control) -> *mut u32) -> u32 {
-        // SAFETY: as in `store`.
-        unsafe { AtomicU32::from_ptr(field(self.control.pointer(0))) }.load(Ordering::Acquire)
+    pub(super) fn store(&self, offset: usize, value: u32) {
+        self.control.word(0, offset).store(value, Ordering::Release);
     }
 }
 
 /// Reads the mode from a control block.
 pub(super) fn mode_of(control: &MappedArray<Control>) -> Mode {
-    // SAFETY: an aligned word inside the mapping.
-    match unsafe { (&raw const (*control.pointer(0)).observe).read_volatile() } {
+    match control
+        .word(0, offset_of!(Control, observe))
+        .load(Ordering::Acquire)
+    {
         0 => Mode::Enforce,
         _ => Mode::Observe,
     }
+}
+
+/// The generation that a control block names, if it names one.
+pub(super) fn published_generation(control: &MappedArray<Control>) -> Option<usize> {
+    let published = control
+        .word(0, offset_of!(Control, published))
+        .load(Ordering::Acquire);
+    (published as usize).checked_sub(1)
 }
 
 fn observe_flag(mode: Mode) -> u32 {
@@ -225,13 +213,12 @@ fn array<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<&'a MapData, KernelEr
     }
 }
 
-fn typed<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, KernelError>
+/// A map of the object as the type that its users want.
+pub(super) fn typed<M, T>(map: Option<M>, name: &'static str) -> Result<T, KernelError>
 where
-    T: TryFrom<Map, Error = aya::maps::MapError>,
+    T: TryFrom<M, Error = aya::maps::MapError>,
 {
-    let map = ebpf
-        .take_map(name)
-        .ok_or(KernelError::ObjectIncomplete { kind: "map", name })?;
+    let map = map.ok_or(KernelError::ObjectIncomplete { kind: "map", name })?;
     T::try_from(map).map_err(KernelError::map("open", name))
 }
 

@@ -5,6 +5,7 @@ use std::{
     marker::PhantomData,
     os::fd::{AsFd, AsRawFd as _},
     ptr::NonNull,
+    sync::atomic::{AtomicU8, AtomicU32, AtomicU64},
 };
 
 use aya::{Pod, maps::MapData};
@@ -12,7 +13,7 @@ use aya::{Pod, maps::MapData};
 use super::KernelError;
 
 /// A BPF array with BPF_F_MMAPABLE, mapped whole. The kernel reads it while this process writes, and
-/// the other way round, so all access is volatile and word by word where order matters.
+/// the other way round: words that change under running packets are reached as atomics.
 pub(super) struct MappedArray<T> {
     values: NonNull<T>,
     len: usize,
@@ -20,7 +21,7 @@ pub(super) struct MappedArray<T> {
     _values: PhantomData<T>,
 }
 
-// SAFETY: the memory belongs to the mapping alone, and every access is a volatile copy.
+// SAFETY: the mapping belongs to this value alone, and its memory to no thread.
 unsafe impl<T: Pod + Send> Send for MappedArray<T> {}
 
 impl<T: Pod> MappedArray<T> {
@@ -63,23 +64,51 @@ impl<T: Pod> MappedArray<T> {
         })
     }
 
-    /// Values in the array.
-    pub(super) fn len(&self) -> usize {
-        self.len
+    /// The byte at `offset` inside value `index`.
+    pub(super) fn byte(&self, index: usize, offset: usize) -> &AtomicU8 {
+        // SAFETY: `place` tested the bounds; a byte needs no alignment.
+        unsafe { AtomicU8::from_ptr(self.place::<u8>(index, offset)) }
     }
 
-    /// Where value `index` lies, valid as long as `self`.
-    pub(super) fn pointer(&self, index: usize) -> *mut T {
+    /// The 32-bit word at `offset` inside value `index`.
+    pub(super) fn word(&self, index: usize, offset: usize) -> &AtomicU32 {
+        // SAFETY: `place` tested bounds and alignment.
+        unsafe { AtomicU32::from_ptr(self.place::<u32>(index, offset)) }
+    }
+
+    /// The 64-bit word at `offset` inside value `index`.
+    pub(super) fn double_word(&self, index: usize, offset: usize) -> &AtomicU64 {
+        // SAFETY: `place` tested bounds and alignment.
+        unsafe { AtomicU64::from_ptr(self.place::<u64>(index, offset)) }
+    }
+
+    fn place<W>(&self, index: usize, offset: usize) -> *mut W {
         assert!(index < self.len, "invariant: callers index inside the map");
+        assert!(
+            offset + size_of::<W>() <= size_of::<T>() && offset.is_multiple_of(align_of::<W>()),
+            "invariant: callers name a field of the value"
+        );
         // SAFETY: inside the mapping, as just tested.
-        unsafe { self.values.as_ptr().add(index) }
+        unsafe {
+            self.values
+                .as_ptr()
+                .add(index)
+                .cast::<u8>()
+                .add(offset)
+                .cast()
+        }
+    }
+
+    /// A copy of value `index`, for values that nobody writes at the time.
+    pub(super) fn read(&self, index: usize) -> T {
+        self.slice(index, 1)[0]
     }
 
     /// A reference into the shared memory, for code that only ever reads values which nobody writes
     /// at that time.
     pub(super) fn get(&self, index: usize) -> Option<&T> {
         // SAFETY: inside the mapping; any bytes are a valid `Pod`.
-        (index < self.len).then(|| unsafe { &*self.pointer(index) })
+        (index < self.len).then(|| unsafe { &*self.values.as_ptr().add(index) })
     }
 
     /// Copies `values` to the places from `start` on.
@@ -98,7 +127,10 @@ impl<T: Pod> MappedArray<T> {
 
     /// The values from `start` on, `len` of them.
     pub(super) fn slice(&self, start: usize, len: usize) -> &[T] {
-        assert!(start + len <= self.len, "invariant: callers read inside the map");
+        assert!(
+            start + len <= self.len,
+            "invariant: callers read inside the map"
+        );
         // SAFETY: inside the mapping, see `get`.
         unsafe { std::slice::from_raw_parts(self.values.as_ptr().add(start), len) }
     }

@@ -22,7 +22,8 @@ use ipnetwork::IpNetwork;
 pub use attach::detach_all;
 pub use counters::{Count, InterfaceCounters};
 pub use error::KernelError;
-pub use load::{Gate, OBJECT};
+pub use load::{Gate, Logger, OBJECT};
+pub use oracle::Service;
 pub use pins::Pinned;
 
 /// What a drop means.

@@ -55,7 +55,13 @@ impl Gate {
             hop_limit: 64,
             transport,
         };
-        decide::decide(&Snapshot { gate: self, generation: self.generation() }, &packet)
+        decide::decide(
+            &Snapshot {
+                gate: self,
+                generation: self.generation(),
+            },
+            &packet,
+        )
     }
 }
 
@@ -112,7 +118,7 @@ impl decide::Gate for Snapshot<'_> {
     }
 
     fn ban_expiry_ns(&self, key: &BanKey) -> Option<u64> {
-        self.gate.bans.get(key, 0).ok()
+        self.gate.bans_map().ok()?.get(key, 0).ok()
     }
 
     fn stamps(&self, _kind: Charge, _index: u32) -> Option<Rested> {

@@ -19,13 +19,16 @@ use std::{
 
 use aya::maps::{HashMap, Map, MapData, PerCpuArray};
 use filter_common::{
-    abi::{ABI_VERSION, BanKey, Control, Counters, PolicyBlock, attach_mode},
+    abi::{ABI_VERSION, Control, Counters, PolicyBlock, attach_mode},
     country::{Class, CountryCode},
 };
 
 use super::{
-    AttachMode, Attachment, Ban, Gate, InterfaceCounters, KernelError, Mode, bans, bpffs,
-    counters, load::mode_of, mapped::MappedArray,
+    AttachMode, Attachment, Ban, Gate, InterfaceCounters, KernelError, Mode,
+    bans::{self, BanMap},
+    bpffs, counters,
+    load::{mode_of, published_generation},
+    mapped::MappedArray,
 };
 use crate::compile::class_name;
 
@@ -119,38 +122,29 @@ impl Gate {
         // Left by a start that was killed before it got to its links.
         remove_directory(&directory)?;
         bpffs::prepare(&directory)?;
-        let pin = |name: &str, map: &MapData| {
+        for (name, map) in self.ebpf.maps() {
+            // Sections of global data, which nobody reads from outside; bpffs refuses the dot.
+            if name.starts_with('.') {
+                continue;
+            }
             let path = directory.join(name);
             map.pin(&path)
-                .map_err(|error| KernelError::pin("pin a map at", path)(io::Error::other(error)))
-        };
-        for (name, map) in self.ebpf.maps() {
-            if let Map::Array(data) = map {
-                pin(name, data)?;
-            }
+                .map_err(|error| KernelError::pin("pin a map at", path)(io::Error::other(error)))?;
         }
-        let pin_typed = |result: Result<(), aya::pin::PinError>, name: &str| {
-            result.map_err(|error| {
-                KernelError::pin("pin a map at", directory.join(name))(io::Error::other(error))
-            })
-        };
-        pin_typed(self.bans.pin(directory.join("BANS")), "BANS")?;
-        pin_typed(self.counters.pin(directory.join("COUNTERS")), "COUNTERS")
+        Ok(())
     }
 }
 
 /// The bans that an earlier daemon left, if there was one.
-pub(super) fn pinned_bans(
-    paths: &PinPaths,
-) -> Result<Option<HashMap<MapData, BanKey, u64>>, KernelError> {
+pub(super) fn pinned_bans(paths: &PinPaths) -> Result<Option<BanMap<MapData>>, KernelError> {
     let path = paths.maps_directory().join("BANS");
     if !path.exists() {
         return Ok(None);
     }
     bpffs::check_owner(&paths.root)?;
     let data = MapData::from_pin(&path).map_err(KernelError::map("open pinned", "BANS"))?;
-    let bans = HashMap::try_from(Map::HashMap(data))
-        .map_err(KernelError::map("open pinned", "BANS"))?;
+    let bans =
+        HashMap::try_from(Map::HashMap(data)).map_err(KernelError::map("open pinned", "BANS"))?;
     Ok(Some(bans))
 }
 
@@ -204,7 +198,7 @@ pub struct Pinned {
     control: MappedArray<Control>,
     policy: MappedArray<PolicyBlock>,
     counters: PerCpuArray<MapData, Counters>,
-    bans: HashMap<MapData, BanKey, u64>,
+    bans: BanMap<MapData>,
     attachments: Vec<Attachment>,
 }
 
@@ -221,8 +215,7 @@ impl Pinned {
             MapData::from_pin(maps.join(name)).map_err(KernelError::map("open pinned", name))
         };
         let control: MappedArray<Control> = MappedArray::new(&open("CONTROL")?, "CONTROL")?;
-        // SAFETY: inside the mapping.
-        let block = unsafe { control.pointer(0).read_volatile() };
+        let block = control.read(0);
         if block.abi_version != ABI_VERSION {
             return Err(KernelError::AbiMismatch {
                 path: maps,
@@ -281,7 +274,7 @@ impl Pinned {
 
     /// The name of every class, by number.
     pub fn class_names(&self) -> Vec<String> {
-        let letters = self.published(|block| &raw const (*block).country_letters);
+        let letters = self.published().map(|block| block.country_letters);
         (0..=u8::MAX)
             .map(|class| {
                 class_name(Class(class), |class| {
@@ -293,22 +286,12 @@ impl Pinned {
 
     /// When the policy that decides now was published.
     pub fn published_at(&self) -> Option<SystemTime> {
-        let seconds = self.published(|block| &raw const (*block).published_unix_s)?;
+        let seconds = self.published()?.published_unix_s;
         UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
     }
 
-    /// A field of the policy that decides now.
-    fn published<T: Copy>(
-        &self,
-        field: impl FnOnce(*const PolicyBlock) -> *const T,
-    ) -> Option<T> {
-        // SAFETY: inside the mapping.
-        let published = unsafe { (&raw const (*self.control.pointer(0)).published).read_volatile() };
-        let generation = (published as usize)
-            .checked_sub(1)
-            .filter(|generation| *generation < self.policy.len())?;
-        // SAFETY: a field of a value inside the mapping.
-        Some(unsafe { field(self.policy.pointer(generation)).read_volatile() })
+    /// The policy that decides now.
+    fn published(&self) -> Option<&PolicyBlock> {
+        self.policy.get(published_generation(&self.control)?)
     }
 }
-

@@ -1,8 +1,8 @@
 //! A new policy into the spare generation, and the flip.
 
-use std::{io, thread, time::Duration};
+use std::{io, mem::offset_of, thread, time::Duration};
 
-use filter_common::abi::{GENERATIONS, PORT_SETS};
+use filter_common::abi::{Control, GENERATIONS, PORT_SETS};
 
 use super::{Gate, KernelError};
 use crate::compile::CompiledPolicy;
@@ -20,11 +20,14 @@ impl Gate {
                 capacity: self.lines_per_generation,
             });
         }
-        let spare = self.generation().map_or(0, |current| GENERATIONS - 1 - current);
+        let spare = self
+            .generation()
+            .map_or(0, |current| GENERATIONS - 1 - current);
         let first_line = spare * self.lines_per_generation;
         self.table.write(first_line, &compiled.lines);
         self.ports.write(spare * PORT_SETS, &compiled.ports[..]);
-        self.policy.write(spare, std::slice::from_ref(&*compiled.policy));
+        self.policy
+            .write(spare, std::slice::from_ref(&*compiled.policy));
 
         let written = self.table.slice(first_line, needed);
         if let Some(line) = written
@@ -34,7 +37,7 @@ impl Gate {
         {
             return Err(KernelError::ReadBack { line });
         }
-        self.store(|control| &raw mut (*control).published, spare as u32 + 1);
+        self.store(offset_of!(Control, published), spare as u32 + 1);
         wait_for_packets_in_flight()
     }
 }
@@ -45,14 +48,7 @@ impl Gate {
 /// (kernel/sched/membarrier.c). With nohz_full CPUs it is refused; then a full second passes instead.
 fn wait_for_packets_in_flight() -> Result<(), KernelError> {
     // SAFETY: three integers.
-    let status = unsafe {
-        libc::syscall(
-            libc::SYS_membarrier,
-            libc::MEMBARRIER_CMD_GLOBAL,
-            0,
-            0,
-        )
-    };
+    let status = unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) };
     if status == 0 {
         return Ok(());
     }

@@ -1,0 +1,61 @@
+//! A valid policy: what the config and the runtime changes ask for, before it is compiled.
+
+use std::collections::BTreeMap;
+
+use filter_common::country::CountryCode;
+use ipnetwork::IpNetwork;
+
+/// What happens to the sources of one class.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Action {
+    Deny,
+    Allow,
+    /// Allow within the limit `limits[index]` of the policy.
+    Limit(usize),
+}
+
+/// A named limit that every single source gets for itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Limit {
+    pub name: String,
+    /// Packets per second, 1 to 1,000,000; `None`: no limit on packets.
+    pub packets_per_second: Option<u32>,
+    /// Packets that a source may send at once after a pause; at least 1.
+    pub burst_packets: u32,
+    /// TCP connections (SYN without ACK) per second, 1 to 1,000,000; `None`: no limit.
+    pub new_connections_per_second: Option<u32>,
+    /// Connections that a source may open at once after a pause; at least 1.
+    pub burst_connections: u32,
+    /// Bits of an IPv4 address that tell one source from another, 8 to 32.
+    pub ipv4_prefix_len: u8,
+    /// Bits of an IPv6 address that tell one source from another, 16 to 64.
+    pub ipv6_prefix_len: u8,
+}
+
+/// What the gate looks at; the rest passes untouched. All empty: everything is in scope.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Scope {
+    /// Inclusive destination port ranges, host byte order.
+    pub tcp: Vec<(u16, u16)>,
+    pub udp: Vec<(u16, u16)>,
+    /// IP protocol numbers that are in scope as a whole (ICMP is 1, ICMPv6 is 58).
+    pub protocols: Vec<u8>,
+    /// Destinations in scope; empty: all.
+    pub destinations: Vec<IpNetwork>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Policy {
+    /// Countries that `countries` does not name.
+    pub default: Action,
+    /// Addresses that the database does not know.
+    pub unknown: Action,
+    /// Private and link-local addresses.
+    pub private: Action,
+    pub countries: BTreeMap<CountryCode, Action>,
+    pub limits: Vec<Limit>,
+    pub scope: Scope,
+    pub trusted: Vec<IpNetwork>,
+    pub allow: Vec<IpNetwork>,
+    pub deny: Vec<IpNetwork>,
+}

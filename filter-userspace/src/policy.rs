@@ -59,3 +59,30 @@ pub struct Policy {
     pub allow: Vec<IpNetwork>,
     pub deny: Vec<IpNetwork>,
 }
+
+impl Policy {
+    /// What happens to sources of `country`.
+    pub fn action_for(&self, country: CountryCode) -> Action {
+        self.countries
+            .get(&country)
+            .copied()
+            .unwrap_or(self.default)
+    }
+
+    /// `allow`, `deny` or `allow:NAME`, as the config writes it.
+    pub fn action_word(&self, action: Action) -> String {
+        match action {
+            Action::Allow => "allow".to_owned(),
+            Action::Deny => "deny".to_owned(),
+            Action::Limit(index) => match self.limits.get(index) {
+                Some(limit) => format!("allow:{}", limit.name),
+                None => format!("allow:#{index}"),
+            },
+        }
+    }
+
+    /// The number of the limit `name`.
+    pub fn limit_index(&self, name: &str) -> Option<usize> {
+        self.limits.iter().position(|limit| limit.name == name)
+    }
+}

@@ -81,9 +81,10 @@ fn interfaces(draft: &Draft, report: &mut Report) -> Interfaces {
     let names: Vec<String> = draft.interfaces.iter().map(|at| at.value.clone()).collect();
     let auto = draft.interfaces.iter().find(|at| at.value == "auto");
     match (auto, names.len()) {
+        // A refused name was reported already; this is about the key that nobody wrote.
         (_, 0) => {
-            // A refused name was reported already; this is about the key that nobody wrote.
-            if !report.has_errors() {
+            let unwritten = !report.has_errors();
+            if unwritten {
                 let help = "write interfaces = [\"eth0\"], or \"auto\" for the interfaces \
                             with a default route";
                 report.push(

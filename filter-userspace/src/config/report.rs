@@ -52,6 +52,22 @@ impl Report {
             .any(|diagnostic| diagnostic.severity == Severity::Error)
     }
 
+    /// The warnings, one line each, for a log or a list.
+    pub fn warning_lines(&self) -> Vec<String> {
+        self.diagnostics
+            .iter()
+            .filter(|diagnostic| diagnostic.severity == Severity::Warning)
+            .map(|diagnostic| {
+                let file = diagnostic
+                    .place
+                    .as_ref()
+                    .and_then(|place| self.files.get(place.file))
+                    .map_or(String::new(), |file| format!("{}: ", file.path.display()));
+                format!("{file}{}: {}", diagnostic.title, diagnostic.label)
+            })
+            .collect()
+    }
+
     /// Records an error at `place`.
     pub fn error(&mut self, place: Place, title: impl Into<String>, label: impl Into<String>) {
         self.push(Severity::Error, Some(place), title, label, None);

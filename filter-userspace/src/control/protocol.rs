@@ -119,6 +119,62 @@ impl From<ModeWord> for crate::kernel::Mode {
     }
 }
 
+/// What the packet asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PacketKind {
+    /// A TCP SYN to the port.
+    Tcp(u16),
+    /// A UDP datagram to the port.
+    Udp(u16),
+    /// An ICMP or ICMPv6 echo request.
+    Ping,
+}
+
+impl PacketKind {
+    /// The IP protocol number, for a source of the family of `address`.
+    pub const fn protocol(self, address: IpAddr) -> u8 {
+        match (self, address) {
+            (Self::Tcp(_), _) => 6,
+            (Self::Udp(_), _) => 17,
+            (Self::Ping, IpAddr::V4(_)) => 1,
+            (Self::Ping, IpAddr::V6(_)) => 58,
+        }
+    }
+
+    pub const fn port(self) -> Option<u16> {
+        match self {
+            Self::Tcp(port) | Self::Udp(port) => Some(port),
+            Self::Ping => None,
+        }
+    }
+}
+
+impl std::fmt::Display for PacketKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(port) => write!(f, "{port}/tcp"),
+            Self::Udp(port) => write!(f, "{port}/udp"),
+            Self::Ping => f.write_str("ping"),
+        }
+    }
+}
+
+impl std::str::FromStr for PacketKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+        let port = port.parse().ok().filter(|port| *port != 0);
+        match (port, protocol) {
+            _ if text == "ping" => Ok(Self::Ping),
+            (Some(port), "tcp") => Ok(Self::Tcp(port)),
+            (Some(port), "udp") => Ok(Self::Udp(port)),
+            _ => Err("expected PORT/tcp, PORT/udp or ping, as in 443/tcp".to_owned()),
+        }
+    }
+}
+
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "snake_case")]
 pub enum Request {
@@ -126,11 +182,11 @@ pub enum Request {
     Countries,
     Rules,
     Bans,
-    /// Asks for the decision on a packet from `address`: to `port` over `protocol`, or ICMP echo.
+    /// Asks for the decision on a packet from `address`; without `packet`, on one that the policy
+    /// protects against.
     Explain {
         address: IpAddr,
-        protocol: u8,
-        port: Option<u16>,
+        packet: Option<PacketKind>,
     },
     /// Adds a runtime rule, in place of an earlier one for the same target.
     AddRule {

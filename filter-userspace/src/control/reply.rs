@@ -95,8 +95,8 @@ pub struct Stage {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Explanation {
     pub address: IpAddr,
-    pub protocol: u8,
-    pub port: Option<u16>,
+    /// `443/tcp` or `ping`.
+    pub packet: String,
     pub stages: Vec<Stage>,
     pub reason: String,
     /// In enforce mode: `pass` or `drop`.

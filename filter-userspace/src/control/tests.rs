@@ -25,8 +25,7 @@ fn every_request() -> Vec<Request> {
         Request::Bans,
         Request::Explain {
             address: "192.0.2.1".parse().unwrap(),
-            protocol: 6,
-            port: Some(443),
+            packet: Some(super::protocol::PacketKind::Tcp(443)),
         },
         Request::AddRule {
             rule: RuleVerb::Allow,

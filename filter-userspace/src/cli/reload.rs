@@ -16,7 +16,7 @@ pub fn run(_: Args, context: &Context) -> Result<(), Failure> {
         if failure.code == super::failure::NO_DAEMON {
             return failure;
         }
-        failure.hint("nothing was changed: the running policy stays in force")
+        failure.hint("`cerco status` shows what is in force, and keeps showing this error")
     })?;
     context.output.done(&done)
 }

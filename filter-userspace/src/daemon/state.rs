@@ -340,6 +340,12 @@ impl Daemon {
     }
 
     fn ban(&mut self, prefix: IpNetwork, duration: Duration) -> Result<Done, Refusal> {
+        // The command line refuses this already; other speakers of the protocol may not.
+        if prefix.network() != prefix.ip() {
+            return Err(Refusal::bad_request(format!(
+                "{prefix} has bits behind its prefix length"
+            )));
+        }
         self.gate.ban(prefix, duration).map_err(failed)?;
         let warnings = self
             .policy

@@ -84,7 +84,7 @@ mod tests {
         let zero = "0".repeat(32);
         let v6 = format!(
             "{zero} 00 {zero} 00 fe800000000000000000000000000001 00000400 00000001 00000000 00000003 wan0\n\
-             {zero} 00 {zero} 00 {zero} ffffffff 00000001 00000000 00200200 lo\n\
+             {zero} 00 {zero} 00 {zero} ffffffff 00000001 00000000 00200201 lo\n\
              20010db8000000000000000000000000 20 {zero} 00 {zero} 00000100 00000001 00000000 00000001 eth1\n"
         );
         assert_eq!(v6_default_routes(&v6), ["wan0"]);

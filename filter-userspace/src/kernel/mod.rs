@@ -11,6 +11,7 @@ mod counters;
 mod error;
 mod load;
 mod mapped;
+mod memory;
 mod oracle;
 mod pins;
 mod publish;

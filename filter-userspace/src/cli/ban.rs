@@ -1,0 +1,86 @@
+//! `cerco ban`, `unban` and `bans`: out for a time, whatever the country.
+
+use std::time::Duration;
+
+use ipnetwork::IpNetwork;
+
+use super::{Context, Failure, duration, lockout, rule::prefix, table};
+use crate::control::{
+    protocol::{Request, Target},
+    reply::{Bans, Done},
+};
+
+/// Keep an address or a prefix out for a time
+///
+/// The kernel ends the ban by itself, also without the daemon. Trusted prefixes are never banned.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  cerco ban 203.0.113.9 --for 1h
+  cerco ban 2001:db8:bad::/48 --for 7days")]
+pub struct BanArgs {
+    /// An address or a prefix
+    #[arg(value_parser = prefix, value_name = "ADDRESS|PREFIX")]
+    prefix: IpNetwork,
+    /// How long, as in 90s, 10m, 1h or 7days
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    duration: Duration,
+    /// Also when it locks out the SSH session in which this is typed
+    #[arg(long)]
+    force: bool,
+}
+
+/// End a ban early
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  cerco unban 203.0.113.9")]
+pub struct UnbanArgs {
+    /// The address or the prefix as it was banned
+    #[arg(value_parser = prefix, value_name = "ADDRESS|PREFIX")]
+    prefix: IpNetwork,
+}
+
+/// List the bans and how long they last
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  cerco bans
+  cerco bans --json | jq -r '.bans[].prefix'")]
+pub struct BansArgs {}
+
+pub fn ban(args: BanArgs, context: &Context) -> Result<(), Failure> {
+    if !args.force {
+        lockout::refuse_if_denial_reaches(context, &Target::Prefix(args.prefix))?;
+    }
+    let done: Done = context.ask(Request::Ban {
+        prefix: args.prefix,
+        duration: args.duration,
+    })?;
+    context.output.done(&done)
+}
+
+pub fn unban(args: UnbanArgs, context: &Context) -> Result<(), Failure> {
+    let done: Done = context.ask(Request::Unban {
+        prefix: args.prefix,
+    })?;
+    context.output.done(&done)
+}
+
+pub fn bans(_: BansArgs, context: &Context) -> Result<(), Failure> {
+    let bans: Bans = context.ask(Request::Bans)?;
+    context.output.show(&bans, |bans, _| {
+        if bans.bans.is_empty() {
+            return "nobody is banned\n".to_owned();
+        }
+        let rows: Vec<Vec<String>> = bans
+            .bans
+            .iter()
+            .map(|ban| {
+                let left = Duration::from_secs(ban.remaining_seconds);
+                vec![
+                    ban.prefix.to_string(),
+                    humantime::format_duration(left).to_string(),
+                ]
+            })
+            .collect();
+        table::render(&["prefix", "left"], &[], &rows)
+    })
+}

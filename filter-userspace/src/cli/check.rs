@@ -1,0 +1,86 @@
+//! `cerco check`: is the config right?
+
+use serde::Serialize;
+
+use super::{Context, Failure, table::grouped};
+use crate::{compile::compile, config, control::protocol::ModeWord, daemon::age};
+
+/// Validate the config and its database; change nothing
+///
+/// Reads what `cerco run` would read, and compiles the tables. Needs no root and no daemon.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  cerco check
+  cerco check -c new.toml && mv new.toml /etc/cerco/cerco.toml
+  cerco check --example > /etc/cerco/cerco.toml")]
+pub struct Args {
+    /// Print a config with a comment beside each key
+    #[arg(long)]
+    example: bool,
+}
+
+#[derive(Serialize)]
+struct Checked {
+    ok: bool,
+    mode: ModeWord,
+    interfaces: Vec<String>,
+    database: String,
+    database_built: Option<String>,
+    networks_v4: u64,
+    networks_v6: u64,
+    table_bytes: usize,
+    warnings: Vec<String>,
+}
+
+pub fn run(args: Args, context: &Context) -> Result<(), Failure> {
+    let output = &context.output;
+    if args.example {
+        return output.print(config::EXAMPLE);
+    }
+    let (config, report) = config::load(context.global.config.as_deref()).map_err(|report| {
+        eprintln!("{}", report.render(output.error_color));
+        let errors = report.diagnostics.len();
+        Failure::bad_usage(format!("the config has {errors} fault{}", plural(errors)))
+    })?;
+    if !output.is_json() && !report.diagnostics.is_empty() {
+        eprintln!("{}\n", report.render(output.error_color));
+    }
+    let bad = |error: &dyn std::error::Error| Failure::bad_usage(error.to_string());
+    let interfaces = config.interfaces.resolve().map_err(|e| bad(&e))?;
+    let database = config.read_database().map_err(|e| bad(&e))?;
+    let compiled = compile(&config.policy, &database).map_err(|e| bad(&e))?;
+    let now = std::time::SystemTime::now();
+    let mut warnings = report.warning_lines();
+    let old = age::warning(database.info.build_time, now);
+    if let Some(warning) = old {
+        if !output.is_json() {
+            output.warn(&warning);
+        }
+        warnings.push(warning);
+    }
+    let checked = Checked {
+        ok: true,
+        mode: config.mode.into(),
+        interfaces,
+        database: database.info.source.to_string(),
+        database_built: database.info.build_time.map(age::date),
+        networks_v4: database.info.networks_v4,
+        networks_v6: database.info.networks_v6,
+        table_bytes: compiled.table_bytes(),
+        warnings,
+    };
+    output.show(&checked, |checked, _| {
+        format!(
+            "the config is right: {} on {}\ndatabase {}: {} IPv4 and {} IPv6 networks\n",
+            checked.mode.word(),
+            checked.interfaces.join(", "),
+            checked.database,
+            grouped(checked.networks_v4),
+            grouped(checked.networks_v6),
+        )
+    })
+}
+
+pub fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}

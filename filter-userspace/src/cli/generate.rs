@@ -1,0 +1,185 @@
+//! `cerco completions` and `cerco man`, from the definitions of the command line itself.
+
+use std::{io::Write, path::PathBuf};
+
+use clap_complete::Shell;
+
+use super::{Failure, command};
+
+/// Print the completions of a shell
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  cerco completions bash > /etc/bash_completion.d/cerco")]
+pub struct CompletionsArgs {
+    shell: Shell,
+}
+
+/// Print the man page, or write all of them into a directory
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  cerco man | man -l -
+  cerco man /usr/local/share/man/man8")]
+pub struct ManArgs {
+    /// Where to write cerco.8, cerco-run.8 and so on
+    #[arg(value_name = "DIR")]
+    directory: Option<PathBuf>,
+}
+
+/// Name of a thing, and what it is.
+type Entries = &'static [(&'static str, &'static str)];
+
+/// What the definitions of the options do not say; stands at the end of cerco(8).
+const SECTIONS: &[(&str, Entries)] = &[
+    (
+        "ENVIRONMENT",
+        &[
+            ("CERCO_SOCKET", "The control socket, as --socket."),
+            (
+                "CERCO_LOG",
+                "What cerco run logs, as in info or filter_userspace=debug.",
+            ),
+            ("NO_COLOR", "No colours when set and not empty."),
+            (
+                "SSH_CONNECTION",
+                "Whose session must not be locked out; also looked for in parent processes.",
+            ),
+        ],
+    ),
+    (
+        "FILES",
+        &[
+            (
+                "/etc/cerco/cerco.toml",
+                "The config. cerco check --example prints one.",
+            ),
+            (
+                "/etc/cerco/conf.d/*.toml",
+                "Read after it, in the order of their names; they override values and add to lists.",
+            ),
+            (
+                "/run/cerco/cerco.sock",
+                "The control socket. Members of the group cerco may read.",
+            ),
+            (
+                "/var/lib/cerco/runtime.json",
+                "Rules and mode set at runtime. The mode holds until mode in the config changes.",
+            ),
+            (
+                "/sys/fs/bpf/cerco",
+                "The gate itself, which outlives the daemon.",
+            ),
+        ],
+    ),
+    (
+        "EXIT STATUS",
+        &[
+            ("0", "Done."),
+            ("1", "Failed."),
+            ("2", "Bad usage, or a fault in the config or the database."),
+            (
+                "3",
+                "No daemon answers. The gate may stand all the same: see cerco status.",
+            ),
+        ],
+    ),
+];
+
+pub fn completions(args: CompletionsArgs) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut command(), "cerco", &mut script);
+    std::io::stdout().write_all(&script)?;
+    Ok(())
+}
+
+pub fn man(args: ManArgs) -> Result<(), Failure> {
+    let Some(directory) = args.directory else {
+        std::io::stdout().write_all(&main_page()?)?;
+        return Ok(());
+    };
+    std::fs::create_dir_all(&directory).map_err(|error| {
+        Failure::failed(format!("cannot create {}: {error}", directory.display()))
+    })?;
+    for (name, page) in pages()? {
+        let path = directory.join(name);
+        std::fs::write(&path, page).map_err(|error| {
+            Failure::failed(format!("cannot write {}: {error}", path.display()))
+        })?;
+    }
+    Ok(())
+}
+
+fn main_page() -> Result<Vec<u8>, Failure> {
+    let mut page = Vec::new();
+    section_8(command()).render(&mut page)?;
+    for (title, entries) in SECTIONS {
+        writeln!(page, ".SH \"{title}\"")?;
+        for (name, meaning) in *entries {
+            // A hyphen must be escaped, or groff makes a dash of it that cannot be copied.
+            let escape = |text: &str| text.replace('-', "\\-");
+            writeln!(page, ".TP\n\\fB{}\\fR\n{}", escape(name), escape(meaning))?;
+        }
+    }
+    Ok(page)
+}
+
+/// File name and text of every page.
+fn pages() -> Result<Vec<(String, Vec<u8>)>, Failure> {
+    let mut pages = vec![("cerco.8".to_owned(), main_page()?)];
+    let mut command = command();
+    command.build();
+    for verb in command
+        .get_subcommands()
+        .filter(|verb| verb.get_name() != "help")
+    {
+        // The definition is 'static, the page's name is not; it is made once in a process.
+        let name: &'static str = format!("cerco-{}", verb.get_name()).leak();
+        let mut page = Vec::new();
+        section_8(verb.clone().name(name).version(env!("CARGO_PKG_VERSION"))).render(&mut page)?;
+        pages.push((format!("{name}.8"), page));
+    }
+    Ok(pages)
+}
+
+fn section_8(command: clap::Command) -> clap_mangen::Man {
+    clap_mangen::Man::new(command).section("8").manual("cerco")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_verb_has_a_page_and_the_main_page_its_sections() {
+        let pages = pages().unwrap();
+        assert_eq!(pages.len(), 1 + 19);
+        let main = String::from_utf8(pages[0].1.clone()).unwrap();
+        for needle in [
+            "ENVIRONMENT",
+            "FILES",
+            "EXIT STATUS",
+            "runtime.json",
+            "cerco\\-run(8)",
+        ] {
+            assert!(main.contains(needle), "{needle} is not in\n{main}");
+        }
+        let ban = pages
+            .iter()
+            .find(|(name, _)| name == "cerco-ban.8")
+            .unwrap();
+        let ban = String::from_utf8(ban.1.clone()).unwrap();
+        assert!(ban.contains("\\-\\-for"), "{ban}");
+        assert!(ban.contains("7days"), "{ban}");
+    }
+
+    #[test]
+    fn completions_know_the_verbs() {
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut command(), "cerco", &mut script);
+            let script = String::from_utf8(script).unwrap();
+            for verb in ["enforce", "explain", "detach"] {
+                assert!(script.contains(verb), "{shell}: {verb}");
+            }
+        }
+    }
+}

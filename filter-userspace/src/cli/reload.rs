@@ -1,0 +1,22 @@
+//! `cerco reload`: config and database, read again.
+
+use super::{Context, Failure};
+use crate::control::{protocol::Request, reply::Done};
+
+/// Read config and database again, and put them in force as one
+///
+/// On any error the running policy stays, and `cerco status` goes on showing the error.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  cerco check && cerco reload")]
+pub struct Args {}
+
+pub fn run(_: Args, context: &Context) -> Result<(), Failure> {
+    let done: Done = context.ask(Request::Reload).map_err(|failure| {
+        if failure.code == super::failure::NO_DAEMON {
+            return failure;
+        }
+        failure.hint("`cerco status` shows what is in force, and keeps showing this error")
+    })?;
+    context.output.done(&done)
+}

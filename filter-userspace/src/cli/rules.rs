@@ -1,0 +1,82 @@
+//! `cerco rules`: what config and runtime say.
+
+use super::{
+    Context, Failure,
+    output::Output,
+    table::{self, cut},
+};
+use crate::control::{
+    protocol::{Request, Target},
+    reply::{Done, Rules},
+};
+
+/// List the rules of the config and of the runtime, or remove a runtime rule
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  cerco rules
+  cerco rules remove US")]
+pub struct Args {
+    #[command(subcommand)]
+    verb: Option<RulesVerb>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum RulesVerb {
+    /// End a rule that was made with allow, deny or trust
+    Remove {
+        /// The country code or the prefix
+        target: Target,
+    },
+}
+
+pub fn run(args: Args, context: &Context) -> Result<(), Failure> {
+    if let Some(RulesVerb::Remove { target }) = args.verb {
+        let done: Done = context.ask(Request::RemoveRule { target })?;
+        return context.output.done(&done);
+    }
+    let rules: Rules = context.ask(Request::Rules)?;
+    context.output.show(&rules, render)
+}
+
+fn render(rules: &Rules, _: &Output) -> String {
+    let mut text = format!(
+        "default {}, unknown addresses {}, private addresses {}\n",
+        rules.default, rules.unknown, rules.private
+    );
+    for (origin, title) in [
+        ("config", "From the config:"),
+        ("runtime", "Made at runtime, over the config:"),
+    ] {
+        let rows: Vec<Vec<String>> = rules
+            .rules
+            .iter()
+            .filter(|rule| rule.origin == origin)
+            .map(|rule| {
+                let mut notes = Vec::new();
+                if let Some(limit) = &rule.limit {
+                    notes.push(format!("limit {limit}"));
+                }
+                if let Some(expires) = rule.expires {
+                    notes.push(format!(
+                        "until {}",
+                        humantime::format_rfc3339_seconds(expires)
+                    ));
+                }
+                if let Some(why) = &rule.suspended {
+                    notes.push(format!("NOT IN FORCE: {why}"));
+                }
+                notes.extend(rule.comment.clone());
+                vec![
+                    format!("  {}", rule.rule),
+                    rule.target.clone(),
+                    cut(&notes.join(", "), 60),
+                ]
+            })
+            .collect();
+        if !rows.is_empty() {
+            text += &format!("\n{title}\n");
+            text += &table::render(&["  rule", "target", "note"], &[], &rows);
+        }
+    }
+    text
+}

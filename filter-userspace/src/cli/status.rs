@@ -1,0 +1,244 @@
+//! `cerco status`: what stands, and what it does.
+
+use std::time::{Duration, SystemTime};
+
+use super::{
+    Context, Failure,
+    failure::NO_DAEMON,
+    output::{Output, Paint},
+    table::{self, bytes, grouped, wrapped},
+};
+use crate::{
+    control::{
+        protocol::{ModeWord, Request},
+        reply::Status,
+    },
+    daemon::{
+        age,
+        rates::Totals,
+        view::{attached, reason_totals},
+    },
+    kernel::{KernelError, Pinned},
+};
+
+/// Show mode, interfaces, database, totals and rates
+///
+/// Without a daemon it reads what stands in the kernel (as root), and exits with 3.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  cerco status
+  cerco status --json | jq .mode")]
+pub struct Args {}
+
+pub fn run(_: Args, context: &Context) -> Result<(), Failure> {
+    let failure = match context.ask::<Status>(Request::Status) {
+        Ok(status) => return context.output.show(&status, render),
+        Err(failure) if failure.code == NO_DAEMON => failure,
+        Err(failure) => return Err(failure),
+    };
+    let pins = context.paths().pins;
+    match from_pins(&pins) {
+        Ok(Some(status)) => {
+            context.output.show(&status, render)?;
+            // The listing has said that no daemon answers.
+            Err(Failure::new(NO_DAEMON, ""))
+        }
+        Ok(None) => Err(Failure::new(
+            NO_DAEMON,
+            format!(
+                "no daemon answers and no gate stands under {}: every packet passes",
+                pins.display()
+            ),
+        )
+        .hint("start it with `systemctl start cerco`, or `cerco run` in the foreground")),
+        Err(error) => Err(Failure::new(
+            NO_DAEMON,
+            format!(
+                "{}; what stands under {} cannot be read: {error}",
+                failure.message,
+                pins.display()
+            ),
+        )
+        .hint("only root can read the pins")),
+    }
+}
+
+fn from_pins(pins: &std::path::Path) -> Result<Option<Status>, KernelError> {
+    let Some(pinned) = Pinned::open(pins)? else {
+        return Ok(None);
+    };
+    Ok(Some(Status {
+        daemon: false,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: None,
+        uptime_seconds: None,
+        mode: pinned.mode().into(),
+        interfaces: attached(pinned.attachments()),
+        database: None,
+        published: pinned.published_at(),
+        allowed_countries: None,
+        default_action: None,
+        table_bytes: None,
+        kernel_bytes: None,
+        totals: reason_totals(&Totals::of(&pinned.counters()?), None),
+        bans: pinned.bans()?.len() as u64,
+        runtime_rules: None,
+        warnings: Vec::new(),
+        last_reload_error: None,
+    }))
+}
+
+fn render(status: &Status, output: &Output) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: &str| {
+        text += &format!("{name:<11} {}\n", wrapped(value, 80, 12));
+    };
+    line("gate", &gate(status, output));
+    line("interfaces", &interfaces(status));
+    line("daemon", &daemon(status));
+    if let Some(database) = &status.database {
+        let built = database.built.map_or("age unknown".to_owned(), |time| {
+            age::built(time, SystemTime::now())
+        });
+        line(
+            "database",
+            &format!(
+                "{}, {built}; {} IPv4 and {} IPv6 networks",
+                database.source,
+                grouped(database.networks_v4),
+                grouped(database.networks_v6)
+            ),
+        );
+        if let Some(attribution) = &database.attribution {
+            line("", attribution);
+        }
+    }
+    if let Some(time) = status.published {
+        line(
+            "published",
+            &humantime::format_rfc3339_seconds(time).to_string(),
+        );
+    }
+    if let Some(allowed) = &status.allowed_countries {
+        let countries = match allowed.is_empty() {
+            true => "no country".to_owned(),
+            false => allowed.join(", "),
+        };
+        let default = status.default_action.as_deref().unwrap_or("deny");
+        line("allowed", &format!("{countries}; all others: {default}"));
+    }
+    if let (Some(tables), Some(kernel)) = (status.table_bytes, status.kernel_bytes) {
+        line(
+            "memory",
+            &format!(
+                "{} of tables, {} in the kernel",
+                bytes(tables),
+                bytes(kernel)
+            ),
+        );
+    }
+    let rules = status.runtime_rules.map_or(String::new(), |rules| {
+        format!(", {} runtime rules", grouped(rules))
+    });
+    line("bans", &format!("{}{rules}", grouped(status.bans)));
+    for warning in &status.warnings {
+        line(&output.paint(Paint::Caution, "warning"), warning);
+    }
+    if let Some(error) = &status.last_reload_error {
+        let first = error.lines().next().unwrap_or_default();
+        let words = format!("refused, the earlier policy stays in force: {first}");
+        line(&output.paint(Paint::Bad, "reload"), &words);
+    }
+    text.push('\n');
+    text + &totals(status)
+}
+
+fn gate(status: &Status, output: &Output) -> String {
+    match status.mode {
+        ModeWord::Enforce => {
+            let word = output.paint(Paint::Good, "enforcing");
+            format!("{word}: what the policy denies is dropped")
+        }
+        ModeWord::Observe => {
+            let word = output.paint(Paint::Caution, "observing");
+            format!("{word}: nothing is dropped; `cerco enforce` changes that")
+        }
+    }
+}
+
+fn interfaces(status: &Status) -> String {
+    if status.interfaces.is_empty() {
+        return "none: no packet is seen".to_owned();
+    }
+    let names: Vec<String> = status
+        .interfaces
+        .iter()
+        .map(|at| format!("{} ({})", at.interface, at.attach_mode))
+        .collect();
+    names.join(", ")
+}
+
+fn daemon(status: &Status) -> String {
+    if !status.daemon {
+        return "none answers; the gate filters on without it. Start it with `systemctl start \
+                cerco`"
+            .to_owned();
+    }
+    let up = Duration::from_secs(status.uptime_seconds.unwrap_or_default());
+    format!(
+        "version {}, process {}, up {}",
+        status.version,
+        status.pid.unwrap_or_default(),
+        humantime::format_duration(up)
+    )
+}
+
+/// Sums by verdict, then each reason that was seen.
+fn totals(status: &Status) -> String {
+    let mut rows = Vec::new();
+    for (verdict, name) in [
+        ("pass", "passed"),
+        ("drop", "dropped"),
+        ("would_drop", "would drop"),
+    ] {
+        let lines = || {
+            status
+                .totals
+                .iter()
+                .filter(|total| total.verdict == verdict)
+        };
+        let rate = lines()
+            .map(|total| total.packets_per_second)
+            .sum::<Option<f64>>();
+        rows.push(vec![
+            name.to_owned(),
+            grouped(lines().map(|total| total.packets).sum()),
+            bytes(lines().map(|total| total.bytes).sum()),
+            per_second(rate),
+        ]);
+        rows.extend(lines().filter(|total| total.packets > 0).map(|total| {
+            vec![
+                format!("  {}", total.reason),
+                grouped(total.packets),
+                bytes(total.bytes),
+                per_second(total.packets_per_second),
+            ]
+        }));
+    }
+    table::render(
+        &["packets", "total", "bytes", "per second"],
+        &[1, 2, 3],
+        &rows,
+    )
+}
+
+fn per_second(rate: Option<f64>) -> String {
+    match rate {
+        None => "-".to_owned(),
+        Some(rate) if rate > 0.0 && rate < 10.0 => format!("{rate:.1}"),
+        Some(rate) => grouped(rate.round() as u64),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+use std::time::UNIX_EPOCH;
+
+use super::*;
+use crate::control::reply::{AttachedInterface, DatabaseStatus, ReasonTotal};
+
+fn total(reason: &str, verdict: &str, packets: u64, rate: Option<f64>) -> ReasonTotal {
+    ReasonTotal {
+        reason: reason.into(),
+        verdict: verdict.into(),
+        packets,
+        bytes: packets * 60,
+        packets_per_second: rate,
+    }
+}
+
+fn status() -> Status {
+    Status {
+        daemon: true,
+        version: "0.1.0".into(),
+        pid: Some(4711),
+        uptime_seconds: Some(93_784),
+        mode: ModeWord::Enforce,
+        interfaces: vec![
+            AttachedInterface {
+                interface: "eth0".into(),
+                attach_mode: "native".into(),
+            },
+            AttachedInterface {
+                interface: "wg0".into(),
+                attach_mode: "generic".into(),
+            },
+        ],
+        database: Some(DatabaseStatus {
+            source: "builtin".into(),
+            format: "builtin".into(),
+            built: None,
+            networks_v4: 593_597,
+            networks_v6: 773_898,
+            attribution: Some("IP Geolocation by DB-IP".into()),
+            warning: None,
+        }),
+        published: Some(UNIX_EPOCH),
+        allowed_countries: Some(vec!["CN (limit residents)".into(), "MO".into()]),
+        default_action: Some("deny".into()),
+        table_bytes: Some(13_000_000),
+        kernel_bytes: Some(27_500_000),
+        totals: vec![
+            total("allowed", "pass", 1_234, Some(3.25)),
+            total("country_denied", "drop", 3_142_377, Some(18_000.4)),
+            total("country_denied", "would_drop", 0, Some(0.0)),
+        ],
+        bans: 2,
+        runtime_rules: Some(1),
+        warnings: vec![
+            "runtime rule `allow CN (limit gone)` is not in force: the config has no \
+                        limit `gone`; `cerco rules remove CN` ends it"
+                .into(),
+        ],
+        last_reload_error: Some("2026-11-23T10:00:00Z: error: mode: unknown value\n --> a".into()),
+    }
+}
+
+#[test]
+fn status_reads_well_in_80_columns() {
+    let expected = "\
+gate        enforcing: what the policy denies is dropped
+interfaces  eth0 (native), wg0 (generic)
+daemon      version 0.1.0, process 4711, up 1day 2h 3m 4s
+database    builtin, age unknown; 593,597 IPv4 and 773,898 IPv6 networks
+            IP Geolocation by DB-IP
+published   1970-01-01T00:00:00Z
+allowed     CN (limit residents), MO; all others: deny
+memory      12.4 MiB of tables, 26.2 MiB in the kernel
+bans        2, 1 runtime rules
+warning     runtime rule `allow CN (limit gone)` is not in force: the config has
+            no limit `gone`; `cerco rules remove CN` ends it
+reload      refused, the earlier policy stays in force: 2026-11-23T10:00:00Z:
+            error: mode: unknown value
+
+packets               total      bytes  per second
+passed                1,234   72.3 KiB         3.2
+  allowed             1,234   72.3 KiB         3.2
+dropped           3,142,377  179.8 MiB      18,000
+  country_denied  3,142,377  179.8 MiB      18,000
+would drop                0        0 B           0
+";
+    let text = render(&status(), &Output::plain());
+    assert_eq!(text, expected);
+    assert!(text.lines().all(|line| line.chars().count() <= 80));
+}
+
+#[test]
+fn status_from_the_pins_says_that_no_daemon_answers() {
+    let status = Status {
+        daemon: false,
+        pid: None,
+        uptime_seconds: None,
+        database: None,
+        allowed_countries: None,
+        table_bytes: None,
+        runtime_rules: None,
+        warnings: Vec::new(),
+        last_reload_error: None,
+        totals: vec![total("allowed", "pass", 1, None)],
+        ..status()
+    };
+    let expected = "\
+gate        enforcing: what the policy denies is dropped
+interfaces  eth0 (native), wg0 (generic)
+daemon      none answers; the gate filters on without it. Start it with
+            `systemctl start cerco`
+published   1970-01-01T00:00:00Z
+bans        2
+
+packets     total  bytes  per second
+passed          1   60 B           -
+  allowed       1   60 B           -
+dropped         0    0 B           0
+would drop      0    0 B           0
+";
+    assert_eq!(render(&status, &Output::plain()), expected);
+}

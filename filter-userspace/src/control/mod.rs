@@ -1,0 +1,22 @@
+//! The control socket: newline-delimited JSON over a Unix socket.
+//!
+//! One connection carries one question and one answer. Peer credentials of the kernel decide who
+//! may change something: root and the daemon's own user. The group of the socket may read.
+
+pub mod client;
+pub mod protocol;
+pub mod reply;
+pub mod server;
+
+use std::time::Duration;
+
+/// Longest question; the longest real one is a rule with a comment.
+pub const MAX_QUESTION_BYTES: usize = 64 * 1024;
+/// Longest answer; a list of many thousand bans fits.
+pub const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
+/// How long either side waits for a line that was begun. Reading a database can take seconds.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+pub const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;

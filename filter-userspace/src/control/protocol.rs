@@ -1,0 +1,289 @@
+//! What the CLI and the daemon say to each other: one JSON line asks, one JSON line answers.
+
+use std::{net::IpAddr, time::Duration};
+
+use filter_common::country::CountryCode;
+use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
+
+use crate::{config, countries};
+
+/// Raised when a field changes its meaning or goes away; new fields do not raise it.
+pub const SCHEMA: u32 = 1;
+
+/// What a runtime change is about.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub enum Target {
+    Country(CountryCode),
+    Prefix(IpNetwork),
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is neither a country nor a prefix: {country}; {prefix}")]
+pub struct TargetError {
+    text: String,
+    country: String,
+    prefix: String,
+}
+
+impl std::str::FromStr for Target {
+    type Err = TargetError;
+
+    fn from_str(text: &str) -> Result<Self, TargetError> {
+        let country = match countries::parse(text) {
+            Ok(code) => return Ok(Self::Country(code)),
+            Err(unknown) => unknown.to_string(),
+        };
+        config::parse_prefix(text)
+            .map(Self::Prefix)
+            .map_err(|fault| TargetError {
+                text: text.to_owned(),
+                country,
+                prefix: fault.to_string(),
+            })
+    }
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Country(code) => f.pad(code.as_str()),
+            Self::Prefix(prefix) => f.pad(&prefix.to_string()),
+        }
+    }
+}
+
+impl Serialize for Target {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Target {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// What a runtime rule does to its target.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RuleVerb {
+    Allow,
+    Deny,
+    Trust,
+}
+
+impl RuleVerb {
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+            Self::Trust => "trust",
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModeWord {
+    Observe,
+    Enforce,
+}
+
+impl ModeWord {
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Observe => "observe",
+            Self::Enforce => "enforce",
+        }
+    }
+}
+
+impl From<crate::kernel::Mode> for ModeWord {
+    fn from(mode: crate::kernel::Mode) -> Self {
+        match mode {
+            crate::kernel::Mode::Observe => Self::Observe,
+            crate::kernel::Mode::Enforce => Self::Enforce,
+        }
+    }
+}
+
+impl From<ModeWord> for crate::kernel::Mode {
+    fn from(mode: ModeWord) -> Self {
+        match mode {
+            ModeWord::Observe => Self::Observe,
+            ModeWord::Enforce => Self::Enforce,
+        }
+    }
+}
+
+/// What the packet asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PacketKind {
+    /// A TCP SYN to the port.
+    Tcp(u16),
+    /// A UDP datagram to the port.
+    Udp(u16),
+    /// An ICMP or ICMPv6 echo request.
+    Ping,
+}
+
+impl PacketKind {
+    /// The IP protocol number, for a source of the family of `address`.
+    pub const fn protocol(self, address: IpAddr) -> u8 {
+        match (self, address) {
+            (Self::Tcp(_), _) => 6,
+            (Self::Udp(_), _) => 17,
+            (Self::Ping, IpAddr::V4(_)) => 1,
+            (Self::Ping, IpAddr::V6(_)) => 58,
+        }
+    }
+
+    pub const fn port(self) -> Option<u16> {
+        match self {
+            Self::Tcp(port) | Self::Udp(port) => Some(port),
+            Self::Ping => None,
+        }
+    }
+}
+
+impl std::fmt::Display for PacketKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(port) => write!(f, "{port}/tcp"),
+            Self::Udp(port) => write!(f, "{port}/udp"),
+            Self::Ping => f.write_str("ping"),
+        }
+    }
+}
+
+impl std::str::FromStr for PacketKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+        let port = port.parse().ok().filter(|port| *port != 0);
+        match (port, protocol) {
+            _ if text == "ping" => Ok(Self::Ping),
+            (Some(port), "tcp") => Ok(Self::Tcp(port)),
+            (Some(port), "udp") => Ok(Self::Udp(port)),
+            _ => Err("expected PORT/tcp, PORT/udp or ping, as in 443/tcp".to_owned()),
+        }
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "snake_case")]
+pub enum Request {
+    Status,
+    Countries,
+    Rules,
+    Bans,
+    /// Asks for the decision on a packet from `address`; without `packet`, on one that the policy
+    /// protects against.
+    Explain {
+        address: IpAddr,
+        packet: Option<PacketKind>,
+    },
+    /// Adds a runtime rule, in place of an earlier one for the same target.
+    AddRule {
+        rule: RuleVerb,
+        target: Target,
+        limit: Option<String>,
+        duration: Option<Duration>,
+        comment: Option<String>,
+    },
+    RemoveRule {
+        target: Target,
+    },
+    Ban {
+        prefix: IpNetwork,
+        duration: Duration,
+    },
+    Unban {
+        prefix: IpNetwork,
+    },
+    SetMode {
+        mode: ModeWord,
+    },
+    Reload,
+}
+
+impl Request {
+    /// Whether only root and the daemon's own user may ask this.
+    pub const fn changes_something(&self) -> bool {
+        match self {
+            Self::Status | Self::Countries | Self::Rules | Self::Bans | Self::Explain { .. } => {
+                false
+            }
+            Self::AddRule { .. }
+            | Self::RemoveRule { .. }
+            | Self::Ban { .. }
+            | Self::Unban { .. }
+            | Self::SetMode { .. }
+            | Self::Reload => true,
+        }
+    }
+}
+
+/// One request on the wire.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Question {
+    pub schema: u32,
+    #[serde(flatten)]
+    pub request: Request,
+}
+
+/// One response on the wire.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Answer {
+    pub schema: u32,
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// What the verb's reply type serialises to.
+    Ok(serde_json::Value),
+    Error(Refusal),
+}
+
+/// Why the daemon did not do it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    pub kind: RefusalKind,
+    pub message: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalKind {
+    /// The request or the config is at fault: exit code 2.
+    BadRequest,
+    /// This user may only read.
+    Forbidden,
+    /// It was tried and did not work.
+    Failed,
+}
+
+impl Refusal {
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self {
+            kind: RefusalKind::BadRequest,
+            message: message.into(),
+        }
+    }
+
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self {
+            kind: RefusalKind::Failed,
+            message: message.into(),
+        }
+    }
+}

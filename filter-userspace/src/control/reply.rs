@@ -1,0 +1,192 @@
+//! The replies of the daemon; `--json` prints them as they are, with a `schema` number.
+
+use std::{net::IpAddr, time::SystemTime};
+
+use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
+
+use super::protocol::{ModeWord, RuleVerb, Target};
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AttachedInterface {
+    pub interface: String,
+    /// `native` or `generic`.
+    pub attach_mode: String,
+    /// Why it is generic, when native was tried first.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub fallback_reason: Option<String>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DatabaseStatus {
+    pub source: String,
+    pub format: String,
+    #[serde(with = "unix_seconds")]
+    pub built: Option<SystemTime>,
+    pub networks_v4: u64,
+    pub networks_v6: u64,
+    pub attribution: Option<String>,
+    /// Set when the data is too old.
+    pub warning: Option<String>,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ReasonTotal {
+    pub reason: String,
+    /// `pass`, `drop` or `would_drop`.
+    pub verdict: String,
+    pub packets: u64,
+    pub bytes: u64,
+    /// Over the last 10 to 20 seconds; absent in the first ten and without a daemon.
+    pub packets_per_second: Option<f64>,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// False: read from the pins, no daemon runs.
+    pub daemon: bool,
+    pub version: String,
+    pub pid: Option<u32>,
+    pub uptime_seconds: Option<u64>,
+    pub mode: ModeWord,
+    pub interfaces: Vec<AttachedInterface>,
+    pub database: Option<DatabaseStatus>,
+    #[serde(with = "unix_seconds")]
+    pub published: Option<SystemTime>,
+    /// `MO`, `CN (limit residents)`; absent without a daemon.
+    pub allowed_countries: Option<Vec<String>>,
+    pub default_action: Option<String>,
+    pub table_bytes: Option<u64>,
+    pub kernel_bytes: Option<u64>,
+    pub totals: Vec<ReasonTotal>,
+    pub bans: u64,
+    pub runtime_rules: Option<u64>,
+    pub warnings: Vec<String>,
+    pub last_reload_error: Option<String>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CountryTotal {
+    /// Two letters, or `unknown`, `private`, `trusted`, `rule_allow`, `rule_deny`.
+    pub class: String,
+    pub name: Option<String>,
+    pub action: Option<String>,
+    pub passed_packets: u64,
+    pub dropped_packets: u64,
+    pub would_drop_packets: u64,
+    pub passed_bytes: u64,
+    pub dropped_bytes: u64,
+    pub would_drop_bytes: u64,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Countries {
+    pub mode: ModeWord,
+    /// Most drops first.
+    pub countries: Vec<CountryTotal>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Stage {
+    pub stage: String,
+    /// What it said.
+    pub finding: String,
+    /// Whether the decision fell here.
+    pub decided: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Explanation {
+    pub address: IpAddr,
+    /// `443/tcp` or `ping`.
+    pub packet: String,
+    pub stages: Vec<Stage>,
+    pub reason: String,
+    /// In enforce mode: `pass` or `drop`.
+    pub verdict: String,
+    pub mode: ModeWord,
+    /// What happens now, in this mode.
+    pub passes_now: bool,
+    pub class: Option<String>,
+    /// Set when the class stands for a country.
+    pub country: Option<String>,
+    pub country_name: Option<String>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RuleLine {
+    pub rule: String,
+    pub target: String,
+    pub limit: Option<String>,
+    /// `config` or `runtime`.
+    pub origin: String,
+    #[serde(with = "unix_seconds")]
+    pub expires: Option<SystemTime>,
+    pub comment: Option<String>,
+    /// Why a runtime rule is not in force.
+    pub suspended: Option<String>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Rules {
+    pub default: String,
+    pub unknown: String,
+    pub private: String,
+    pub rules: Vec<RuleLine>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct BanLine {
+    pub prefix: IpNetwork,
+    pub remaining_seconds: u64,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Bans {
+    pub bans: Vec<BanLine>,
+}
+
+/// Something was changed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Done {
+    /// What is true now, for a person.
+    pub message: String,
+    pub warnings: Vec<String>,
+}
+
+/// The parts of a rule's request that make its line, shared with `runtime.json`.
+pub fn rule_word(rule: RuleVerb, target: &Target, limit: Option<&str>) -> String {
+    match limit {
+        Some(limit) => format!("{} {target} (limit {limit})", rule.word()),
+        None => format!("{} {target}", rule.word()),
+    }
+}
+
+/// Times as whole seconds since 1970, which every JSON reader understands.
+pub mod unix_seconds {
+    use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(
+        time: &Option<SystemTime>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        time.and_then(|time| time.duration_since(UNIX_EPOCH).ok())
+            .map(|since| since.as_secs())
+            .serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<SystemTime>, D::Error> {
+        let seconds = Option::<u64>::deserialize(deserializer)?;
+        seconds
+            .map(|seconds| {
+                UNIX_EPOCH
+                    .checked_add(Duration::from_secs(seconds))
+                    .ok_or_else(|| serde::de::Error::custom("time is out of range"))
+            })
+            .transpose()
+    }
+}

@@ -1,0 +1,213 @@
+//! `cerco run`: one task owns the gate; the control socket, the metrics and the timers talk to it.
+
+pub mod age;
+mod explain;
+mod lock;
+pub mod overlay;
+pub mod rates;
+mod state;
+pub mod view;
+
+use std::{
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::Context;
+use sd_notify::NotifyState;
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+    time::{MissedTickBehavior, interval, sleep},
+};
+use tracing::{debug, info, warn};
+
+use self::{lock::Lock, state::Daemon};
+use crate::{
+    config::Config,
+    control::{self, protocol::ModeWord, server::Asked},
+    kernel,
+    metrics::{self, Scrape},
+};
+
+const BAN_SWEEP: Duration = Duration::from_secs(30);
+const DATABASE_CHECK: Duration = Duration::from_secs(24 * 60 * 60);
+/// The clock may be set while a rule waits for its end, so it is looked at this often.
+const EXPIRY_CHECK: Duration = Duration::from_secs(60);
+/// Requests that wait for the daemon's task.
+const QUEUE: usize = 16;
+
+/// Runs until SIGTERM or SIGINT. The gate stays in the kernel when it ends.
+pub fn run(
+    config_file: Option<PathBuf>,
+    config: Config,
+    warnings: Vec<String>,
+) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?
+        .block_on(serve(config_file, config, warnings))
+}
+
+async fn serve(
+    config_file: Option<PathBuf>,
+    config: Config,
+    warnings: Vec<String>,
+) -> anyhow::Result<()> {
+    // Signals first: a SIGTERM during a long start must not be lost.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let _lock = Lock::take(&config.paths.state)?;
+    let control_listener = control::server::bind(&config.paths.socket)?;
+    let metrics_listener = match config.metrics {
+        Some(address) => Some(
+            metrics::bind(address)
+                .await
+                .with_context(|| format!("cannot serve metrics at {address}"))?,
+        ),
+        None => None,
+    };
+    let socket = config.paths.socket.clone();
+    let metrics_address = config.metrics;
+    let mut daemon = Daemon::start(config_file, config, warnings)?;
+
+    let (asked_sender, mut asked) = mpsc::channel::<Asked>(QUEUE);
+    tokio::spawn(control::server::serve(control_listener, asked_sender));
+    let (scrape_sender, mut scrapes) = mpsc::channel::<Scrape>(QUEUE);
+    if let Some(listener) = metrics_listener {
+        tokio::spawn(metrics::serve(listener, scrape_sender.clone()));
+    }
+    announce(&daemon);
+    if let Some(logger) = daemon.gate.take_logger() {
+        tokio::spawn(forward_messages(logger));
+    }
+    if let Some(address) = metrics_address {
+        info!("metrics at http://{address}/metrics");
+    }
+
+    let mut sample_rates = ticker(rates::INTERVAL);
+    let mut sweep_bans = ticker(BAN_SWEEP);
+    let mut check_database = ticker(DATABASE_CHECK);
+    let mut feed_watchdog = ticker(watchdog_interval());
+    loop {
+        let expiry = sleep(until_expiry(&daemon));
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => {
+                // The outcome is logged, and `status` shows a refusal.
+                let _ = daemon.reload();
+            }
+            Some(Asked { request, answer }) = asked.recv() => {
+                debug!(?request, "asked");
+                // An asker that left meanwhile does not undo what it asked for.
+                let _ = answer.send(daemon.handle(request));
+            }
+            Some(scrape) = scrapes.recv() => {
+                let _ = scrape.send(daemon.snapshot().map_err(|error| error.to_string()));
+            }
+            _ = sample_rates.tick() => daemon.sample_rates(),
+            _ = sweep_bans.tick() => daemon.sweep_bans(),
+            _ = check_database.tick() => {
+                if let Some(warning) = daemon.database_warning() {
+                    warn!("{warning}");
+                }
+            }
+            _ = feed_watchdog.tick() => notify(&[NotifyState::Watchdog]),
+            () = expiry => daemon.expire_rules(SystemTime::now()),
+        }
+    }
+    notify(&[NotifyState::Stopping]);
+    if let Err(error) = std::fs::remove_file(&socket) {
+        debug!("failed to remove {}: {error}", socket.display());
+    }
+    info!(
+        "the daemon stops, the gate stands: packets are filtered as before; \
+         `cerco detach --force` takes it down"
+    );
+    Ok(())
+}
+
+/// Passes on what the program in the kernel has to say, which is little: see `filter-ebpf`.
+async fn forward_messages(logger: kernel::Logger) {
+    let mut logger = match AsyncFd::register_with_interest(logger, Interest::READABLE) {
+        Ok(logger) => logger,
+        Err(error) => {
+            warn!("the program's messages cannot be read: {error}");
+            return;
+        }
+    };
+    loop {
+        match logger.readable_mut().await {
+            Ok(mut ready) => {
+                ready.get_inner_mut().flush();
+                ready.clear_ready();
+            }
+            Err(error) => {
+                warn!("the program's messages cannot be read any more: {error}");
+                return;
+            }
+        }
+    }
+}
+
+/// Says what stands where, to the log and to the service manager.
+fn announce(daemon: &Daemon) {
+    let attached: Vec<String> = view::attached(daemon.gate.attachments())
+        .iter()
+        .map(|at| match &at.fallback_reason {
+            Some(reason) => format!("{} ({}, because {reason})", at.interface, at.attach_mode),
+            None => format!("{} ({})", at.interface, at.attach_mode),
+        })
+        .collect();
+    let mode = ModeWord::from(daemon.gate.mode()).word();
+    let status = format!("{mode} on {}", attached.join(", "));
+    info!("the gate stands: {status}");
+    let database = &daemon.database.info;
+    let built = daemon
+        .database_built()
+        .map_or("of unknown age".to_owned(), |time| {
+            age::built(time, SystemTime::now())
+        });
+    info!(
+        "database {} ({built}): {} IPv4 and {} IPv6 networks",
+        database.source, database.networks_v4, database.networks_v6
+    );
+    for warning in daemon.config_warnings.iter().chain(&daemon.suspended) {
+        warn!("{warning}");
+    }
+    notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
+}
+
+fn notify(state: &[NotifyState<'_>]) {
+    // Without a service manager there is nobody to tell, and that is no fault.
+    if let Err(error) = sd_notify::notify(state) {
+        debug!("failed to notify the service manager: {error}");
+    }
+}
+
+/// Half of what the service manager allows, as sd_watchdog_enabled(3) advises.
+fn watchdog_interval() -> Duration {
+    sd_notify::watchdog_enabled().map_or(DATABASE_CHECK, |limit| limit / 2)
+}
+
+fn ticker(period: Duration) -> tokio::time::Interval {
+    let mut ticker = interval(period.max(Duration::from_millis(1)));
+    // After a long reload one tick is enough.
+    ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticker
+}
+
+fn until_expiry(daemon: &Daemon) -> Duration {
+    let Some(expiry) = daemon.next_expiry() else {
+        return EXPIRY_CHECK;
+    };
+    let left = expiry
+        .duration_since(SystemTime::now())
+        // A rule that is over and could not be ended is tried again, but not in a busy loop.
+        .unwrap_or(Duration::from_secs(1));
+    left.min(EXPIRY_CHECK)
+}

@@ -1,0 +1,375 @@
+//! Runtime changes: rules and the mode that were set through the CLI, over what the config says.
+//!
+//! They are kept in `runtime.json`, so that a restart keeps them too. Rules that carry an expiry
+//! are ended by the daemon; while no daemon runs they stay in force.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    control::{
+        protocol::{ModeWord, RuleVerb, Target},
+        reply::{rule_word, unix_seconds},
+    },
+    kernel::Mode,
+    policy::{Action, Policy},
+};
+
+const SCHEMA: u32 = 1;
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Rule {
+    pub rule: RuleVerb,
+    pub target: Target,
+    pub limit: Option<String>,
+    #[serde(with = "unix_seconds")]
+    pub expires: Option<SystemTime>,
+    pub comment: Option<String>,
+}
+
+/// A mode set at runtime, and what the config said at that time.
+///
+/// The runtime mode holds until the config's own value changes: whoever edits `mode` in the file
+/// means it, and a reload for another reason must not end enforcement.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ModeOverride {
+    pub mode: ModeWord,
+    pub config_mode: ModeWord,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Overlay {
+    schema: u32,
+    pub mode: Option<ModeOverride>,
+    pub rules: Vec<Rule>,
+}
+
+impl Default for Overlay {
+    fn default() -> Self {
+        Self {
+            schema: SCHEMA,
+            mode: None,
+            rules: Vec::new(),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum OverlayError {
+    #[error("failed to {attempt} {}: {source}", path.display())]
+    Io {
+        attempt: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error("failed to parse {}: {source}", path.display())]
+    Parse {
+        path: PathBuf,
+        source: serde_json::Error,
+    },
+    #[error("{} has schema {found}, this version reads {SCHEMA}", path.display())]
+    Schema { path: PathBuf, found: u32 },
+}
+
+impl Overlay {
+    /// Reads `path`; a file that does not exist is an empty overlay.
+    pub fn load(path: &Path) -> Result<Self, OverlayError> {
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(source) => {
+                return Err(OverlayError::Io {
+                    attempt: "read",
+                    path: path.to_owned(),
+                    source,
+                });
+            }
+        };
+        let overlay: Self = serde_json::from_str(&text).map_err(|source| OverlayError::Parse {
+            path: path.to_owned(),
+            source,
+        })?;
+        if overlay.schema != SCHEMA {
+            return Err(OverlayError::Schema {
+                path: path.to_owned(),
+                found: overlay.schema,
+            });
+        }
+        Ok(overlay)
+    }
+
+    /// Writes `path` so that a crash leaves either the old file or the new one, never a part.
+    pub fn save(&self, path: &Path) -> Result<(), OverlayError> {
+        let io_error = |attempt| {
+            move |source| OverlayError::Io {
+                attempt,
+                path: path.to_owned(),
+                source,
+            }
+        };
+        let directory = path.parent().unwrap_or(Path::new("."));
+        let new = path.with_extension("json.new");
+        let mut text = serde_json::to_vec_pretty(self).map_err(|source| OverlayError::Parse {
+            path: path.to_owned(),
+            source,
+        })?;
+        text.push(b'\n');
+        let mut file = File::create(&new).map_err(io_error("create the successor of"))?;
+        file.write_all(&text)
+            .map_err(io_error("write the successor of"))?;
+        file.sync_all().map_err(io_error("sync the successor of"))?;
+        fs::rename(&new, path).map_err(io_error("replace"))?;
+        // Without this the rename itself may be lost in a power cut.
+        File::open(directory)
+            .and_then(|directory| directory.sync_all())
+            .map_err(io_error("sync the directory of"))
+    }
+
+    /// Adds `rule` in place of an earlier one for the same target.
+    pub fn add(&mut self, rule: Rule) {
+        self.rules.retain(|other| other.target != rule.target);
+        self.rules.push(rule);
+        self.rules.sort_by_key(|rule| rule.target);
+    }
+
+    /// Removes the rule for `target`, if there is one.
+    pub fn remove(&mut self, target: Target) -> Option<Rule> {
+        let index = self.rules.iter().position(|rule| rule.target == target)?;
+        Some(self.rules.remove(index))
+    }
+
+    /// Removes and returns the rules whose time is over.
+    pub fn expire(&mut self, now: SystemTime) -> Vec<Rule> {
+        let over = |rule: &mut Rule| rule.expires.is_some_and(|expires| expires <= now);
+        self.rules.extract_if(.., over).collect()
+    }
+
+    /// When the next rule ends.
+    pub fn next_expiry(&self) -> Option<SystemTime> {
+        self.rules.iter().filter_map(|rule| rule.expires).min()
+    }
+
+    /// The mode in force over a config that says `config_mode`. Forgets an override that the
+    /// config has overtaken.
+    pub fn settle_mode(&mut self, config_mode: Mode) -> Mode {
+        match self.mode {
+            Some(own) if Mode::from(own.config_mode) == config_mode => own.mode.into(),
+            _ => {
+                self.mode = None;
+                config_mode
+            }
+        }
+    }
+
+    /// `policy` with the rules of this overlay over it. Runtime wins over the config for the same
+    /// target. Also returns what could not be applied, for the sysadmin.
+    pub fn apply(&self, policy: &Policy) -> (Policy, Vec<String>) {
+        let mut merged = policy.clone();
+        let mut suspended = Vec::new();
+        for rule in &self.rules {
+            if let Some(why) = rule.suspended_by(policy) {
+                suspended.push(format!(
+                    "runtime rule `{}` is not in force: {why}; `cerco rules remove {}` ends it",
+                    rule_word(rule.rule, &rule.target, rule.limit.as_deref()),
+                    rule.target
+                ));
+                continue;
+            }
+            rule.apply(&mut merged);
+        }
+        (merged, suspended)
+    }
+}
+
+impl Rule {
+    /// Why the rule cannot be in force over `policy`: the config may have lost the limit it names.
+    pub fn suspended_by(&self, policy: &Policy) -> Option<String> {
+        match &self.limit {
+            Some(name) if policy.limit_index(name).is_none() => {
+                Some(format!("the config has no limit `{name}`"))
+            }
+            _ => None,
+        }
+    }
+
+    fn apply(&self, policy: &mut Policy) {
+        match self.target {
+            Target::Country(code) => {
+                let limit = self.limit.as_deref().and_then(|n| policy.limit_index(n));
+                let action = match (self.rule, limit) {
+                    (RuleVerb::Deny, _) => Action::Deny,
+                    (_, Some(index)) => Action::Limit(index),
+                    (_, None) => Action::Allow,
+                };
+                policy.countries.insert(code, action);
+            }
+            Target::Prefix(prefix) => {
+                let lists = [&mut policy.trusted, &mut policy.allow, &mut policy.deny];
+                for list in lists {
+                    list.retain(|other| *other != prefix);
+                }
+                match self.rule {
+                    RuleVerb::Allow => policy.allow.push(prefix),
+                    RuleVerb::Deny => policy.deny.push(prefix),
+                    RuleVerb::Trust => policy.trusted.push(prefix),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+    use crate::config;
+
+    fn policy() -> Policy {
+        let text = "interfaces = [\"eth0\"]\n[policy.countries]\nMO = \"allow\"\nCN = \"deny\"\n\
+                    [limits.residents]\npackets_per_second = 5\n\
+                    [rules]\ndeny = [\"192.0.2.0/24\"]\n";
+        let (config, _) = config::parse(Path::new("cerco.toml"), text).unwrap();
+        config.policy
+    }
+
+    fn rule(rule: RuleVerb, target: &str) -> Rule {
+        Rule {
+            rule,
+            target: target.parse().unwrap(),
+            limit: None,
+            expires: None,
+            comment: None,
+        }
+    }
+
+    #[test]
+    fn runtime_rules_win_over_the_config() {
+        let mut overlay = Overlay::default();
+        overlay.add(Rule {
+            limit: Some("residents".into()),
+            ..rule(RuleVerb::Allow, "CN")
+        });
+        overlay.add(rule(RuleVerb::Deny, "MO"));
+        overlay.add(rule(RuleVerb::Trust, "192.0.2.0/24"));
+        overlay.add(rule(RuleVerb::Deny, "2001:db8::/32"));
+        let (merged, suspended) = overlay.apply(&policy());
+        let code = |text| filter_common::country::CountryCode::parse(text).unwrap();
+        assert_eq!(suspended, Vec::<String>::new());
+        assert_eq!(merged.action_for(code("CN")), Action::Limit(0));
+        assert_eq!(merged.action_for(code("MO")), Action::Deny);
+        assert_eq!(merged.trusted, ["192.0.2.0/24".parse().unwrap()]);
+        assert_eq!(merged.deny, ["2001:db8::/32".parse().unwrap()]);
+        assert_eq!(merged.allow, []);
+    }
+
+    #[test]
+    fn later_rule_for_the_same_target_replaces_the_earlier() {
+        let mut overlay = Overlay::default();
+        overlay.add(rule(RuleVerb::Deny, "MO"));
+        overlay.add(rule(RuleVerb::Allow, "MO"));
+        assert_eq!(overlay.rules, [rule(RuleVerb::Allow, "MO")]);
+        let target = "MO".parse().unwrap();
+        assert_eq!(overlay.remove(target), Some(rule(RuleVerb::Allow, "MO")));
+        assert_eq!(overlay.remove(target), None);
+    }
+
+    #[test]
+    fn rule_with_a_lost_limit_is_suspended_and_named() {
+        let mut overlay = Overlay::default();
+        overlay.add(Rule {
+            limit: Some("gone".into()),
+            ..rule(RuleVerb::Allow, "CN")
+        });
+        let (merged, suspended) = overlay.apply(&policy());
+        assert_eq!(merged, policy());
+        assert_eq!(
+            suspended,
+            [
+                "runtime rule `allow CN (limit gone)` is not in force: the config has no limit \
+                 `gone`; `cerco rules remove CN` ends it"
+            ]
+        );
+    }
+
+    #[test]
+    fn rules_end_at_their_time_and_not_before() {
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        let mut overlay = Overlay::default();
+        overlay.add(Rule {
+            expires: Some(at(100)),
+            ..rule(RuleVerb::Allow, "CN")
+        });
+        overlay.add(rule(RuleVerb::Allow, "MO"));
+        assert_eq!(overlay.next_expiry(), Some(at(100)));
+        assert_eq!(overlay.expire(at(99)), []);
+        assert_eq!(overlay.expire(at(100)).len(), 1);
+        assert_eq!(overlay.rules, [rule(RuleVerb::Allow, "MO")]);
+        assert_eq!(overlay.next_expiry(), None);
+    }
+
+    #[test]
+    fn runtime_mode_holds_until_the_config_changes_its_own() {
+        let mut overlay = Overlay {
+            mode: Some(ModeOverride {
+                mode: ModeWord::Enforce,
+                config_mode: ModeWord::Observe,
+            }),
+            ..Overlay::default()
+        };
+        assert_eq!(overlay.settle_mode(Mode::Observe), Mode::Enforce);
+        assert_eq!(overlay.settle_mode(Mode::Enforce), Mode::Enforce);
+        assert_eq!(overlay.mode, None);
+        assert_eq!(overlay.settle_mode(Mode::Observe), Mode::Observe);
+    }
+
+    #[test]
+    fn file_comes_back_as_it_was_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("runtime.json");
+        assert_eq!(Overlay::load(&path).unwrap(), Overlay::default());
+        let mut overlay = Overlay::default();
+        overlay.add(Rule {
+            limit: Some("residents".into()),
+            expires: Some(UNIX_EPOCH + Duration::from_secs(1_800_000_000)),
+            comment: Some("fair in \"Porto\"".into()),
+            ..rule(RuleVerb::Allow, "CN")
+        });
+        overlay.save(&path).unwrap();
+        assert_eq!(Overlay::load(&path).unwrap(), overlay);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn broken_files_say_what_is_wrong_and_where() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("runtime.json");
+        let cases = [
+            ("empty", "", "EOF while parsing a value at line 1 column 0"),
+            ("cut", "{\"schema\":1,\n\"rul", "line 2"),
+            (
+                "other schema",
+                "{\"schema\":7,\"mode\":null,\"rules\":[]}",
+                "has schema 7",
+            ),
+            (
+                "unknown country",
+                "{\"schema\":1,\"mode\":null,\"rules\":[{\"rule\":\"allow\",\"target\":\"Q1\"}]}",
+                "neither a country nor a prefix",
+            ),
+        ];
+        for (name, text, expected) in cases {
+            fs::write(&path, text).unwrap();
+            let error = Overlay::load(&path).unwrap_err().to_string();
+            assert!(error.contains(expected), "{name}: {error}");
+            assert!(error.contains("runtime.json"), "{name}: {error}");
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! What the daemon shows: status, countries, rules, bans, and the snapshot of a scrape.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use filter_common::{
+    country::Class,
+    verdict::{Reason, Verdict},
+};
+
+use super::{
+    rates::{PerSecond, Totals, add},
+    state::{Daemon, failed},
+};
+use crate::{
+    control::{
+        protocol::{Refusal, RuleVerb},
+        reply::{
+            AttachedInterface, BanLine, Bans, Countries, CountryTotal, DatabaseStatus, ReasonTotal,
+            RuleLine, Rules, Status,
+        },
+    },
+    countries,
+    kernel::{AttachMode, Attachment, Count, InterfaceCounters, KernelError},
+    metrics::Snapshot,
+    policy::Action,
+};
+
+impl Daemon {
+    pub(super) fn status(&self) -> Result<Status, Refusal> {
+        let counters = self.gate.counters().map_err(failed)?;
+        let totals = Totals::of(&counters);
+        let rates = self.rates.until(Instant::now(), &totals);
+        let info = &self.database.info;
+        let mut warnings = self.config_warnings.clone();
+        warnings.extend(self.suspended.clone());
+        warnings.extend(self.database_warning());
+        Ok(Status {
+            daemon: true,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: Some(std::process::id()),
+            uptime_seconds: Some(self.started.elapsed().as_secs()),
+            mode: self.gate.mode().into(),
+            interfaces: attached(self.gate.attachments()),
+            database: Some(DatabaseStatus {
+                source: info.source.to_string(),
+                format: info.format.to_string(),
+                built: info.build_time,
+                networks_v4: info.networks_v4,
+                networks_v6: info.networks_v6,
+                attribution: info.attribution.map(str::to_owned),
+                warning: self.database_warning(),
+            }),
+            published: Some(self.published),
+            allowed_countries: Some(self.allowed_countries()),
+            default_action: Some(self.policy.action_word(self.policy.default)),
+            table_bytes: Some(self.compiled.table_bytes() as u64),
+            kernel_bytes: Some(self.gate.map_memory().map_err(failed)?),
+            totals: reason_totals(&totals, rates.as_ref()),
+            bans: self.gate.bans().map_err(failed)?.len() as u64,
+            runtime_rules: Some(self.overlay.rules.len() as u64),
+            warnings,
+            last_reload_error: self.last_reload_error.clone(),
+        })
+    }
+
+    fn allowed_countries(&self) -> Vec<String> {
+        self.policy
+            .countries
+            .iter()
+            .filter_map(|(code, action)| match action {
+                Action::Deny => None,
+                Action::Allow => Some(code.to_string()),
+                Action::Limit(index) => {
+                    let limit = self.policy.limits.get(*index).map(|limit| &limit.name);
+                    Some(match limit {
+                        Some(name) => format!("{code} (limit {name})"),
+                        None => code.to_string(),
+                    })
+                }
+            })
+            .collect()
+    }
+
+    pub(super) fn countries(&self) -> Result<Countries, Refusal> {
+        let counters = self.gate.counters().map_err(failed)?;
+        let lines = class_totals(&counters, |class| self.compiled.class_name(class))
+            .into_iter()
+            .map(|(class, mut line)| {
+                let action = match self.compiled.country_of(class) {
+                    Some(code) => {
+                        line.name = countries::name(code).map(str::to_owned);
+                        Some(self.policy.action_for(code))
+                    }
+                    None if class == Class::UNKNOWN => Some(self.policy.unknown),
+                    None if class == Class::PRIVATE => Some(self.policy.private),
+                    None => None,
+                };
+                line.action = action.map(|action| self.policy.action_word(action));
+                line
+            })
+            .collect();
+        Ok(Countries {
+            mode: self.gate.mode().into(),
+            countries: lines,
+        })
+    }
+
+    pub(super) fn rules(&self) -> Rules {
+        let policy = &self.config.policy;
+        let line = |rule: RuleVerb, target: String, limit: Option<String>| RuleLine {
+            rule: rule.word().to_owned(),
+            target,
+            limit,
+            origin: "config".to_owned(),
+            expires: None,
+            comment: None,
+            suspended: None,
+        };
+        let mut rules = Vec::new();
+        for (code, action) in &policy.countries {
+            let (verb, limit) = match action {
+                Action::Deny => (RuleVerb::Deny, None),
+                Action::Allow => (RuleVerb::Allow, None),
+                Action::Limit(index) => (
+                    RuleVerb::Allow,
+                    policy.limits.get(*index).map(|limit| limit.name.clone()),
+                ),
+            };
+            rules.push(line(verb, code.to_string(), limit));
+        }
+        let lists = [
+            (RuleVerb::Trust, &policy.trusted),
+            (RuleVerb::Allow, &policy.allow),
+            (RuleVerb::Deny, &policy.deny),
+        ];
+        for (verb, prefixes) in lists {
+            rules.extend(prefixes.iter().map(|p| line(verb, p.to_string(), None)));
+        }
+        rules.extend(self.overlay.rules.iter().map(|rule| RuleLine {
+            origin: "runtime".to_owned(),
+            expires: rule.expires,
+            comment: rule.comment.clone(),
+            suspended: rule.suspended_by(policy),
+            ..line(rule.rule, rule.target.to_string(), rule.limit.clone())
+        }));
+        Rules {
+            default: policy.action_word(policy.default),
+            unknown: policy.action_word(policy.unknown),
+            private: policy.action_word(policy.private),
+            rules,
+        }
+    }
+
+    pub(super) fn bans(&self) -> Result<Bans, Refusal> {
+        let mut bans: Vec<BanLine> = self
+            .gate
+            .bans()
+            .map_err(failed)?
+            .into_iter()
+            .map(|ban| BanLine {
+                prefix: ban.prefix,
+                remaining_seconds: ban.remaining.as_secs(),
+            })
+            .collect();
+        bans.sort_by_key(|ban| ban.remaining_seconds);
+        Ok(Bans { bans })
+    }
+
+    /// What a scrape shows.
+    pub fn snapshot(&self) -> Result<Snapshot, KernelError> {
+        let interfaces = self.gate.counters()?;
+        let countries = class_totals(&interfaces, |_| String::new())
+            .into_iter()
+            .filter_map(|(class, line)| {
+                let code = self.compiled.country_of(class)?;
+                let totals = [
+                    line.passed_packets,
+                    line.dropped_packets,
+                    line.would_drop_packets,
+                ];
+                Some((code, totals))
+            })
+            .collect();
+        let info = &self.database.info;
+        Ok(Snapshot {
+            interfaces,
+            countries,
+            database_built: info
+                .build_time
+                .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
+                .map(|since| since.as_secs()),
+            networks_v4: info.networks_v4,
+            networks_v6: info.networks_v6,
+            mode: self.gate.mode(),
+            bans: self.gate.bans()?.len() as u64,
+            table_bytes: self.compiled.table_bytes() as u64,
+            reload_failures: self.reload_failures,
+        })
+    }
+
+    /// When the database in force was built.
+    pub fn database_built(&self) -> Option<SystemTime> {
+        self.database.info.build_time
+    }
+}
+
+/// The interfaces as a reply names them.
+pub fn attached(attachments: &[Attachment]) -> Vec<AttachedInterface> {
+    attachments
+        .iter()
+        .map(|attachment| AttachedInterface {
+            interface: attachment.interface.clone(),
+            attach_mode: match attachment.mode {
+                AttachMode::Native => "native",
+                AttachMode::Generic => "generic",
+            }
+            .to_owned(),
+            fallback_reason: attachment.fallback_reason.clone(),
+        })
+        .collect()
+}
+
+/// One line for each reason, and a second one for what observe mode would have dropped.
+pub fn reason_totals(totals: &Totals, rates: Option<&PerSecond>) -> Vec<ReasonTotal> {
+    let line = |reason: Reason, verdict: &str, counts: &[Count], rates: Option<&Vec<f64>>| {
+        let index = reason as usize;
+        ReasonTotal {
+            reason: reason.label().to_owned(),
+            verdict: verdict.to_owned(),
+            packets: counts[index].packets,
+            bytes: counts[index].bytes,
+            packets_per_second: rates.map(|rates| rates[index]),
+        }
+    };
+    let enforced_rates = rates.map(|rates| &rates.enforced);
+    let would_rates = rates.map(|rates| &rates.would_drop);
+    let mut lines = Vec::new();
+    for reason in Reason::ALL {
+        match reason.verdict() {
+            Verdict::Pass => lines.push(line(*reason, "pass", &totals.enforced, enforced_rates)),
+            Verdict::Drop => {
+                lines.push(line(*reason, "drop", &totals.enforced, enforced_rates));
+                lines.push(line(*reason, "would_drop", &totals.would_drop, would_rates));
+            }
+        }
+    }
+    lines
+}
+
+/// Traffic by class over all interfaces, most drops first; only classes that were seen.
+pub fn class_totals(
+    interfaces: &[InterfaceCounters],
+    name: impl Fn(Class) -> String,
+) -> Vec<(Class, CountryTotal)> {
+    let mut passed = vec![Count::default(); Class::COUNT];
+    let mut dropped = passed.clone();
+    let mut would_drop = passed.clone();
+    for counters in interfaces {
+        add(&mut passed, &counters.class_passed);
+        add(&mut dropped, &counters.class_dropped);
+        add(&mut would_drop, &counters.class_would_drop);
+    }
+    let mut lines: Vec<(Class, CountryTotal)> = (0..=u8::MAX)
+        .map(|number| (Class(number), usize::from(number)))
+        .filter(|(_, index)| {
+            passed[*index].packets + dropped[*index].packets + would_drop[*index].packets > 0
+        })
+        .map(|(class, index)| {
+            let line = CountryTotal {
+                class: name(class),
+                name: None,
+                action: None,
+                passed_packets: passed[index].packets,
+                dropped_packets: dropped[index].packets,
+                would_drop_packets: would_drop[index].packets,
+                passed_bytes: passed[index].bytes,
+                dropped_bytes: dropped[index].bytes,
+                would_drop_bytes: would_drop[index].bytes,
+            };
+            (class, line)
+        })
+        .collect();
+    lines.sort_by_key(|(class, line)| {
+        let drops = line.dropped_packets + line.would_drop_packets;
+        (std::cmp::Reverse((drops, line.passed_packets)), *class)
+    });
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_are_summed_over_interfaces_and_sorted_by_drops() {
+        let counts = |pairs: &[(usize, u64)]| {
+            let mut counts = vec![Count::default(); Class::COUNT];
+            for (class, packets) in pairs {
+                counts[*class] = Count {
+                    packets: *packets,
+                    bytes: packets * 100,
+                };
+            }
+            counts
+        };
+        let interface = |name: &str, passed, dropped, would| InterfaceCounters {
+            interface: name.into(),
+            enforced: Vec::new(),
+            would_drop: Vec::new(),
+            class_passed: counts(passed),
+            class_dropped: counts(dropped),
+            class_would_drop: counts(would),
+        };
+        let interfaces = [
+            interface("eth0", &[(8, 5), (9, 1)], &[(10, 4)], &[]),
+            interface("eth1", &[(8, 2)], &[(10, 4)], &[(255, 9)]),
+        ];
+        let lines = class_totals(&interfaces, |class| class.0.to_string());
+        let shown: Vec<(&str, u64, u64, u64, u64)> = lines
+            .iter()
+            .map(|(_, line)| {
+                (
+                    line.class.as_str(),
+                    line.passed_packets,
+                    line.dropped_packets,
+                    line.would_drop_packets,
+                    line.passed_bytes,
+                )
+            })
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                ("255", 0, 0, 9, 0),
+                ("10", 0, 8, 0, 0),
+                ("8", 7, 0, 0, 700),
+                ("9", 1, 0, 0, 100)
+            ]
+        );
+    }
+}

@@ -1,0 +1,138 @@
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::*;
+
+fn snapshot() -> Snapshot {
+    let mut enforced = vec![Count::default(); Reason::COUNT];
+    enforced[Reason::Allowed as usize] = Count {
+        packets: 7,
+        bytes: 700,
+    };
+    enforced[Reason::CountryDenied as usize] = Count {
+        packets: 3,
+        bytes: 180,
+    };
+    let mut would_drop = vec![Count::default(); Reason::COUNT];
+    would_drop[Reason::CountryDenied as usize] = Count {
+        packets: 2,
+        bytes: 120,
+    };
+    Snapshot {
+        interfaces: vec![InterfaceCounters {
+            interface: "eth0".into(),
+            enforced,
+            would_drop,
+            class_passed: Vec::new(),
+            class_dropped: Vec::new(),
+            class_would_drop: Vec::new(),
+        }],
+        countries: vec![(CountryCode::parse("MO").unwrap(), [7, 0, 1])],
+        database_built: Some(1_780_272_000),
+        networks_v4: 4,
+        networks_v6: 6,
+        mode: Mode::Enforce,
+        bans: 5,
+        table_bytes: 4096,
+        reload_failures: 1,
+    }
+}
+
+#[test]
+fn exposition_has_every_reason_and_its_units() {
+    let text = render(snapshot()).unwrap();
+    for line in [
+        "# UNIT cerco_packets packets",
+        "# TYPE cerco_packets counter",
+        "cerco_packets_total{interface=\"eth0\",verdict=\"pass\",reason=\"allowed\"} 7",
+        "cerco_packets_total{interface=\"eth0\",verdict=\"drop\",reason=\"country_denied\"} 3",
+        "cerco_packets_total{interface=\"eth0\",verdict=\"would_drop\",reason=\"country_denied\"} 2",
+        "cerco_packets_total{interface=\"eth0\",verdict=\"drop\",reason=\"bad_udp_len\"} 0",
+        "# UNIT cerco_bytes bytes",
+        "cerco_bytes_total{interface=\"eth0\",verdict=\"drop\",reason=\"country_denied\"} 180",
+        "cerco_country_packets_total{country=\"MO\",verdict=\"would_drop\"} 1",
+        "# UNIT cerco_database_build_timestamp_seconds seconds",
+        "cerco_database_build_timestamp_seconds 1780272000",
+        "cerco_database_networks{family=\"ipv6\"} 6",
+        "cerco_mode{mode=\"observe\"} 0",
+        "cerco_mode{mode=\"enforce\"} 1",
+        "cerco_bans 5",
+        "# UNIT cerco_table_bytes bytes",
+        "cerco_table_bytes 4096",
+        "cerco_reload_failures_total 1",
+        "cerco_build_info{version=\"0.1.0\"} 1",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+    }
+    let drops = Reason::ALL
+        .iter()
+        .filter(|reason| reason.verdict() == Verdict::Drop)
+        .count();
+    let samples = text
+        .lines()
+        .filter(|l| l.starts_with("cerco_packets_total"));
+    assert_eq!(samples.count(), Reason::COUNT + drops);
+    assert!(text.ends_with("# EOF\n"));
+    for help in text.lines().filter(|line| line.starts_with("# HELP")) {
+        assert!(help.split(' ').count() > 4, "{help}");
+    }
+}
+
+async fn exchange(address: SocketAddr, request: &str) -> String {
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    let _ = timeout(Duration::from_secs(10), stream.read_to_string(&mut answer))
+        .await
+        .expect("an answer within ten seconds");
+    answer
+}
+
+#[test]
+fn only_get_metrics_is_served() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (sender, mut receiver) = mpsc::channel::<Scrape>(1);
+        tokio::spawn(serve(listener, sender));
+        tokio::spawn(async move {
+            while let Some(scrape) = receiver.recv().await {
+                let _ = scrape.send(Ok(snapshot()));
+            }
+        });
+        let many = format!("GET /metrics HTTP/1.1\r\nx: {}\r\n\r\n", "a".repeat(9000));
+        let cases = [
+            (
+                "scrape",
+                "GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n",
+                "200 OK",
+            ),
+            (
+                "other path",
+                "GET / HTTP/1.1\r\nhost: a\r\n\r\n",
+                "404 Not Found",
+            ),
+            (
+                "other method",
+                "POST /metrics HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n",
+                "405 Method Not Allowed",
+            ),
+            (
+                "headers too large",
+                many.as_str(),
+                "431 Request Header Fields Too Large",
+            ),
+            ("no HTTP", "hello\r\n\r\n", "400 Bad Request"),
+        ];
+        for (name, request, status) in cases {
+            let answer = exchange(address, request).await;
+            assert!(
+                answer.starts_with(&format!("HTTP/1.1 {status}")),
+                "{name}: {answer}"
+            );
+        }
+    });
+}

@@ -13,7 +13,14 @@ fn read(bytes: &[u8], country: Option<&str>) -> Result<Database, GeoError> {
 #[test]
 fn good_text_databases_give_their_ranges() {
     const TWO: &[&str] = &["1.0.0.0-1.0.0.255 AU", "1.0.1.0-1.0.3.255 CN"];
-    let cases: &[(&str, &str, Option<&str>, Format, &[&str])] = &[
+    type Case = (
+        &'static str,
+        &'static str,
+        Option<&'static str>,
+        Format,
+        &'static [&'static str],
+    );
+    let cases: &[Case] = &[
         (
             "dotted",
             "1.0.0.0,1.0.0.255,AU\n1.0.1.0,1.0.3.255,CN\n",
@@ -514,7 +521,7 @@ fn what_is_no_readable_file_is_an_error() {
         )
     );
     assert!(matches!(
-        read_file(folder.path(), &options).unwrap_err().problem,
+        *read_file(folder.path(), &options).unwrap_err().problem,
         Problem::NotAFile
     ));
     // Sparse: it takes no space on the disk, and is refused before it is read.

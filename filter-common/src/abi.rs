@@ -235,7 +235,18 @@ pub struct Counters {
     pub reasons: [[Count; 2]; REASON_SLOTS],
     /// By class of the source and [`outcome`].
     pub classes: [[Count; outcome::COUNT]; crate::country::Class::COUNT],
+    /// Where the kernel side lays the packet that it is at. The verifier follows every way through
+    /// the parser to its end; what is read back from a map has the same unknown value on all of them,
+    /// so that it follows the rest of the program once.
+    pub packet: PacketSlot,
+    /// Where the parser lays a number for the same purpose.
+    pub number: u64,
 }
+
+/// Room for one [`crate::packet::Packet`], which the host never reads.
+#[repr(C, align(8))]
+#[derive(Clone, Copy)]
+pub struct PacketSlot([u64; 6]);
 
 const _: () = {
     assert!(Reason::COUNT <= REASON_SLOTS);
@@ -245,9 +256,10 @@ const _: () = {
     assert!(size_of::<PolicyBlock>() == 256 + 64 * 40 + 688 + 8 + 512);
     assert!(size_of::<PortSet>() == 8192);
     assert!(size_of::<BanKey>() == 24);
-    assert!(size_of::<Counters>() == 32 * 2 * 16 + 256 * 3 * 16);
+    assert!(size_of::<Counters>() == 32 * 2 * 16 + 256 * 3 * 16 + 48 + 8);
     // The largest value that a per-CPU map takes (PCPU_MIN_UNIT_SIZE).
     assert!(size_of::<Counters>() <= 32 * 1024);
+    assert!(size_of::<crate::packet::Packet>() <= size_of::<PacketSlot>());
 };
 
 #[cfg(feature = "user")]

@@ -1,7 +1,7 @@
 //! The decision: stages 2 to 8 of a packet's way, as one function over the memory of the gate.
 
 use crate::{
-    abi::{BanKey, Control, PolicyBlock, PortSet, action},
+    abi::{BanKey, Control, Limit, PolicyBlock, PortSet, action},
     ban,
     country::Class,
     essential,
@@ -123,29 +123,34 @@ fn within_limit<G: Gate>(
     let source = SourceKey::new(limit_index, limit, hi, is_v4, &control.limiter_seed);
     let set_index = source.set(control.limiter_set_mask);
     let now_ns = gate.now_ns();
-    let conforms = |kind, interval, tolerance| {
-        interval == 0
-            || gate
-                .stamps(kind, set_index)
-                .is_none_or(|set| limit::charge(&set, source, interval, tolerance, now_ns))
-    };
-    if !conforms(
-        Charge::Packet,
-        limit.packet_interval,
-        limit.packet_tolerance,
-    ) {
+    if !conforms(gate, Charge::Packet, limit, source, set_index, now_ns) {
         return Reason::PacketLimit;
     }
     let opens_connection =
         matches!(packet.transport, Transport::Tcp { flags, .. } if flags.opens_connection());
-    if opens_connection
-        && !conforms(
-            Charge::NewConnection,
-            limit.connection_interval,
-            limit.connection_tolerance,
-        )
+    if opens_connection && !conforms(gate, Charge::NewConnection, limit, source, set_index, now_ns)
     {
         return Reason::ConnectionLimit;
     }
     Reason::Allowed
+}
+
+/// True when the limit does not count this kind, or the source has some left and is charged.
+#[inline(always)] // See `decide`.
+fn conforms<G: Gate>(
+    gate: &G,
+    kind: Charge,
+    limit: &Limit,
+    source: SourceKey,
+    set_index: u32,
+    now_ns: u64,
+) -> bool {
+    let (interval, tolerance) = match kind {
+        Charge::Packet => (limit.packet_interval, limit.packet_tolerance),
+        Charge::NewConnection => (limit.connection_interval, limit.connection_tolerance),
+    };
+    interval == 0
+        || gate
+            .stamps(kind, set_index)
+            .is_none_or(|set| limit::charge(set, source, interval, tolerance, now_ns))
 }

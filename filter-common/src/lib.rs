@@ -4,6 +4,7 @@
 //! `cerco explain`. It reads no clock, no map and no file; whoever calls it brings the time, the
 //! tables and the bytes. Modules stand in the order of a packet's way.
 #![cfg_attr(not(test), no_std)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod frame;
 pub mod packet;
@@ -17,5 +18,6 @@ pub mod scope;
 pub mod table;
 
 pub mod abi;
+pub mod bits;
 pub mod country;
 pub mod verdict;

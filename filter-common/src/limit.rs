@@ -11,7 +11,10 @@
 //! that is closest to having been idle, which loses nothing by being forgotten. A source far over
 //! its limit has its TAT the furthest ahead and is the last to be forgotten.
 
-use crate::abi::Limit;
+use crate::{
+    abi::Limit,
+    bits::{is_negative, is_zero, smaller},
+};
 
 /// Stamps in a set.
 pub const WAYS: usize = 8;
@@ -25,6 +28,7 @@ const TAT_BITS: u32 = 44;
 const TAT_MASK: u64 = (1 << TAT_BITS) - 1;
 /// Lost races against other CPUs for one stamp before a packet passes uncharged.
 const MAX_ATTEMPTS: usize = 3;
+const WAY_BITS: u32 = WAYS.trailing_zeros();
 
 /// One set of stamps, shared by all CPUs.
 pub trait StampSet {
@@ -82,9 +86,10 @@ fn mix(mut word: u64) -> u64 {
 ///
 /// `now_ns`: nanoseconds of a clock that does not go back. `interval` above 0 and `tolerance` at
 /// most [`MAX_TOLERANCE_TICKS`], in ticks.
-#[inline(always)] // The verifier follows the set's memory through it.
-pub fn charge<S: StampSet + ?Sized>(
-    set: &S,
+// In the kernel a call of its own, because it is long and has two callers.
+#[cfg_attr(target_arch = "bpf", inline(never))]
+pub fn charge<S: StampSet>(
+    set: S,
     source: SourceKey,
     interval: u64,
     tolerance: u64,
@@ -92,25 +97,13 @@ pub fn charge<S: StampSet + ?Sized>(
 ) -> bool {
     let now = (now_ns / TICK_NS) & TAT_MASK;
     let tag = source.tag();
-    for _ in 0..MAX_ATTEMPTS {
-        let mut way = 0;
-        let mut old = 0;
-        let mut ahead = u64::MAX;
-        for candidate in 0..WAYS {
-            let stamp = set.load(candidate);
-            let candidate_ahead = ticks_ahead(stamp, now);
-            if stamp >> TAT_BITS == tag {
-                way = candidate;
-                old = stamp;
-                ahead = candidate_ahead;
-                break;
-            }
-            if candidate_ahead < ahead {
-                way = candidate;
-                old = stamp;
-                ahead = candidate_ahead;
-            }
-        }
+    // Opaque to the compiler, which would unroll the loop, but a constant to the verifier.
+    let mut attempts = core::hint::black_box(MAX_ATTEMPTS);
+    while attempts > 0 {
+        attempts -= 1;
+        let way = best_way(&set, tag, now);
+        let old = set.load(way);
+        let mut ahead = ticks_ahead(old, now);
         // Someone else's stamp: the source is new here and starts rested. Further ahead than this
         // limit can bring a stamp: left from the last round of the 44-bit clock.
         if old >> TAT_BITS != tag || ahead > tolerance + interval {
@@ -129,13 +122,27 @@ pub fn charge<S: StampSet + ?Sized>(
     true
 }
 
+/// The way that holds `tag`, else the one whose TAT is the furthest behind.
+///
+/// Without branches: each would double the ways that the verifier has to follow, and the CPU would
+/// guess most of them wrong.
+#[inline(always)] // See `charge`.
+fn best_way<S: StampSet>(set: &S, tag: u64, now: u64) -> usize {
+    let mut best = u64::MAX >> 1;
+    for way in 0..WAYS {
+        let stamp = set.load(way);
+        let is_other = !is_zero(stamp >> TAT_BITS ^ tag);
+        // A hit ranks before everything; the number of the way rides along in the lower bits.
+        let rank = (((ticks_ahead(stamp, now) + 1) << WAY_BITS) & is_other) | way as u64;
+        best = smaller(best, rank);
+    }
+    (best & (WAYS as u64 - 1)) as usize
+}
+
 /// How far the stamp's TAT is ahead of `now`; 0 when it is behind or the stamp is empty.
-#[inline(always)] // Four instructions.
+#[inline(always)] // Six instructions.
 fn ticks_ahead(stamp: u64, now: u64) -> u64 {
     let ahead = stamp.wrapping_sub(now) & TAT_MASK;
-    if stamp == 0 || ahead > 2 * MAX_TOLERANCE_TICKS {
-        0
-    } else {
-        ahead
-    }
+    let is_ahead = is_negative(ahead.wrapping_sub(2 * MAX_TOLERANCE_TICKS + 1));
+    ahead & is_ahead & !is_zero(stamp)
 }

@@ -17,7 +17,7 @@
 //! builds the lines; a node never points to a line before the roots, so an entry of 0, which a
 //! zeroed table is full of, is [`Class::UNKNOWN`].
 
-use crate::{country::Class, packet::Address};
+use crate::{bits::opaque, country::Class, packet::Address};
 
 /// Words in a line.
 pub const LINE_WORDS: usize = 16;
@@ -121,7 +121,10 @@ pub fn lookup<'a>(line: impl Fn(u32) -> Option<&'a Line>, address: &Address) -> 
     let mut entry = Entry(line(root + (slot >> 4))?.0[(slot & 15) as usize]);
     (hi, lo) = shift_left(hi, lo, 16);
 
-    for _ in 0..MAX_DEPTH {
+    // Opaque to the compiler, which would unroll the loop, but a constant to the verifier.
+    let mut depth_left = core::hint::black_box(MAX_DEPTH);
+    while depth_left > 0 {
+        depth_left -= 1;
         let first = entry.value();
         if entry.kind() == Kind::Class as u32 {
             return Some(Class(first as u8));
@@ -157,9 +160,9 @@ pub fn lookup<'a>(line: impl Fn(u32) -> Option<&'a Line>, address: &Address) -> 
 fn rank<const N: usize>(list: &Line, key: u32) -> u32 {
     let mut rank = 0;
     for start in &list.0[..N] {
-        // Bit 63 is the borrow of start - (key + 1): set when start <= key. A comparison would become
-        // a branch, and 16 of them in a row more states than the verifier follows.
-        rank += ((*start as u64).wrapping_sub(key as u64 + 1) >> 63) as u32;
+        // Bit 63 is the borrow of start - (key + 1): set when start <= key. See `bits` for why this is
+        // no comparison.
+        rank += (opaque((*start as u64).wrapping_sub(key as u64 + 1)) >> 63) as u32;
     }
     rank
 }

@@ -12,14 +12,21 @@ pub struct XdpFrame<'a> {
     ctx: &'a XdpContext,
     /// Bytes of the frame with all its fragments.
     frame_len: usize,
+    /// A word in a map of this CPU's own.
+    scratch: *mut u64,
 }
 
 impl<'a> XdpFrame<'a> {
+    /// `scratch`: a word in a map value that nobody else uses while the frame lives.
     #[inline(always)] // Keeps the context in its register.
-    pub fn new(ctx: &'a XdpContext) -> Self {
+    pub fn new(ctx: &'a XdpContext, scratch: *mut u64) -> Self {
         // SAFETY: the context is the one that the kernel passed in (helper since 5.18).
         let frame_len = unsafe { generated::bpf_xdp_get_buff_len(ctx.as_ptr().cast()) } as usize;
-        Self { ctx, frame_len }
+        Self {
+            ctx,
+            frame_len,
+            scratch,
+        }
     }
 }
 
@@ -41,6 +48,16 @@ impl FrameBytes for XdpFrame<'_> {
             return Some(unsafe { core::ptr::read(start as *const [u8; N]) });
         }
         self.read_from_fragments(offset)
+    }
+
+    #[inline(always)] // A store and a load.
+    fn forget_bounds(&self, value: usize) -> usize {
+        // SAFETY: the caller of `new` gave the word to this frame. Volatile, so that the load happens:
+        // the verifier does not track what maps hold.
+        unsafe {
+            self.scratch.write_volatile(value as u64);
+            self.scratch.read_volatile() as usize
+        }
     }
 }
 

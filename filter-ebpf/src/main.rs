@@ -13,9 +13,10 @@ mod maps;
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 use aya_log_ebpf::{info, warn};
 use filter_common::{
-    abi::{Control, Count, MAX_INTERFACES, REASON_SLOTS, logged, outcome},
+    abi::{Control, Count, Counters, MAX_INTERFACES, REASON_SLOTS, logged, outcome},
     decide::decide,
     frame::FrameBytes as _,
+    packet::Packet,
     parse::parse,
     verdict::{Decision, Reason, Verdict},
 };
@@ -34,21 +35,49 @@ pub fn cerco(ctx: XdpContext) -> u32 {
     // SAFETY: as above. The reference is read-only here; `logged` is written through the pointer.
     let gate = KernelGate::new(unsafe { &*control }, published);
 
-    let frame = XdpFrame::new(&ctx);
+    // SAFETY: a map value; the daemon changes it before it attaches an interface.
+    let slot = interface_slot(unsafe { &*control }, ctx.ingress_ifindex() as u32);
+    let Some(counters) = maps::counters(slot) else {
+        // Cannot happen either: the daemon makes a value for each interface that it attaches.
+        log_rare(&ctx, control, logged::MAP_MISSING);
+        return xdp_action::XDP_PASS;
+    };
+    // SAFETY: a field of a map value of this CPU, which runs one packet at a time.
+    let frame = XdpFrame::new(&ctx, unsafe { &raw mut (*counters).number });
+    let frame_len = frame.frame_len() as u64;
     let decision = match parse(&frame) {
-        Ok(Some(packet)) => decide(&gate, &packet),
+        // SAFETY: the place belongs to this CPU, which runs one packet at a time.
+        Ok(Some(packet)) => decide(&gate, unsafe { lay_down(counters, packet) }),
         Ok(None) => Decision::new(Reason::NotIp, None),
         Err(error) => Decision::new(error.reason(), None),
     };
-    log_rare(&ctx, control, &decision);
-    conclude(&ctx, control, &decision, frame.frame_len() as u64)
+    log_rare(&ctx, control, logged::STARTED);
+    if decision.reason as u8 == Reason::TableEmpty as u8 {
+        log_rare(&ctx, control, logged::TABLE_EMPTY);
+    }
+    conclude(control, counters, &decision, frame_len)
+}
+
+/// Lays the packet into this CPU's slot, see [`filter_common::abi::Counters::packet`].
+///
+/// # Safety
+/// `counters` is valid, and nobody else uses its slot while the result lives.
+#[inline(always)] // A few stores.
+unsafe fn lay_down<'a>(counters: *mut Counters, packet: Packet) -> &'a Packet {
+    // SAFETY: the slot is large enough and aligned (asserted beside its type). The store is volatile,
+    // so that the compiler does not keep the fields in registers.
+    unsafe {
+        let place = (&raw mut (*counters).packet).cast::<Packet>();
+        place.write_volatile(packet);
+        &*place
+    }
 }
 
 /// Counts the decision and turns it into the action: the only place that does.
 #[inline(always)] // One caller.
 fn conclude(
-    ctx: &XdpContext,
     control: *mut Control,
+    counters: *mut Counters,
     decision: &Decision,
     frame_len: u64,
 ) -> u32 {
@@ -59,22 +88,17 @@ fn conclude(
         Verdict::Drop if observes => (xdp_action::XDP_PASS, outcome::WOULD_DROP),
         Verdict::Drop => (xdp_action::XDP_DROP, outcome::DROPPED),
     };
-    // SAFETY: a map value; the daemon changes it before it attaches an interface.
-    let slot = interface_slot(unsafe { &*control }, ctx.ingress_ifindex() as u32);
-    // A missing counter changes no verdict.
-    if let Some(counters) = maps::counters(slot) {
-        // SAFETY: a per-CPU map value; no other CPU writes it, and this one runs one packet at a
-        // time (XDP runs with bottom halves off). The masks keep both indices inside.
-        unsafe {
-            let observed = (outcome == outcome::WOULD_DROP) as usize;
-            let reason = decision.reason as usize & (REASON_SLOTS - 1);
-            count(&raw mut (*counters).reasons[reason][observed], frame_len);
-            if let Some(class) = decision.class {
-                count(
-                    &raw mut (*counters).classes[class.0 as usize][outcome],
-                    frame_len,
-                );
-            }
+    // SAFETY: a per-CPU map value; no other CPU writes it, and this one runs one packet at a time (XDP
+    // runs with bottom halves off). The masks keep both indices inside.
+    unsafe {
+        let observed = (outcome == outcome::WOULD_DROP) as usize;
+        let reason = decision.reason as usize & (REASON_SLOTS - 1);
+        count(&raw mut (*counters).reasons[reason][observed], frame_len);
+        if let Some(class) = decision.class {
+            count(
+                &raw mut (*counters).classes[class.0 as usize][outcome],
+                frame_len,
+            );
         }
     }
     action
@@ -105,28 +129,26 @@ fn interface_slot(control: &Control, ifindex: u32) -> u32 {
     0
 }
 
-/// The program's few messages, each sent once for each load.
-#[inline(always)] // Two tests on the hot path; the messages themselves are calls.
-fn log_rare(ctx: &XdpContext, control: *mut Control, decision: &Decision) {
+/// The program's few messages, each sent once for each load. `message` is one of [`logged`].
+#[inline(always)] // A test on the hot path; the message itself is a call.
+fn log_rare(ctx: &XdpContext, control: *mut Control, message: u32) {
     // SAFETY: a map value; losing a race here repeats a message.
     let said = unsafe { core::ptr::read_volatile(&raw const (*control).logged) };
-    let mut says = 0;
-    if said & logged::STARTED == 0 {
-        says |= logged::STARTED;
-    }
-    if decision.reason as u8 == Reason::TableEmpty as u8 && said & logged::TABLE_EMPTY == 0 {
-        says |= logged::TABLE_EMPTY;
-    }
-    if says != 0 {
+    if said & message == 0 {
         // SAFETY: as above.
-        unsafe { core::ptr::write_volatile(&raw mut (*control).logged, said | says) };
-        if says & logged::STARTED != 0 {
-            info!(ctx, "first frame seen: the gate decides");
-        }
-        if says & logged::TABLE_EMPTY != 0 {
-            warn!(ctx, "no table is published: everything passes");
-        }
+        unsafe { core::ptr::write_volatile(&raw mut (*control).logged, said | message) };
+        send(ctx, message);
     }
+}
+
+#[inline(never)] // Runs a handful of times in the life of a program.
+fn send(ctx: &XdpContext, message: u32) -> u32 {
+    match message {
+        logged::STARTED => info!(ctx, "first frame seen: the gate decides"),
+        logged::TABLE_EMPTY => warn!(ctx, "no table is published: everything passes"),
+        _ => warn!(ctx, "a map is missing: everything passes"),
+    }
+    0
 }
 
 #[cfg(not(test))]

@@ -60,7 +60,7 @@ fn parse_payload<F: FrameBytes + ?Sized>(
     let mut next_header = first_header;
     for position in 0..MAX_EXTENSION_HEADERS {
         if !protocol::is_ipv6_extension(next_header) {
-            return transport::parse_over_ipv6(frame, next_header, payload);
+            break;
         }
         // Hop-by-hop options stand directly behind the IPv6 header or not at all (§4.1).
         if next_header == protocol::HOP_BY_HOP && position != 0 {
@@ -96,8 +96,8 @@ fn parse_payload<F: FrameBytes + ?Sized>(
         if extension_len > payload.len {
             return Err(ParseError::TruncatedIpv6Ext);
         }
-        payload.offset += extension_len;
-        payload.len -= extension_len;
+        payload.offset = frame.forget_bounds(payload.offset + extension_len);
+        payload.len = frame.forget_bounds(payload.len - extension_len);
         next_header = extension[0];
     }
     if protocol::is_ipv6_extension(next_header) {

@@ -133,7 +133,8 @@ async fn serve(
 
 /// Passes on what the program in the kernel has to say, which is little: see `filter-ebpf`.
 async fn forward_messages(logger: kernel::Logger) {
-    let mut logger = match AsyncFd::register_with_interest(logger, Interest::READABLE) {
+    // SAFETY: the logger owns the descriptor of its ring buffer and gives the same one all its life.
+    let mut logger = match unsafe { AsyncFd::register_with_interest(logger, Interest::READABLE) } {
         Ok(logger) => logger,
         Err(error) => {
             warn!("the program's messages cannot be read: {error}");

@@ -19,7 +19,7 @@
 //! then m - 1 of those, in LEB128. Addresses behind the last entry are unknown.
 
 use std::io::Read;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use filter_common::country::CountryCode;
 use thiserror::Error;

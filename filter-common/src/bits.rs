@@ -1,0 +1,67 @@
+//! Word tricks without branches.
+//!
+//! The verifier follows both sides of each branch, so eight comparisons in a row are up to 256 ways;
+//! and the CPU guesses those that depend on addresses wrong. BPF has no conditional move, and LLVM
+//! turns arithmetic that it recognises as a comparison back into a branch, hence [`opaque`].
+
+/// Returns `word`; the compiler no longer knows where it comes from.
+#[inline(always)] // No instruction at all.
+pub fn opaque(word: u64) -> u64 {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut word = word;
+        // SAFETY: the empty assembly changes nothing.
+        unsafe {
+            core::arch::asm!("/* {0} */", inout(reg) word, options(pure, nomem, nostack));
+        }
+        word
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    word
+}
+
+/// All ones when the top bit is set, else 0.
+#[inline(always)] // One instruction.
+pub fn is_negative(word: u64) -> u64 {
+    (opaque(word) as i64 >> 63) as u64
+}
+
+/// All ones when `word` is 0, else 0.
+#[inline(always)] // Four instructions.
+pub fn is_zero(word: u64) -> u64 {
+    !is_negative(word | word.wrapping_neg())
+}
+
+/// The smaller of two words below 2^63.
+#[inline(always)] // Four instructions.
+pub fn smaller(a: u64, b: u64) -> u64 {
+    let difference = a.wrapping_sub(b);
+    b.wrapping_add(difference & is_negative(difference))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masks_are_all_or_nothing() {
+        for (word, zero, negative) in [
+            (0, u64::MAX, 0),
+            (1, 0, 0),
+            (u64::MAX >> 1, 0, 0),
+            (1 << 63, 0, u64::MAX),
+            (u64::MAX, 0, u64::MAX),
+        ] {
+            assert_eq!((is_zero(word), is_negative(word)), (zero, negative), "{word:#x}");
+        }
+    }
+
+    #[test]
+    fn smaller_of_two() {
+        let largest = u64::MAX >> 1;
+        for (a, b) in [(0, 0), (0, 1), (7, 3), (largest, 0), (largest, largest - 1)] {
+            assert_eq!(smaller(a, b), a.min(b), "{a} {b}");
+            assert_eq!(smaller(b, a), a.min(b), "{b} {a}");
+        }
+    }
+}

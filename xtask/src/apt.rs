@@ -65,8 +65,10 @@ pub fn install(packages: &[Package]) -> Result<()> {
             names.join(", ")
         );
     }
+    let mut fresh_lists = false;
     if names.iter().any(|name| candidate(name).is_none()) {
         update()?;
+        fresh_lists = true;
         if let Some(unknown) = names.iter().find(|name| candidate(name).is_none()) {
             bail!("apt knows no package {unknown} ({purpose})");
         }
@@ -75,6 +77,18 @@ pub fn install(packages: &[Package]) -> Result<()> {
         "setup: installing {} with apt-get ({purpose})",
         names.join(", ")
     );
+    let installed = match workspace::run(&mut install_command(&names)?) {
+        // Old lists name versions that the mirror no longer has.
+        Err(_) if !fresh_lists => {
+            update()?;
+            workspace::run(&mut install_command(&names)?)
+        }
+        result => result,
+    };
+    installed.with_context(|| format!("failed to install {}", names.join(", ")))
+}
+
+fn install_command(names: &[&str]) -> Result<Command> {
     let mut arguments = vec![
         "install",
         "--yes",
@@ -85,12 +99,14 @@ pub fn install(packages: &[Package]) -> Result<()> {
         "--no-remove",
         "-o",
         "DPkg::Lock::Timeout=120",
+        // dpkg would draw on a terminal of its own, which containers often cannot give it.
+        "-o",
+        "Dpkg::Use-Pty=0",
     ];
-    arguments.extend(&names);
-    let mut command = root::command("apt-get", &arguments)?;
-    // dpkg would ask questions on the terminal, and never get an answer in a script.
-    command.env("DEBIAN_FRONTEND", "noninteractive");
-    workspace::run(&mut command).with_context(|| format!("failed to install {}", names.join(", ")))
+    arguments.extend(names);
+    // Through env, since sudo may not keep variables; without it dpkg would ask questions.
+    arguments.splice(0..0, ["DEBIAN_FRONTEND=noninteractive", "apt-get"]);
+    root::command("env", &arguments)
 }
 
 /// Libraries that a package needs, from its `Depends` field: the first choice of each entry.

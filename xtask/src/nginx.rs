@@ -72,7 +72,8 @@ fn unpack(folder: &Path) -> Result<()> {
     names.extend((flavour != "nginx").then_some(flavour));
     workspace::run(
         Command::new("apt-get")
-            .args(["download", "-qq"])
+            // As root, apt would warn that its own user cannot write into this folder.
+            .args(["download", "-qq", "-o", "APT::Sandbox::User=root"])
             .args(names)
             .current_dir(&downloads),
     )

@@ -120,8 +120,11 @@ fn install_rust(missing: &Missing) -> Result<Rust> {
                 Err(missing) => failures.extend(missing.0),
             },
             Err(error) => {
-                eprintln!("setup: {error:#}");
-                failures.push(format!("{error:#}"));
+                let failure = format!("{error:#}");
+                if !missing.0.contains(&failure) {
+                    eprintln!("setup: {failure}");
+                }
+                failures.push(failure);
             }
         }
     }
@@ -154,7 +157,9 @@ fn add_source_to(name: &str) -> Result<()> {
     which
         .args(["which", "--toolchain", name, "rustc"])
         .env("RUSTUP_AUTO_INSTALL", "0");
-    workspace::output(&mut which).with_context(|| format!("rustup has no toolchain {name}"))?;
+    if workspace::output(&mut which).is_err() {
+        bail!("rustup has no toolchain {name}");
+    }
     eprintln!(
         "setup: adding rust-src to rustup's {name} (eBPF needs the library source of its compiler)"
     );

@@ -2,28 +2,36 @@
 //!
 //! The verifier follows both sides of each branch, so eight comparisons in a row are up to 256 ways;
 //! and the CPU guesses those that depend on addresses wrong. BPF has no conditional move, and LLVM
-//! turns arithmetic that it recognises as a comparison back into a branch, hence [`opaque`].
+//! turns a shift by 63 back into the comparison that it stands for, and that into a branch. So it
+//! must not know that the shift is by 63.
 
-/// Returns `word`; the compiler no longer knows where it comes from.
-#[inline(always)] // No instruction at all.
-pub fn opaque(word: u64) -> u64 {
+/// 63, which only the verifier knows.
+#[inline(always)] // One instruction, which the compiler shares between uses.
+fn sign_shift() -> u32 {
     #[cfg(target_arch = "bpf")]
     {
-        let mut word = word;
-        // SAFETY: the empty assembly changes nothing.
+        let shift: u64;
+        // SAFETY: writes a constant to the register that it is given.
         unsafe {
-            core::arch::asm!("/* {0} */", inout(reg) word, options(pure, nomem, nostack));
+            core::arch::asm!("{0} = 63", out(reg) shift, options(pure, nomem, nostack));
+            core::hint::assert_unchecked(shift <= 63);
         }
-        word
+        shift as u32
     }
     #[cfg(not(target_arch = "bpf"))]
-    word
+    63
+}
+
+/// 1 when the top bit is set, else 0.
+#[inline(always)] // One instruction.
+pub fn sign_bit(word: u64) -> u64 {
+    word >> sign_shift()
 }
 
 /// All ones when the top bit is set, else 0.
 #[inline(always)] // One instruction.
 pub fn is_negative(word: u64) -> u64 {
-    (opaque(word) as i64 >> 63) as u64
+    (word as i64 >> sign_shift()) as u64
 }
 
 /// All ones when `word` is 0, else 0.

@@ -17,7 +17,7 @@
 //! builds the lines; a node never points to a line before the roots, so an entry of 0, which a
 //! zeroed table is full of, is [`Class::UNKNOWN`].
 
-use crate::{bits::opaque, country::Class, packet::Address};
+use crate::{bits::sign_bit, country::Class, packet::Address};
 
 /// Words in a line.
 pub const LINE_WORDS: usize = 16;
@@ -160,9 +160,9 @@ pub fn lookup<'a>(line: impl Fn(u32) -> Option<&'a Line>, address: &Address) -> 
 fn rank<const N: usize>(list: &Line, key: u32) -> u32 {
     let mut rank = 0;
     for start in &list.0[..N] {
-        // Bit 63 is the borrow of start - (key + 1): set when start <= key. See `bits` for why this is
+        // The top bit is the borrow of start - (key + 1): set when start <= key. See `bits` for why this is
         // no comparison.
-        rank += (opaque((*start as u64).wrapping_sub(key as u64 + 1)) >> 63) as u32;
+        rank += sign_bit((*start as u64).wrapping_sub(key as u64 + 1)) as u32;
     }
     rank
 }

@@ -1,1 +1,4 @@
 //! Everything of cerco that runs outside the kernel.
+
+pub mod countries;
+pub mod geo;

@@ -20,7 +20,7 @@ struct Arguments {
     /// Start of the random numbers: the same seed draws the same addresses
     #[arg(long, value_name = "N", default_value_t = 20_210_508)]
     seed: u64,
-    /// Draw addresses from this MMDB file, and give it to cerco, in place of the builtin database
+    /// Draw addresses from this GeoIP file, and give it to cerco, in place of the builtin database
     #[arg(long, value_name = "FILE")]
     database: Option<PathBuf>,
     /// Do only one of the two runs

@@ -6,20 +6,20 @@ use super::countries::{ATTACKERS, HOME, NEIGHBOUR};
 use anyhow::{Context, Result, bail};
 use fastrand::Rng;
 use filter_common::country::CountryCode;
-use ipnetwork::IpNetwork;
-use maxminddb::{PathElement, Reader};
+use filter_userspace::geo::{self, Database, ReadOptions};
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, Ipv6Addr},
     path::Path,
 };
 
-/// The ranges of the countries that take part, first and last address of each.
+/// The ranges of the countries that take part.
 #[derive(Debug, Default)]
 pub struct World {
     countries: BTreeMap<CountryCode, Country>,
 }
 
+/// First and last address of each range of a country; never empty in either family.
 #[derive(Debug, Default)]
 pub struct Country {
     v4: Vec<(u32, u32)>,
@@ -27,60 +27,42 @@ pub struct Country {
 }
 
 impl World {
-    /// Reads the builtin database, or the MMDB file that was asked for.
+    /// Reads the builtin database, or the file that was asked for.
     pub fn load(database: Option<&Path>) -> Result<Self> {
-        let mut world = Self::default();
-        for code in participants() {
-            world.countries.insert(code, Country::default());
+        let database = match database {
+            Some(path) => geo::read_file(path, &ReadOptions::default()),
+            None => geo::builtin(),
+        };
+        Self::from_database(&database.context("failed to load the GeoIP database")?)
+    }
+
+    fn from_database(database: &Database) -> Result<Self> {
+        let mut countries: BTreeMap<CountryCode, Country> = participants()
+            .map(|code| (code, Country::default()))
+            .collect();
+        for range in &database.v4 {
+            if let Some(country) = countries.get_mut(&range.country) {
+                country.v4.push((range.first, range.last));
+            }
         }
-        match database {
-            Some(path) => world.read_mmdb(path)?,
-            None => bail!("this build has no builtin database; name one with --database FILE.mmdb"),
+        for range in &database.v6 {
+            if let Some(country) = countries.get_mut(&range.country) {
+                country.v6.push((range.first, range.last));
+            }
         }
-        for (code, country) in &world.countries {
+        for (code, country) in &countries {
             if country.v4.is_empty() || country.v6.is_empty() {
                 bail!("the database has no addresses of {code} in one of the two families");
             }
         }
-        Ok(world)
+        Ok(Self { countries })
     }
 
     /// The ranges of a country that takes part in the demo.
     pub fn country(&self, code: CountryCode) -> &Country {
         self.countries
             .get(&code)
-            .expect("invariant: load() made an entry for every participant")
-    }
-
-    fn read_mmdb(&mut self, path: &Path) -> Result<()> {
-        let attempt = || format!("failed to read {}", path.display());
-        let reader = Reader::open_readfile(path).with_context(attempt)?;
-        for record in reader.networks(Default::default()).with_context(attempt)? {
-            let record = record.with_context(attempt)?;
-            let mut code = record
-                .decode_path::<&str>(&[PathElement::Key("country_code")])
-                .with_context(attempt)?;
-            if code.is_none() {
-                code = record
-                    .decode_path(&[PathElement::Key("country"), PathElement::Key("iso_code")])
-                    .with_context(attempt)?;
-            }
-            let Some(country) = code
-                .and_then(CountryCode::parse)
-                .and_then(|code| self.countries.get_mut(&code))
-            else {
-                continue;
-            };
-            match record.network().with_context(attempt)? {
-                IpNetwork::V4(network) => country
-                    .v4
-                    .push((network.network().into(), network.broadcast().into())),
-                IpNetwork::V6(network) => country
-                    .v6
-                    .push((network.network().into(), network.broadcast().into())),
-            }
-        }
-        Ok(())
+            .expect("invariant: from_database() made an entry for every participant")
     }
 }
 
@@ -91,6 +73,7 @@ impl Country {
         Ipv4Addr::from_bits(rng.u32(first..=last))
     }
 
+    /// As [`Country::draw_v4`].
     pub fn draw_v6(&self, rng: &mut Rng) -> Ipv6Addr {
         let (first, last) = self.v6[rng.usize(..self.v6.len())];
         Ipv6Addr::from_bits(rng.u128(first..=last))
@@ -102,4 +85,29 @@ fn participants() -> impl Iterator<Item = CountryCode> {
         .iter()
         .map(|(code, _)| *code)
         .chain([HOME, NEIGHBOUR])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::IpAddr;
+
+    #[test]
+    fn drawn_addresses_belong_to_their_country() {
+        let database = geo::builtin().unwrap();
+        let world = World::from_database(&database).unwrap();
+        let mut rng = Rng::with_seed(3);
+        for code in participants() {
+            for _ in 0..1_000 {
+                let country = world.country(code);
+                for address in [
+                    IpAddr::V4(country.draw_v4(&mut rng)),
+                    country.draw_v6(&mut rng).into(),
+                ] {
+                    let found = database.lookup(address).map(|found| found.country);
+                    assert_eq!(found, Some(code), "{address}");
+                }
+            }
+        }
+    }
 }

@@ -43,7 +43,7 @@ pub struct Options {
     pub seed: u64,
     /// Where to write the result as JSON.
     pub json: Option<PathBuf>,
-    /// An MMDB file in place of the builtin database.
+    /// A GeoIP file in place of the builtin database.
     pub database: Option<PathBuf>,
     /// Which runs, in this order.
     pub states: Vec<GateState>,

@@ -13,6 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// How long a sender lets a full link drain. Trying again at once would keep the queue full, and
+/// frames of others, which the kernel does not send twice, would find no room in it.
+const FULL_PAUSE: Duration = Duration::from_micros(50);
+
 /// An AF_PACKET socket bound to one link.
 #[derive(Debug)]
 pub struct RawSocket {
@@ -117,7 +121,7 @@ impl RawSocket {
             if !is_full(&error) {
                 return Err(Error::os(format!("send a frame on {}", self.link), error));
             }
-            thread::yield_now();
+            thread::sleep(FULL_PAUSE);
         }
     }
 
@@ -158,7 +162,7 @@ impl RawSocket {
                 return Err(Error::os(format!("send frames on {}", self.link), error));
             }
             backpressure.refusals += 1;
-            thread::yield_now();
+            thread::sleep(FULL_PAUSE);
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! A cable between two namespaces.
 
 use crate::{
-    error::{Error, Result, check},
+    error::{Error, Result, check, run_to_end},
     netns::NetNs,
 };
 use std::{
@@ -59,12 +59,17 @@ pub struct Veth {
 
 impl Veth {
     /// Connects two namespaces. `mtu`: bytes of the network layer, 1500 on an ordinary Ethernet.
-    ///
-    /// As many queues as there are CPUs, as on a real NIC: the frames of one busy sender then fill
-    /// only their own queue.
     pub fn new(a: &End<'_>, b: &End<'_>, mtu: u32) -> Result<Self> {
+        Self::with_queues(a, b, mtu, 1)
+    }
+
+    /// As [`Veth::new`], with several queues in each direction, as real NICs have them.
+    ///
+    /// A link with an XDP program behind it has room for 256 frames in each queue. Raw senders use
+    /// the queue of their CPU's number (modulo the number of queues); all other frames are spread
+    /// by a hash of their flow. A frame that finds its queue full is lost, see [`add_queue`].
+    pub fn with_queues(a: &End<'_>, b: &End<'_>, mtu: u32, queues: u32) -> Result<Self> {
         let (a_mac, b_mac) = (Mac::unique(), Mac::unique());
-        let queues = std::thread::available_parallelism().map_or(1, |count| count.get().min(8));
         let queues = format!("numrxqueues {queues} numtxqueues {queues}");
         a.netns.ip(&format!(
             "link add {} address {a_mac} mtu {mtu} {queues} type veth peer name {} address {b_mac} mtu {mtu} {queues} netns {}",
@@ -102,6 +107,22 @@ pub fn fix_neighbour(netns: &NetNs, link: &str, address: &str, mac: Mac) -> Resu
     netns.ip(&format!(
         "neighbour replace {address} lladdr {mac} dev {link} nud permanent"
     ))?;
+    Ok(())
+}
+
+/// Gives the sending side of a link a queue of `limit` frames, which a veth does not have by
+/// itself.
+///
+/// From Linux 6.16 on, frames that find no room in the link then wait instead of being lost. Raw
+/// senders that bypass the queue are not affected: they are told, and try again.
+pub fn add_queue(netns: &NetNs, link: &str, limit: u32) -> Result<()> {
+    run_to_end(
+        netns
+            .command("tc")
+            .args(["qdisc", "replace", "dev", link, "root", "pfifo", "limit"])
+            .arg(limit.to_string()),
+        "add a queue to a link",
+    )?;
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use super::{
     interrupt,
     plan::{Plan, draw},
     stamp::Stamp,
-    topology::{Topology, WORLD_LINK},
+    topology::{self, Topology, WORLD_LINK},
 };
 use crate::{
     frames::Frame,
@@ -46,6 +46,7 @@ impl Sent {
 /// Sends the planned flood from the world's end of the host's cable; `progress` is told the
 /// number of frames sent so far.
 pub fn flood(topology: &Topology, plan: &Plan, mut progress: impl FnMut(u64)) -> Result<Sent> {
+    topology::use_flood_queue()?;
     let socket = RawSocket::open_sender(&topology.world, WORLD_LINK)?;
     let mut stamps = stamps(topology);
     let mut rng = Rng::with_seed(plan.seed ^ 0xf100d);

@@ -3,7 +3,7 @@
 use super::{
     interrupt,
     plan::Plan,
-    topology::{Topology, WORLD_LINK},
+    topology::{self, Topology, WORLD_LINK},
 };
 use crate::{frames::Frame, raw::RawSocket};
 use anyhow::Result;
@@ -35,6 +35,7 @@ pub fn chat(topology: &Topology, plan: &Plan, stop: &AtomicBool) -> Result<u64> 
             .bytes()
         })
         .collect();
+    topology::use_flood_queue()?;
     let socket = RawSocket::open_sender(&topology.world, WORLD_LINK)?;
     let start = Instant::now();
     let mut sent = 0;

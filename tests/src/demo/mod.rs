@@ -100,14 +100,19 @@ pub fn demonstrate(options: &Options) -> Result<bool> {
 }
 
 fn introduction(options: &Options) -> String {
+    let runs = match options.states.as_slice() {
+        [GateState::Off] => "\nwithout cerco",
+        [GateState::On] => "\nbehind cerco",
+        _ => ",\nonce without cerco and once behind it",
+    };
     format!(
         "This demo makes four network namespaces on this machine: a web server, a visitor\n\
          from Macau, attackers, and the internet between them. They have no link to the\n\
-         outside: no packet leaves this machine. {} packets and {} connections from\n\
-         {} countries attack the server, once without cerco and once with it.\n\
+         outside: no packet leaves this machine.\n\
+         {} packets and {} connections from {} countries attack the server{runs}.\n\
          IP Geolocation by DB-IP (https://db-ip.com).\n",
-        options.packets,
-        options.connections,
+        summary::grouped(options.packets),
+        summary::grouped(options.connections as u64),
         ATTACKERS.len()
     )
 }

@@ -1,6 +1,6 @@
 //! The result of the demo as a table in plain words, 80 columns wide.
 
-use super::summary::{CountryRow, Run, Summary};
+use super::summary::{CountryRow, Run, Summary, grouped};
 use std::{
     env,
     fmt::Write,
@@ -143,19 +143,6 @@ fn push(text: &mut String, arguments: std::fmt::Arguments<'_>) {
         .expect("invariant: writing to a String cannot fail");
 }
 
-/// 1234567 → `1,234,567`
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 fn of(part: u64, all: u64) -> String {
     format!("{} of {}", grouped(part), grouped(all))
 }
@@ -272,7 +259,7 @@ mod tests {
         let cases: [(Break, &str); 6] = [
             (
                 |run| run.flood_packets = 5,
-                "only 5 of 3000000 packets were sent in the time given",
+                "only 5 of 3,000,000 packets were sent in the time given",
             ),
             (
                 |run| run.denied_passed = 1,
@@ -280,11 +267,11 @@ mod tests {
             ),
             (
                 |run| run.allowed_dropped = 2,
-                "2 of 12000 packets from allowed addresses were lost",
+                "2 of 12,000 packets from allowed addresses were lost",
             ),
             (
                 |run| run.client_failed = 3,
-                "3 of 1000 requests of the Macau client failed",
+                "3 of 1,000 requests of the Macau client failed",
             ),
             (
                 |run| run.bot_connections_connected = 4,

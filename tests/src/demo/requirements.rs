@@ -13,13 +13,15 @@ pub fn missing(states: &[GateState]) -> Vec<String> {
             "root, to make network namespaces and load the gate: run it with sudo".to_owned(),
         );
     }
-    let ip = Command::new("ip")
-        .arg("-Version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    if !ip.is_ok_and(|status| status.success()) {
-        missing.push("the command ip: apt-get install iproute2".to_owned());
+    for program in ["ip", "tc"] {
+        let runs = Command::new(program)
+            .arg("-Version")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        if !runs.is_ok_and(|status| status.success()) {
+            missing.push(format!("the command {program}: apt-get install iproute2"));
+        }
     }
     match server::nginx_binary() {
         Some(path) if path.is_file() => {}

@@ -199,9 +199,16 @@ fn flood_beside_guests(
     let stop_guests = AtomicBool::new(false);
     let (flood, guests_sent) = thread::scope(|scope| {
         let guests = scope.spawn(|| guests::chat(topology, plan, &stop_guests));
-        let flood = flood::flood(topology, plan, |sent| {
-            progress.share(sent, plan.flood_packets);
+        // A thread of its own, because it moves to one CPU and stays there.
+        let flood = scope.spawn(|| {
+            flood::flood(topology, plan, |sent| {
+                progress.share(sent, plan.flood_packets);
+            })
         });
+        let flood = flood
+            .join()
+            .map_err(|_| anyhow!("the flood's thread panicked"))
+            .flatten();
         stop_guests.store(true, Ordering::Relaxed);
         let sent = guests
             .join()

@@ -98,35 +98,38 @@ impl Run {
             self.flood_packets >= self.flood_packets_asked,
             format!(
                 "only {} of {} packets were sent in the time given",
-                self.flood_packets, self.flood_packets_asked
+                grouped(self.flood_packets),
+                grouped(self.flood_packets_asked)
             ),
         );
         expect(
             self.denied_passed == 0,
             format!(
                 "{} packets from denied countries got in",
-                self.denied_passed
+                grouped(self.denied_passed)
             ),
         );
         expect(
             self.allowed_sent > 0 && self.allowed_dropped == 0,
             format!(
                 "{} of {} packets from allowed addresses were lost",
-                self.allowed_dropped, self.allowed_sent
+                grouped(self.allowed_dropped),
+                grouped(self.allowed_sent)
             ),
         );
         expect(
             self.client_tried > 0 && self.client_failed == 0,
             format!(
                 "{} of {} requests of the Macau client failed",
-                self.client_failed, self.client_tried
+                grouped(self.client_failed),
+                grouped(self.client_tried)
             ),
         );
         expect(
             self.bot_connections_connected == 0,
             format!(
                 "{} connections from denied countries were accepted",
-                self.bot_connections_connected
+                grouped(self.bot_connections_connected)
             ),
         );
         expect(
@@ -135,4 +138,17 @@ impl Run {
         );
         failures
     }
+}
+
+/// 1234567 → `1,234,567`
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }

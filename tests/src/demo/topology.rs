@@ -11,13 +11,15 @@
 
 use super::plan::Plan;
 use crate::{
+    error::check,
     netns::NetNs,
-    veth::{End, Mac, Veth},
+    veth::{End, Mac, Veth, add_queue},
 };
 use anyhow::{Context, Result};
 use std::{
     collections::BTreeSet,
     fmt::Write,
+    mem::size_of,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
@@ -34,6 +36,42 @@ const ROUTER_V4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
 const ROUTER_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x80, 0, 0, 0, 0, 1);
 
 const MTU: u32 = 1500;
+
+/// Queues of the host's cable: the flood uses only number 1, so that it fills the way of at most
+/// half of the visitors' frames.
+const HOST_QUEUES: u32 = 2;
+
+/// How many frames of visitors and bots may wait for room in the host's cable.
+const WAITING_FRAMES: u32 = 10_000;
+
+/// Moves the calling thread to a CPU whose raw frames go into the flood's queue of the host's
+/// cable.
+///
+/// On a machine with one CPU everything shares queue 0, and this does nothing.
+pub fn use_flood_queue() -> Result<()> {
+    // SAFETY: an all-zero cpu_set_t is valid, it is a bit set.
+    let mut allowed: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: pointer and length describe `allowed`; 0 stands for the calling thread.
+    check(
+        unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut allowed) },
+        || "read the CPUs that this thread may use".into(),
+    )?;
+    let odd = (1..libc::CPU_SETSIZE as usize)
+        .step_by(2)
+        // SAFETY: the index is below the size of the set.
+        .find(|cpu| unsafe { libc::CPU_ISSET(*cpu, &allowed) });
+    let Some(cpu) = odd else { return Ok(()) };
+    // SAFETY: as above.
+    let mut only: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the index is below the size of the set.
+    unsafe { libc::CPU_SET(cpu, &mut only) };
+    // SAFETY: pointer and length describe `only`; 0 stands for the calling thread.
+    check(
+        unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const only) },
+        || format!("move this thread to CPU {cpu}"),
+    )?;
+    Ok(())
+}
 
 /// The namespaces and cables; everything disappears with this value.
 #[derive(Debug)]
@@ -54,7 +92,7 @@ impl Topology {
         let client = NetNs::new()?;
         let attackers = NetNs::new()?;
 
-        let to_host = Veth::new(
+        let to_host = Veth::with_queues(
             &End {
                 netns: &world,
                 name: WORLD_LINK,
@@ -66,7 +104,10 @@ impl Topology {
                 addresses: &[&format!("{HOST_V4}/24"), &format!("{HOST_V6}/64")],
             },
             MTU,
+            HOST_QUEUES,
         )?;
+        // What is lost here would look like the gate's doing.
+        add_queue(&world, WORLD_LINK, WAITING_FRAMES)?;
         host.ip(&format!("route add default via {ROUTER_V4}"))?;
         host.ip(&format!("-6 route add default via {ROUTER_V6}"))?;
 

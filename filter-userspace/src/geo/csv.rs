@@ -5,7 +5,7 @@
 
 use std::time::SystemTime;
 
-use ::csv::{ByteRecord, ReaderBuilder, Trim};
+use ::csv::{ByteRecord, ReaderBuilder};
 use filter_common::country::CountryCode;
 
 use super::error::{Fault, Problem};
@@ -78,11 +78,11 @@ impl Columns {
 
 pub(super) fn parse(text: &[u8]) -> Result<Parsed, Fault> {
     let text = without_bom(text);
+    // Blanks around a field are cut off where it is read: the reader would copy each record for it.
     let mut reader = ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
         .comment(Some(b'#'))
-        .trim(Trim::All)
         .from_reader(text);
     let mut record = ByteRecord::new();
     let mut columns = None;
@@ -95,7 +95,7 @@ pub(super) fn parse(text: &[u8]) -> Result<Parsed, Fault> {
     {
         let start = record.position().map_or(0, ::csv::Position::byte);
         let line = cursor.advance(text, start);
-        if record.iter().all(<[u8]>::is_empty) {
+        if record.iter().all(|field| field.trim_ascii().is_empty()) {
             continue;
         }
         let at_line = |problem| Fault::at_line(line, problem);
@@ -126,7 +126,7 @@ pub(super) fn parse(text: &[u8]) -> Result<Parsed, Fault> {
 
 /// Chooses the columns from the first record, and says whether that record is a header.
 fn find_columns(record: &ByteRecord) -> Result<(Columns, bool), Problem> {
-    let field = |index| record.get(index).unwrap_or_default();
+    let field = |index| record.get(index).unwrap_or_default().trim_ascii();
     if field(0).contains(&b'/') && is_prefix(field(0)) {
         return Ok((
             Columns::Network {
@@ -205,7 +205,7 @@ fn read_row(
     }
     match columns {
         Columns::Network { network, country } => {
-            let bounds = field::prefix(&record[network])?;
+            let bounds = field::prefix(record[network].trim_ascii())?;
             if let Some(country) = field::country(&record[country])? {
                 claims.push(bounds, line, country);
             }
@@ -215,7 +215,7 @@ fn read_row(
             last,
             country,
         } => {
-            let ends = field::ends(&record[first], &record[last])?;
+            let ends = field::ends(record[first].trim_ascii(), record[last].trim_ascii())?;
             let country = field::country(&record[country])?;
             match (ends, country) {
                 (Ends::Textual(bounds), Some(country)) => claims.push(bounds, line, country),

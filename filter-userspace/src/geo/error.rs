@@ -14,7 +14,7 @@ pub struct GeoError {
     pub source_name: Source,
     /// Where in the file, if the problem has a place.
     pub at: Option<Position>,
-    pub problem: Problem,
+    pub problem: Box<Problem>,
 }
 
 /// A place in a database file.
@@ -58,7 +58,7 @@ impl Fault {
         GeoError {
             source_name,
             at: self.at,
-            problem: self.problem,
+            problem: Box::new(self.problem),
         }
     }
 }

@@ -2,17 +2,18 @@
 
 use std::io;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use brotli::enc::BrotliEncoderParams;
 use filter_common::country::CountryCode;
 
 use super::super::Database;
 use super::super::range::{Address, Range};
-use super::{HAS_MANTISSA, MAGIC, VERSION, unix_seconds};
+use super::{HAS_MANTISSA, MAGIC, VERSION, decode, unix_seconds};
 
 /// Encodes a database. The same database always gives the same bytes.
 ///
-/// Fails if the database has no build time or more than 255 countries.
+/// Fails if the database has no build time or more than 255 countries, or if decoding does not give
+/// back every range.
 pub fn encode(database: &Database) -> anyhow::Result<Vec<u8>> {
     let info = &database.info;
     let build_time = info
@@ -51,6 +52,12 @@ pub fn encode(database: &Database) -> anyhow::Result<Vec<u8>> {
     let mut bytes = MAGIC.to_vec();
     bytes.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
     bytes.extend_from_slice(&body);
+    // A wrong snapshot would be found by the users of a release; here it costs milliseconds.
+    let decoded = decode(&bytes).context("failed to decode what was encoded")?;
+    ensure!(
+        decoded.v4 == database.v4 && decoded.v6 == database.v6,
+        "decoding gives other ranges than were encoded"
+    );
     Ok(bytes)
 }
 

@@ -104,7 +104,7 @@ mod tests {
                     IpAddr::V4(country.draw_v4(&mut rng)),
                     country.draw_v6(&mut rng).into(),
                 ] {
-                    let found = database.lookup(address).map(|found| found.country);
+                    let found = database.lookup(address).country;
                     assert_eq!(found, Some(code), "{address}");
                 }
             }

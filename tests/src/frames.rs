@@ -340,9 +340,8 @@ impl Frame {
                 [&header.to_bytes(), payload.as_slice()].concat()
             }
             Transport::Icmpv6(icmp_type, payload) => {
-                let header =
-                    Icmpv6Header::with_checksum(icmp_type.clone(), source, destination, payload)
-                        .expect("a payload below 64 KiB");
+                let header = Icmpv6Header::with_checksum(*icmp_type, source, destination, payload)
+                    .expect("a payload below 64 KiB");
                 [&header.to_bytes(), payload.as_slice()].concat()
             }
             Transport::Raw { bytes, .. } => bytes.clone(),

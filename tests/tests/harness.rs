@@ -344,6 +344,9 @@ fn taps_count_every_frame_once_by_source() {
     })
     .unwrap();
     assert_eq!(counted, (2 * PER_SOURCE, 2 * PER_SOURCE));
+    // The kernel forgets its numbers at each read; the tap must not.
+    let again = (known_tap.total().unwrap(), other_tap.total().unwrap());
+    assert_eq!(again, counted);
 }
 
 #[test]

@@ -51,7 +51,7 @@ pub fn flood(topology: &Topology, plan: &Plan, mut progress: impl FnMut(u64)) ->
     let mut stamps = stamps(topology);
     let mut rng = Rng::with_seed(plan.seed ^ 0xf100d);
     let mut counts = vec![0_u64; ATTACKERS.len()];
-    let mut batch = vec![Vec::with_capacity(128); BATCH];
+    let mut batch: Vec<Vec<u8>> = vec![Vec::new(); BATCH];
     let mut backpressure = Backpressure::default();
     let start = Instant::now();
     let mut sent = 0;

@@ -33,8 +33,8 @@ struct Status {
 
 #[derive(Deserialize)]
 struct Interface {
-    name: String,
-    attach: String,
+    interface: String,
+    attach_mode: String,
 }
 
 #[derive(Deserialize)]
@@ -44,14 +44,10 @@ struct Countries {
 
 #[derive(Deserialize)]
 struct CountryRow {
-    code: String,
-    passed: Amount,
-    dropped: Amount,
-}
-
-#[derive(Deserialize)]
-struct Amount {
-    packets: u64,
+    /// A country's two letters, or a longer word for what is no country.
+    class: String,
+    passed_packets: u64,
+    dropped_packets: u64,
 }
 
 impl Gate {
@@ -64,12 +60,12 @@ impl Gate {
             bail!("cerco is in mode {}, not enforce", status.mode);
         }
         match status.interfaces.as_slice() {
-            [only] if only.name == HOST_LINK && only.attach == "native" => Ok(gate),
+            [only] if only.interface == HOST_LINK && only.attach_mode == "native" => Ok(gate),
             other => bail!(
                 "cerco is not on {HOST_LINK} in native mode, but on: {}",
                 other
                     .iter()
-                    .map(|interface| format!("{} ({})", interface.name, interface.attach))
+                    .map(|other| format!("{} ({})", other.interface, other.attach_mode))
                     .collect::<Vec<_>>()
                     .join(", ")
             ),
@@ -83,10 +79,10 @@ impl Gate {
             .countries
             .into_iter()
             .filter_map(|row| {
-                let code = CountryCode::parse(&row.code)?;
+                let code = CountryCode::parse(&row.class)?;
                 let traffic = Traffic {
-                    passed: row.passed.packets,
-                    dropped: row.dropped.packets,
+                    passed: row.passed_packets,
+                    dropped: row.dropped_packets,
                 };
                 Some((code, traffic))
             })

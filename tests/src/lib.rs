@@ -1,1 +1,16 @@
 //! The harness of the integration tests: network namespaces, links and daemons as guards.
+//!
+//! Every guard undoes what it did when it is dropped, so also when a test panics. Namespaces are
+//! anonymous (an open file descriptor, no name in the file system): even after SIGKILL the kernel
+//! takes them away with the last process in them.
+
+pub mod daemon;
+pub mod demo;
+pub mod error;
+pub mod frames;
+pub mod netns;
+pub mod poll;
+pub mod process;
+pub mod raw;
+pub mod tap;
+pub mod veth;

@@ -1,0 +1,224 @@
+//! The cerco daemon as a guard: one temporary directory, one directory of pins, one process.
+
+use crate::{
+    error::{Error, Result, check, run_to_end},
+    netns::NetNs,
+    poll,
+    process::Process,
+};
+use std::{
+    env, fs,
+    os::{fd::AsRawFd, unix::net::UnixDatagram},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+use tempfile::TempDir;
+
+/// Enough for compiling the world's tables on a slow, busy machine in a debug build.
+const READY_LIMIT: Duration = Duration::from_secs(60);
+
+const BPFFS: &str = "/sys/fs/bpf";
+
+/// Where the binary is: `CERCO_BIN`, or beside the running test or demo.
+pub fn cerco_binary() -> Result<PathBuf> {
+    if let Some(path) = env::var_os("CERCO_BIN") {
+        return Ok(path.into());
+    }
+    let op = "find the cerco binary (set CERCO_BIN, or build it: cargo build --bin cerco)";
+    let own = env::current_exe().map_err(|source| Error::os(op, source))?;
+    own.ancestors()
+        .skip(1)
+        // Tests stand in `deps/` below the directory of the binaries.
+        .take(2)
+        .map(|directory| directory.join("cerco"))
+        .find(|path| path.is_file())
+        .ok_or_else(|| Error::os(op, std::io::Error::from_raw_os_error(libc::ENOENT)))
+}
+
+/// A running `cerco run`. Dropping it stops the daemon and takes the gate out of the kernel.
+#[derive(Debug)]
+pub struct Cerco {
+    netns: NetNs,
+    binary: PathBuf,
+    directory: TempDir,
+    pins: PathBuf,
+    process: Option<Process>,
+}
+
+impl Cerco {
+    /// Starts a daemon inside `netns` and waits until it is ready, which means that the gate is
+    /// up.
+    ///
+    /// `config`: the TOML text of a configuration without `[paths]` and `[metrics]`, which this
+    /// adds so that many daemons can run side by side.
+    pub fn start(netns: &NetNs, config: &str) -> Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let binary = cerco_binary()?;
+        ensure_bpffs()?;
+        let directory = TempDir::with_prefix("cerco-")
+            .map_err(|source| Error::os("make a temporary directory", source))?;
+        let pins = Path::new(BPFFS).join(format!(
+            "cerco-test-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        ));
+        let mut cerco = Self {
+            netns: netns.clone(),
+            binary,
+            directory,
+            pins,
+            process: None,
+        };
+        cerco.write_config(config)?;
+        cerco.run()?;
+        Ok(cerco)
+    }
+
+    /// Writes the configuration anew; the daemon reads it at `reload` or at its next start.
+    pub fn write_config(&self, config: &str) -> Result<()> {
+        let directory = self.directory.path();
+        let text = format!(
+            "{config}\n[paths]\nsocket = \"{}\"\nstate = \"{}\"\npins = \"{}\"\n\n[metrics]\nlisten = \"{}\"\n",
+            directory.join("cerco.sock").display(),
+            directory.join("state").display(),
+            self.pins.display(),
+            Self::METRICS,
+        );
+        let path = self.config_path();
+        fs::write(&path, text)
+            .map_err(|source| Error::os(format!("write {}", path.display()), source))
+    }
+
+    /// Where the daemon's metrics are, inside its namespace, where no other daemon can be.
+    pub const METRICS: &'static str = "127.0.0.1:9477";
+
+    /// Starts the process, again if [`Cerco::kill`] ended it, and waits for READY=1.
+    pub fn run(&mut self) -> Result<()> {
+        let notify_path = self.directory.path().join("notify.sock");
+        // A socket of the daemon's last run may still stand there.
+        let _ = fs::remove_file(&notify_path);
+        let notify = UnixDatagram::bind(&notify_path)
+            .and_then(|socket| socket.set_nonblocking(true).map(|()| socket))
+            .map_err(|source| Error::os(format!("bind {}", notify_path.display()), source))?;
+        let mut command = self.netns.command(&self.binary);
+        command
+            .args(["run", "-c"])
+            .arg(self.config_path())
+            .env("NOTIFY_SOCKET", &notify_path)
+            .env("NO_COLOR", "1");
+        let process = self.process.insert(Process::spawn(&mut command)?);
+        let mut ended = None;
+        let ready = poll::until("see READY=1", READY_LIMIT, || {
+            ended = process.exited();
+            (ended.is_some() || says_ready(&notify)).then_some(())
+        });
+        match (ready, ended) {
+            (Ok(()), None) => Ok(()),
+            (_, Some(status)) => Err(Error::Command {
+                op: "start the gate".into(),
+                command: process.line().to_owned(),
+                status: status.to_string(),
+                output: process.output(),
+            }),
+            (Err(_), None) => Err(Error::Deadline {
+                op: format!("see READY=1 of {}", process.line()),
+                waited: READY_LIMIT,
+                output: process.output(),
+            }),
+        }
+    }
+
+    /// SIGKILL: the daemon is gone, what it pinned stays.
+    pub fn kill(&mut self) -> Result<()> {
+        if let Some(mut process) = self.process.take() {
+            process.signal(libc::SIGKILL)?;
+            process.wait(Duration::from_secs(5))?;
+        }
+        Ok(())
+    }
+
+    /// Runs `cerco ARGS -c CONFIG` in the daemon's namespace; its standard output.
+    pub fn cli(&self, args: &[&str]) -> Result<String> {
+        run_to_end(&mut self.cli_command(args), "steer the gate")
+    }
+
+    /// The command of [`Cerco::cli`], for tests that want its exit status or error text.
+    pub fn cli_command(&self, args: &[&str]) -> Command {
+        let mut command = self.netns.command(&self.binary);
+        command
+            .args(args)
+            .arg("-c")
+            .arg(self.config_path())
+            .env("NO_COLOR", "1");
+        command
+    }
+
+    pub fn config_path(&self) -> PathBuf {
+        self.directory.path().join("cerco.toml")
+    }
+
+    /// The directory of this daemon's pins, on bpffs.
+    pub fn pins(&self) -> &Path {
+        &self.pins
+    }
+
+    /// The daemon's process id, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::pid)
+    }
+
+    /// What the daemon has printed since its last start.
+    pub fn log(&self) -> String {
+        self.process
+            .as_ref()
+            .map_or_else(String::new, Process::output)
+    }
+}
+
+impl Drop for Cerco {
+    fn drop(&mut self) {
+        // A panic may be under way, so every step is tried and no error is raised.
+        drop(self.process.take());
+        if self.pins.exists() {
+            let _ = self.cli(&["detach", "--force"]);
+            let _ = fs::remove_dir_all(&self.pins);
+        }
+    }
+}
+
+fn says_ready(notify: &UnixDatagram) -> bool {
+    let mut message = [0; 4096];
+    while let Ok(len) = notify.recv(&mut message) {
+        if message[..len]
+            .split(|byte| *byte == b'\n')
+            .any(|line| line == b"READY=1")
+        {
+            return true;
+        }
+    }
+    false
+}
+
+/// Mounts the BPF file system where it is missing, as in minimal images.
+pub fn ensure_bpffs() -> Result<()> {
+    const BPF_FS_MAGIC: libc::c_long = 0xcafe_4a11;
+    let op = || format!("look at {BPFFS}");
+    let directory = fs::File::open(BPFFS).map_err(|source| Error::os(op(), source))?;
+    // SAFETY: an all-zero statfs is valid, all its fields are integers.
+    let mut status: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the descriptor is open and the pointer is to `status`.
+    check(
+        unsafe { libc::fstatfs(directory.as_raw_fd(), &raw mut status) },
+        op,
+    )?;
+    if status.f_type == BPF_FS_MAGIC {
+        return Ok(());
+    }
+    run_to_end(
+        Command::new("mount").args(["-t", "bpf", "bpf", BPFFS]),
+        "mount the BPF file system",
+    )?;
+    Ok(())
+}

@@ -1,0 +1,34 @@
+//! Waiting for a condition, always with a deadline.
+
+use crate::error::{Error, Result};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How long the condition rests between two looks.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Asks `condition` until it gives a value, for at most `limit`.
+///
+/// `what` finishes the sentence "failed to …" of the error.
+pub fn until<T>(
+    what: &str,
+    limit: Duration,
+    mut condition: impl FnMut() -> Option<T>,
+) -> Result<T> {
+    let start = Instant::now();
+    loop {
+        if let Some(value) = condition() {
+            return Ok(value);
+        }
+        if start.elapsed() >= limit {
+            return Err(Error::Deadline {
+                op: what.to_owned(),
+                waited: limit,
+                output: String::new(),
+            });
+        }
+        thread::sleep(PAUSE);
+    }
+}

@@ -60,7 +60,11 @@ mod tests {
             (1 << 63, 0, u64::MAX),
             (u64::MAX, 0, u64::MAX),
         ] {
-            assert_eq!((is_zero(word), is_negative(word)), (zero, negative), "{word:#x}");
+            assert_eq!(
+                (is_zero(word), is_negative(word)),
+                (zero, negative),
+                "{word:#x}"
+            );
         }
     }
 

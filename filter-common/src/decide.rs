@@ -128,7 +128,15 @@ fn within_limit<G: Gate>(
     }
     let opens_connection =
         matches!(packet.transport, Transport::Tcp { flags, .. } if flags.opens_connection());
-    if opens_connection && !conforms(gate, Charge::NewConnection, limit, source, set_index, now_ns)
+    if opens_connection
+        && !conforms(
+            gate,
+            Charge::NewConnection,
+            limit,
+            source,
+            set_index,
+            now_ns,
+        )
     {
         return Reason::ConnectionLimit;
     }

@@ -230,7 +230,7 @@ fn read_leb128(bytes: &mut &[u8]) -> Option<u128> {
 
 /// Seconds since 1970 for the header.
 #[cfg(any(test, feature = "snapshot"))]
-fn unix_seconds(time: SystemTime) -> Option<u64> {
+fn unix_seconds(time: std::time::SystemTime) -> Option<u64> {
     Some(time.duration_since(UNIX_EPOCH).ok()?.as_secs())
 }
 

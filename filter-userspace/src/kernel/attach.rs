@@ -31,7 +31,6 @@ impl Gate {
                 offset_of!(Control, interfaces) + slot * size_of::<u32>(),
                 ifindex,
             );
-            self.store(offset_of!(Control, interface_count), slot as u32 + 1);
 
             let (mode, fallback_reason) = self.attach_one(&interface, ifindex, preference)?;
             let number = match mode {

@@ -30,13 +30,13 @@ pub struct InterfaceCounters {
 }
 
 impl Gate {
-    /// One entry for each attached interface.
+    /// One entry for each interface that was named at the load.
     pub fn counters(&self) -> Result<Vec<InterfaceCounters>, KernelError> {
         let counters = typed(self.ebpf.map("COUNTERS"), "COUNTERS")?;
         read(&counters, &self.control, |slot, _| {
-            self.attachments
+            self.interfaces
                 .get(slot)
-                .map_or_else(|| format!("slot{slot}"), |it| it.interface.clone())
+                .map_or_else(|| format!("slot{slot}"), Clone::clone)
         })
     }
 }

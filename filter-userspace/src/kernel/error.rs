@@ -78,6 +78,12 @@ pub enum KernelError {
         filter_common::abi::MAX_INTERFACES
     )]
     TooManyInterfaces,
+    #[error("failed to run the program over a frame of {frame_len} bytes: {source}")]
+    TestRun {
+        frame_len: usize,
+        #[source]
+        source: aya::programs::ProgramError,
+    },
     #[error("failed to make random numbers: {source}")]
     Random {
         #[source]

@@ -70,7 +70,7 @@ impl Gate {
             .map_err(load_error)?;
         program(&mut ebpf)?.load().map_err(load_error)?;
         let logger = EbpfLogger::init(&mut ebpf)
-            .inspect_err(|error| log_init_failure(error))
+            .inspect_err(log_init_failure)
             .ok();
 
         let control = MappedArray::new(array(&ebpf, "CONTROL")?, "CONTROL")?;
@@ -149,7 +149,7 @@ impl Gate {
                 observe: observe_flag(mode),
                 lines_per_generation: self.lines_per_generation as u32,
                 limiter_set_mask: LIMITER_SETS - 1,
-                interface_count: 0,
+                interface_count: self.interfaces.len() as u32,
                 interfaces: [0; MAX_INTERFACES],
                 attach_modes: [0; MAX_INTERFACES],
                 ban_lengths_v4: [NO_BAN_LENGTH; _],

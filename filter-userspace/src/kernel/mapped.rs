@@ -28,7 +28,7 @@ impl<T: Pod> MappedArray<T> {
     /// Maps `map`, whose values are `T`s at a distance of `size_of::<T>()`.
     pub(super) fn new(map: &MapData, name: &'static str) -> Result<Self, KernelError> {
         let info = map.info().map_err(KernelError::map("inspect", name))?;
-        if info.value_size() as usize != size_of::<T>() || size_of::<T>() % 8 != 0 {
+        if info.value_size() as usize != size_of::<T>() || !size_of::<T>().is_multiple_of(8) {
             return Err(KernelError::map("inspect", name)(io::Error::other(
                 format!(
                     "its values have {} bytes, {} were expected",

@@ -15,6 +15,7 @@ mod memory;
 mod oracle;
 mod pins;
 mod publish;
+mod test_run;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -26,6 +27,7 @@ pub use error::KernelError;
 pub use load::{Gate, Logger, OBJECT};
 pub use oracle::Service;
 pub use pins::Pinned;
+pub use test_run::TestRun;
 
 /// What a drop means.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

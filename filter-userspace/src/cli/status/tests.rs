@@ -24,10 +24,12 @@ fn status() -> Status {
             AttachedInterface {
                 interface: "eth0".into(),
                 attach_mode: "native".into(),
+                fallback_reason: None,
             },
             AttachedInterface {
                 interface: "wg0".into(),
                 attach_mode: "generic".into(),
+                fallback_reason: Some("Operation not supported".into()),
             },
         ],
         database: Some(DatabaseStatus {

@@ -1,6 +1,9 @@
 //! Ranges → lines of the table that `filter_common::table` looks up.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+};
 
 use filter_common::{
     country::Class,
@@ -42,8 +45,9 @@ pub fn build(v4: &Cover, v6: &Cover) -> Result<Vec<Line>, TableTooLarge> {
 
 struct Builder {
     lines: Vec<Line>,
-    /// Content of a node → its first line.
-    shared: HashMap<Box<[Line]>, u32>,
+    /// Hash of a node → the first line of one that has it. Two nodes of one hash would merely not be
+    /// shared; keeping their content here would double the memory.
+    shared: HashMap<u64, u32>,
 }
 
 /// The part of a cover that lies under one node: the addresses whose first `depth` bits are those of `base`.
@@ -165,7 +169,13 @@ impl Builder {
 
     /// Appends a node, or finds an equal one.
     fn store(&mut self, kind: Kind, node: &[Line]) -> Result<Entry, TableTooLarge> {
-        if let Some(first) = self.shared.get(node) {
+        // Keys that are the same in every process: the table is deterministic.
+        let mut hasher = DefaultHasher::new();
+        node.hash(&mut hasher);
+        let hash = hasher.finish();
+        if let Some(first) = self.shared.get(&hash)
+            && self.lines[*first as usize..].starts_with(node)
+        {
             return Ok(Entry::node(kind, *first));
         }
         let first = u32::try_from(self.lines.len()).map_err(|_| TableTooLarge)?;
@@ -173,7 +183,7 @@ impl Builder {
             return Err(TableTooLarge);
         }
         self.lines.extend_from_slice(node);
-        self.shared.insert(node.into(), first);
+        self.shared.insert(hash, first);
         Ok(Entry::node(kind, first))
     }
 }

@@ -186,6 +186,33 @@ fn a_million_frames_are_counted_once_each_while_everything_changes() {
         );
         assert!(counts.packets(reason) > 0, "{reason} in enforce mode");
     }
+
+    // What has a source address and got as far as the policy is counted by country as well.
+    let each = batches * per_batch;
+    let by_class = BTreeMap::from([
+        // Allowed and banned, in both families.
+        ("MO", 4 * each),
+        ("DE", 2 * each),
+        ("private", 2 * each),
+        ("rule_allow", 2 * each),
+        ("rule_deny", 2 * each),
+        ("trusted", 2 * each),
+        ("unknown", 2 * each),
+    ]);
+    let answer = net.cerco.cli(&["countries", "--json"]).unwrap();
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    let counted: BTreeMap<&str, u64> = answer["countries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| {
+            let outcomes = ["passed_packets", "dropped_packets", "would_drop_packets"];
+            let packets = outcomes.map(|outcome| row[outcome].as_u64().unwrap());
+            (row["class"].as_str().unwrap(), packets.iter().sum())
+        })
+        .filter(|(_, packets)| *packets > 0)
+        .collect();
+    assert_eq!(counted, by_class);
 }
 
 /// Extension headers put the address behind more of the program's work; they must not matter.

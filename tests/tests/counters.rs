@@ -2,12 +2,11 @@
 
 use integration_tests::{
     frames::{Extension, Frame, Network, TPID_CUSTOMER, Transport, VlanTag},
-    guarded::{Guarded, LINK, Visitor, toml_prefixes},
+    guarded::{ELSEWHERE, Guarded, LINK, Visitor, toml_prefixes},
     places::{self, Family, address_in},
     poll,
     raw::Backpressure,
     tap::{Count, Tap},
-    veth::Mac,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,8 +17,6 @@ use std::{
 };
 
 const PORT: u16 = 7;
-/// Nobody's: the host's kernel sees at the address that a frame is not for it and answers nothing.
-const ELSEWHERE: Mac = Mac([0x02, 0xee, 0, 0, 0, 1]);
 /// Frames handed over in one system call.
 const BATCH: usize = 120;
 /// A flood that lasts longer has something wrong with it.

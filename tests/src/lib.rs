@@ -4,13 +4,17 @@
 //! anonymous (an open file descriptor, no name in the file system): even after SIGKILL the kernel
 //! takes them away with the last process in them.
 
+pub mod counts;
 pub mod daemon;
 pub mod demo;
 pub mod error;
 pub mod frames;
+pub mod guarded;
 pub mod netns;
+pub mod places;
 pub mod poll;
 pub mod process;
 pub mod raw;
+pub mod talk;
 pub mod tap;
 pub mod veth;

@@ -216,8 +216,20 @@ fn table_equals_the_linear_oracle_at_every_boundary_and_at_ten_million_random_ad
     let spans: Vec<(u128, u128, bool)> = rules
         .chain(oracle.trusted.iter().copied())
         .chain(oracle.private.iter().copied())
-        .chain(oracle.v4.ranges.iter().map(|range| (range.0, range.1, true)))
-        .chain(oracle.v6.ranges.iter().map(|range| (range.0, range.1, false)))
+        .chain(
+            oracle
+                .v4
+                .ranges
+                .iter()
+                .map(|range| (range.0, range.1, true)),
+        )
+        .chain(
+            oracle
+                .v6
+                .ranges
+                .iter()
+                .map(|range| (range.0, range.1, false)),
+        )
         .collect();
     let mut boundaries = 0;
     for &(first, last, is_v4) in &spans {

@@ -28,7 +28,10 @@ fn main() -> ExitCode {
 }
 
 fn build() -> Result<(), String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+    // Asked when this runs, and watched by relative paths: in a target folder that was copied from
+    // another checkout, what was known at compile time would build and watch that one's program.
+    let package = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
+    let root = package
         .parent()
         .expect("invariant: this crate is a folder of the workspace");
     for path in [
@@ -41,7 +44,7 @@ fn build() -> Result<(), String> {
         "xtask/src/ebpf.rs",
         "xtask/src/toolchain.rs",
     ] {
-        println!("cargo::rerun-if-changed={}", root.join(path).display());
+        println!("cargo::rerun-if-changed=../{path}");
     }
     for name in [
         OBJECT_VAR,

@@ -58,3 +58,6 @@ pub const fn leading_ones(count: u8) -> u64 {
         !(u64::MAX >> count)
     }
 }
+
+#[cfg(test)]
+mod tests;

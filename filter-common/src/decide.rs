@@ -162,3 +162,6 @@ fn conforms<G: Gate>(
             .stamps(kind, set_index)
             .is_none_or(|set| limit::charge(set, source, interval, tolerance, now_ns))
 }
+
+#[cfg(test)]
+mod tests;

@@ -72,3 +72,6 @@ fn is_essential_icmpv6(packet: &Packet, message_type: u8, code: u8) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

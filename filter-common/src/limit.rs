@@ -146,3 +146,6 @@ fn ticks_ahead(stamp: u64, now: u64) -> u64 {
     let is_ahead = is_negative(ahead.wrapping_sub(2 * MAX_TOLERANCE_TICKS + 1));
     ahead & is_ahead & !is_zero(stamp)
 }
+
+#[cfg(test)]
+mod tests;

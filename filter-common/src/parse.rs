@@ -77,3 +77,6 @@ pub fn parse<F: FrameBytes + ?Sized>(frame: &F) -> Result<Option<Packet>, ParseE
         None => Ok(None),
     }
 }
+
+#[cfg(test)]
+mod tests;

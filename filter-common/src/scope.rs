@@ -78,3 +78,6 @@ fn is_listed(scope: &Scope, destination: &Address) -> bool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -84,6 +84,11 @@ pub enum KernelError {
         #[source]
         source: aya::programs::ProgramError,
     },
+    #[error("failed to ask the kernel about the loaded program: {source}")]
+    ProgramInfo {
+        #[source]
+        source: aya::programs::ProgramError,
+    },
     #[error("failed to make random numbers: {source}")]
     Random {
         #[source]

@@ -14,6 +14,7 @@ mod mapped;
 mod memory;
 mod oracle;
 mod pins;
+mod program_size;
 mod publish;
 mod test_run;
 
@@ -27,6 +28,7 @@ pub use error::KernelError;
 pub use load::{Gate, Logger, OBJECT};
 pub use oracle::Service;
 pub use pins::Pinned;
+pub use program_size::ProgramSize;
 pub use test_run::TestRun;
 
 /// What a drop means.

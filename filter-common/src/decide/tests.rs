@@ -1,0 +1,369 @@
+//! Packet and policy in, decision out.
+
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicU64, Ordering::SeqCst},
+};
+
+use super::*;
+use crate::{
+    abi::{MAX_BAN_LENGTHS, MAX_INTERFACES, MAX_LIMITS, NO_BAN_LENGTH, Scope, scope_flag},
+    limit::WAYS,
+    packet::TcpFlags,
+    table::{Entry, FIRST_NODE, LINE_WORDS},
+    verdict::Verdict,
+};
+
+/// The classes of 10.0.0.0/16, 11.0.0.0/16, … in the table of [`Memory`].
+const CLASSES: [Class; 9] = [
+    Class::UNKNOWN,
+    Class::TRUSTED,
+    Class::RULE_ALLOW,
+    Class::RULE_DENY,
+    Class::PRIVATE,
+    DENIED,
+    ALLOWED,
+    LIMITED,
+    BAD_LIMIT,
+];
+const DENIED: Class = Class(5);
+const ALLOWED: Class = Class(6);
+/// Two packets, one of which may open a connection.
+const LIMITED: Class = Class(7);
+/// Its action names a limit that does not exist.
+const BAD_LIMIT: Class = Class(255);
+
+struct Set<'a>(&'a [AtomicU64; WAYS]);
+
+impl StampSet for Set<'_> {
+    fn load(&self, way: usize) -> u64 {
+        self.0[way].load(SeqCst)
+    }
+
+    fn compare_exchange(&self, way: usize, old: u64, new: u64) -> bool {
+        self.0[way]
+            .compare_exchange(old, new, SeqCst, SeqCst)
+            .is_ok()
+    }
+}
+
+struct Memory {
+    control: Control,
+    policy: Option<Box<PolicyBlock>>,
+    ports: PortSet,
+    lines: Vec<Line>,
+    bans: HashMap<BanKey, u64>,
+    stamps: [[AtomicU64; WAYS]; 2],
+    replies: bool,
+}
+
+impl Gate for Memory {
+    type Stamps<'a> = Set<'a>;
+
+    fn control(&self) -> &Control {
+        &self.control
+    }
+
+    fn policy(&self) -> Option<&PolicyBlock> {
+        self.policy.as_deref()
+    }
+
+    fn port_set(&self, _index: usize) -> Option<&PortSet> {
+        Some(&self.ports)
+    }
+
+    fn line(&self, index: u32) -> Option<&Line> {
+        self.lines.get(index as usize)
+    }
+
+    fn ban_expiry_ns(&self, key: &BanKey) -> Option<u64> {
+        self.bans.get(key).copied()
+    }
+
+    fn stamps(&self, kind: Charge, _index: u32) -> Option<Set<'_>> {
+        Some(Set(&self.stamps[(kind == Charge::NewConnection) as usize]))
+    }
+
+    fn now_ns(&self) -> u64 {
+        1_000_000_000_000
+    }
+
+    fn is_reply(&self, _packet: &Packet) -> bool {
+        self.replies
+    }
+}
+
+fn memory() -> Memory {
+    let mut actions = [action::DENY; Class::COUNT];
+    actions[ALLOWED.0 as usize] = action::ALLOW;
+    actions[LIMITED.0 as usize] = action::FIRST_LIMIT;
+    actions[BAD_LIMIT.0 as usize] = action::FIRST_LIMIT + MAX_LIMITS as u8;
+    let mut limits = [Limit::NONE; MAX_LIMITS];
+    limits[0] = Limit {
+        packet_interval: 1_000_000,
+        packet_tolerance: 1_000_000,
+        connection_interval: 1_000_000,
+        connection_tolerance: 0,
+        ..Limit::NONE
+    };
+    let mut lines = vec![Line([0; LINE_WORDS]); FIRST_NODE as usize];
+    for (index, class) in CLASSES.iter().enumerate() {
+        let slot = (10 + index) << 8;
+        lines[slot / LINE_WORDS].0[slot % LINE_WORDS] = Entry::class(*class).0;
+    }
+    Memory {
+        control: Control {
+            abi_version: crate::abi::ABI_VERSION,
+            published: 1,
+            observe: 0,
+            lines_per_generation: FIRST_NODE,
+            limiter_set_mask: 0,
+            interface_count: 1,
+            interfaces: [0; MAX_INTERFACES],
+            attach_modes: [0; MAX_INTERFACES],
+            ban_lengths_v4: [NO_BAN_LENGTH; MAX_BAN_LENGTHS],
+            ban_lengths_v6: [NO_BAN_LENGTH; MAX_BAN_LENGTHS],
+            logged: 0,
+            _pad: 0,
+            limiter_seed: [1, 2],
+        },
+        policy: Some(Box::new(PolicyBlock {
+            actions,
+            limits,
+            scope: Scope::EVERYTHING,
+            published_unix_s: 0,
+            country_letters: [[0; 2]; Class::COUNT],
+        })),
+        ports: PortSet([0; 1024]),
+        lines,
+        bans: HashMap::new(),
+        stamps: Default::default(),
+        replies: false,
+    }
+}
+
+const SYN: Transport = tcp(TcpFlags::SYN);
+const ACK: Transport = tcp(TcpFlags::ACK);
+
+const fn tcp(flags: u8) -> Transport {
+    Transport::Tcp {
+        src_port: 40_000,
+        dst_port: 443,
+        flags: TcpFlags(flags),
+    }
+}
+
+fn source_of(class: Class) -> Address {
+    let index = CLASSES.iter().position(|known| *known == class).unwrap();
+    Address::V4([10 + index as u8, 0, 0, 1])
+}
+
+fn packet(class: Class, transport: Transport) -> Packet {
+    Packet {
+        source: source_of(class),
+        destination: Address::V4([192, 0, 2, 1]),
+        hop_limit: 64,
+        transport,
+    }
+}
+
+fn ban(memory: &mut Memory, class: Class, expiry_ns: u64) {
+    memory.control.ban_lengths_v4[0] = 32;
+    memory
+        .bans
+        .insert(ban::ban_key(&source_of(class), 32), expiry_ns);
+}
+
+#[test]
+fn class_and_action_give_the_reason() {
+    use Verdict::{Drop, Pass};
+    let memory = memory();
+    for (class, verdict, reason) in [
+        (Class::UNKNOWN, Drop, Reason::UnknownDenied),
+        (Class::TRUSTED, Pass, Reason::Trusted),
+        (Class::RULE_ALLOW, Pass, Reason::RuleAllowed),
+        (Class::RULE_DENY, Drop, Reason::RuleDenied),
+        (Class::PRIVATE, Drop, Reason::PrivateDenied),
+        (DENIED, Drop, Reason::CountryDenied),
+        (ALLOWED, Pass, Reason::Allowed),
+        (LIMITED, Pass, Reason::Allowed),
+        (BAD_LIMIT, Pass, Reason::Allowed),
+    ] {
+        let later = Transport::LaterFragment { protocol: 6 };
+        for transport in [later, Transport::Other { protocol: 47 }] {
+            assert_eq!(
+                decide(&memory, &packet(class, transport)),
+                Decision {
+                    verdict,
+                    reason,
+                    class: Some(class)
+                }
+            );
+        }
+    }
+}
+
+#[test]
+fn fragment_without_ports_uses_address_policy() {
+    let memory = memory();
+    let later = Transport::LaterFragment { protocol: 17 };
+    let reason = |class| decide(&memory, &packet(class, later)).reason;
+    assert_eq!(reason(DENIED), Reason::CountryDenied);
+    assert_eq!(reason(ALLOWED), Reason::Allowed);
+}
+
+#[test]
+fn ban_beats_everything_but_trust_and_essential_traffic() {
+    for (class, expected) in [
+        (Class::TRUSTED, Reason::Trusted),
+        (Class::RULE_ALLOW, Reason::Banned),
+        (Class::RULE_DENY, Reason::Banned),
+        (ALLOWED, Reason::Banned),
+        (LIMITED, Reason::Banned),
+        (DENIED, Reason::Banned),
+    ] {
+        let mut memory = memory();
+        ban(&mut memory, class, u64::MAX);
+        let decision = decide(&memory, &packet(class, SYN));
+        assert_eq!((decision.reason, decision.class), (expected, Some(class)));
+        let too_big = Transport::Icmp {
+            message_type: 3,
+            code: 4,
+        };
+        assert_eq!(
+            decide(&memory, &packet(class, too_big)),
+            Decision {
+                verdict: Verdict::Pass,
+                reason: Reason::Essential,
+                class: None
+            }
+        );
+        // At its expiry a ban is over.
+        let now_ns = memory.now_ns();
+        ban(&mut memory, class, now_ns);
+        assert_ne!(decide(&memory, &packet(class, SYN)).reason, Reason::Banned);
+        ban(&mut memory, class, now_ns + 1);
+        assert_eq!(decide(&memory, &packet(class, SYN)).reason, expected);
+    }
+}
+
+#[test]
+fn ban_lengths_of_one_family_do_not_touch_the_other() {
+    let mut memory = memory();
+    ban(&mut memory, ALLOWED, u64::MAX);
+    memory.control.ban_lengths_v6 = memory.control.ban_lengths_v4;
+    memory.control.ban_lengths_v4 = [NO_BAN_LENGTH; MAX_BAN_LENGTHS];
+    assert_eq!(
+        decide(&memory, &packet(ALLOWED, SYN)).reason,
+        Reason::Allowed
+    );
+}
+
+#[test]
+fn packets_and_connections_are_limited_apart() {
+    let memory = memory();
+    let reason = |transport| decide(&memory, &packet(LIMITED, transport)).reason;
+    assert_eq!(reason(SYN), Reason::Allowed);
+    // The second SYN costs a packet and no connection; then the packets are used up.
+    assert_eq!(reason(SYN), Reason::ConnectionLimit);
+    assert_eq!(reason(ACK), Reason::PacketLimit);
+    assert_eq!(reason(SYN), Reason::PacketLimit);
+    // SYN+ACK answers this host, and opens nothing.
+    let memory = self::memory();
+    for _ in 0..2 {
+        let answer = tcp(TcpFlags::SYN | TcpFlags::ACK);
+        assert_eq!(
+            decide(&memory, &packet(LIMITED, answer)).reason,
+            Reason::Allowed
+        );
+    }
+    assert_eq!(memory.stamps[1][0].load(SeqCst), 0);
+}
+
+#[test]
+fn denied_traffic_never_touches_the_limiter() {
+    let memory = memory();
+    for class in [
+        DENIED,
+        Class::UNKNOWN,
+        Class::RULE_DENY,
+        Class::TRUSTED,
+        ALLOWED,
+    ] {
+        decide(&memory, &packet(class, SYN));
+    }
+    let stamps = memory.stamps.iter().flatten();
+    assert!(stamps.into_iter().all(|stamp| stamp.load(SeqCst) == 0));
+}
+
+#[test]
+fn reply_saves_what_would_be_denied_and_nothing_else() {
+    let mut memory = memory();
+    memory.replies = true;
+    for (class, expected) in [
+        (DENIED, Reason::Reply),
+        (Class::UNKNOWN, Reason::Reply),
+        (Class::PRIVATE, Reason::Reply),
+        (Class::RULE_DENY, Reason::Reply),
+        (ALLOWED, Reason::Allowed),
+        (Class::TRUSTED, Reason::Trusted),
+    ] {
+        assert_eq!(
+            decide(&memory, &packet(class, ACK)).reason,
+            expected,
+            "{class:?}"
+        );
+    }
+    ban(&mut memory, DENIED, u64::MAX);
+    assert_eq!(decide(&memory, &packet(DENIED, ACK)).reason, Reason::Banned);
+}
+
+#[test]
+fn out_of_scope_comes_before_every_look_up() {
+    let mut memory = memory();
+    ban(&mut memory, DENIED, u64::MAX);
+    let scope = &mut memory.policy.as_mut().unwrap().scope;
+    scope.flags = scope_flag::SERVICES | scope_flag::TCP_PORTS;
+    let decision = decide(&memory, &packet(DENIED, SYN));
+    assert_eq!(decision, Decision::new(Reason::OutOfScope, None));
+    memory.ports.0[443 / 64] |= 1 << (443 % 64);
+    assert_eq!(decide(&memory, &packet(DENIED, SYN)).reason, Reason::Banned);
+}
+
+#[test]
+fn missing_policy_or_line_lets_pass_and_says_so() {
+    let mut memory = memory();
+    memory.lines.truncate(10);
+    let empty = Decision {
+        verdict: Verdict::Pass,
+        reason: Reason::TableEmpty,
+        class: None,
+    };
+    assert_eq!(decide(&memory, &packet(DENIED, SYN)), empty);
+    memory.policy = None;
+    assert_eq!(decide(&memory, &packet(Class::TRUSTED, SYN)), empty);
+    let too_big = Transport::Icmp {
+        message_type: 3,
+        code: 4,
+    };
+    assert_eq!(
+        decide(&memory, &packet(DENIED, too_big)).reason,
+        Reason::Essential
+    );
+}
+
+#[test]
+fn action_of_a_rule_class_cannot_undo_the_rule() {
+    let mut memory = memory();
+    let actions = &mut memory.policy.as_mut().unwrap().actions;
+    actions[Class::RULE_DENY.0 as usize] = action::ALLOW;
+    actions[Class::RULE_ALLOW.0 as usize] = action::DENY;
+    actions[Class::TRUSTED.0 as usize] = action::DENY;
+    for (class, expected) in [
+        (Class::RULE_DENY, Reason::RuleDenied),
+        (Class::RULE_ALLOW, Reason::RuleAllowed),
+        (Class::TRUSTED, Reason::Trusted),
+    ] {
+        assert_eq!(decide(&memory, &packet(class, SYN)).reason, expected);
+    }
+}

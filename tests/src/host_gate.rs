@@ -1,0 +1,175 @@
+//! The memory of a gate as plain values: the oracle that the kernel's decisions are compared with.
+
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use filter_common::{
+    abi::{
+        ABI_VERSION, BanKey, Control, MAX_BAN_LENGTHS, MAX_INTERFACES, NO_BAN_LENGTH, PORT_SETS,
+        PolicyBlock, PortSet,
+    },
+    ban::ban_key,
+    decide::{Charge, Gate, decide},
+    frame::FrameBytes,
+    limit::{StampSet, WAYS},
+    packet::Address,
+    parse::parse,
+    table::Line,
+    verdict::{Decision, Reason},
+};
+use filter_userspace::compile::CompiledPolicy;
+use ipnetwork::IpNetwork;
+
+/// Sets of each limiter array: room for a hundred thousand sources.
+const LIMITER_SETS: u32 = 1 << 14;
+
+type StampArray = Vec<[AtomicU64; WAYS]>;
+
+/// One generation of a gate, with a clock that the test sets.
+pub struct HostGate {
+    pub control: Control,
+    /// `None`: nothing is published.
+    pub policy: Option<Box<PolicyBlock>>,
+    pub ports: Box<[PortSet; PORT_SETS]>,
+    pub lines: Vec<Line>,
+    /// Prefix → expiry, nanoseconds of the clock.
+    pub bans: HashMap<BanKey, u64>,
+    pub packet_stamps: StampArray,
+    pub connection_stamps: StampArray,
+    /// Nanoseconds; the test moves it.
+    pub now_ns: u64,
+}
+
+impl HostGate {
+    /// A gate that has published `compiled`, without bans, every source rested.
+    pub fn new(compiled: &CompiledPolicy) -> Self {
+        let mut gate = Self {
+            control: Control {
+                abi_version: ABI_VERSION,
+                published: 1,
+                observe: 0,
+                lines_per_generation: 0,
+                limiter_set_mask: LIMITER_SETS - 1,
+                interface_count: 1,
+                interfaces: [0; MAX_INTERFACES],
+                attach_modes: [0; MAX_INTERFACES],
+                ban_lengths_v4: [NO_BAN_LENGTH; MAX_BAN_LENGTHS],
+                ban_lengths_v6: [NO_BAN_LENGTH; MAX_BAN_LENGTHS],
+                logged: 0,
+                _pad: 0,
+                limiter_seed: [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344],
+            },
+            policy: None,
+            ports: Box::new([PortSet([0; 1024]); PORT_SETS]),
+            lines: Vec::new(),
+            bans: HashMap::new(),
+            packet_stamps: stamps(),
+            connection_stamps: stamps(),
+            now_ns: 0,
+        };
+        gate.publish(compiled);
+        gate
+    }
+
+    /// Replaces table, policy and ports; bans and stamps stay, as in the kernel.
+    pub fn publish(&mut self, compiled: &CompiledPolicy) {
+        self.lines.clone_from(&compiled.lines);
+        self.ports.clone_from(&compiled.ports);
+        self.policy = Some(compiled.policy.clone());
+    }
+
+    /// Bans a prefix until the clock shows `expiry_ns`.
+    ///
+    /// # Panics
+    /// When the bans of a family have more than [`MAX_BAN_LENGTHS`] lengths.
+    pub fn ban(&mut self, prefix: IpNetwork, expiry_ns: u64) {
+        let (lengths, address) = match prefix {
+            IpNetwork::V4(v4) => (
+                &mut self.control.ban_lengths_v4,
+                Address::V4(v4.ip().octets()),
+            ),
+            IpNetwork::V6(v6) => (
+                &mut self.control.ban_lengths_v6,
+                Address::V6(v6.ip().octets()),
+            ),
+        };
+        if !lengths.contains(&prefix.prefix()) {
+            let free = lengths.iter().position(|length| *length == NO_BAN_LENGTH);
+            lengths[free.expect("room for one more length")] = prefix.prefix();
+        }
+        self.bans
+            .insert(ban_key(&address, prefix.prefix()), expiry_ns);
+    }
+
+    /// What becomes of a frame in enforce mode.
+    pub fn decide<F: FrameBytes + ?Sized>(&self, frame: &F) -> Decision {
+        match parse(frame) {
+            Ok(Some(packet)) => decide(self, &packet),
+            Ok(None) => Decision::new(Reason::NotIp, None),
+            Err(error) => Decision::new(error.reason(), None),
+        }
+    }
+}
+
+fn stamps() -> StampArray {
+    (0..LIMITER_SETS)
+        .map(|_| [const { AtomicU64::new(0) }; WAYS])
+        .collect()
+}
+
+impl Gate for HostGate {
+    type Stamps<'a> = HostStamps<'a>;
+
+    fn control(&self) -> &Control {
+        &self.control
+    }
+
+    fn policy(&self) -> Option<&PolicyBlock> {
+        self.policy.as_deref()
+    }
+
+    fn port_set(&self, index: usize) -> Option<&PortSet> {
+        self.ports.get(index)
+    }
+
+    fn line(&self, index: u32) -> Option<&Line> {
+        self.lines.get(index as usize)
+    }
+
+    fn ban_expiry_ns(&self, key: &BanKey) -> Option<u64> {
+        self.bans.get(key).copied()
+    }
+
+    fn stamps(&self, kind: Charge, index: u32) -> Option<HostStamps<'_>> {
+        let array = match kind {
+            Charge::Packet => &self.packet_stamps,
+            Charge::NewConnection => &self.connection_stamps,
+        };
+        array.get(index as usize).map(HostStamps)
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
+    fn is_reply(&self, _packet: &filter_common::packet::Packet) -> bool {
+        false
+    }
+}
+
+/// One set of a limiter array, on real atomics.
+pub struct HostStamps<'a>(&'a [AtomicU64; WAYS]);
+
+impl StampSet for HostStamps<'_> {
+    fn load(&self, way: usize) -> u64 {
+        self.0[way].load(Ordering::SeqCst)
+    }
+
+    fn compare_exchange(&self, way: usize, old: u64, new: u64) -> bool {
+        self.0[way]
+            .compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok()
+    }
+}

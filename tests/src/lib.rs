@@ -12,5 +12,6 @@ pub mod netns;
 pub mod poll;
 pub mod process;
 pub mod raw;
+pub mod site;
 pub mod tap;
 pub mod veth;

@@ -130,12 +130,15 @@ impl Cerco {
         });
         match (ready, ended) {
             (Ok(()), None) => Ok(()),
-            (_, Some(status)) => Err(Error::Command {
-                op: "start the gate".into(),
-                command: process.line().to_owned(),
-                status: status.to_string(),
-                output: process.output(),
-            }),
+            (_, Some(_)) => {
+                let status = process.wait(READY_LIMIT)?;
+                Err(Error::Command {
+                    op: "start the gate".into(),
+                    command: process.line().to_owned(),
+                    status: status.to_string(),
+                    output: process.output(),
+                })
+            }
             (Err(_), None) => Err(Error::Deadline {
                 op: format!("see READY=1 of {}", process.line()),
                 waited: READY_LIMIT,

@@ -215,6 +215,13 @@ pub struct Count {
     pub bytes: u64,
 }
 
+impl Count {
+    pub const ZERO: Self = Self {
+        packets: 0,
+        bytes: 0,
+    };
+}
+
 /// Room for reasons in [`Counters`]; a power of two, so that a mask proves the bound.
 pub const REASON_SLOTS: usize = 32;
 
@@ -241,6 +248,16 @@ pub struct Counters {
     pub packet: PacketSlot,
     /// Where the parser lays a number for the same purpose.
     pub number: u64,
+}
+
+impl Counters {
+    /// Nothing counted.
+    pub const ZERO: Self = Self {
+        reasons: [[Count::ZERO; 2]; REASON_SLOTS],
+        classes: [[Count::ZERO; outcome::COUNT]; crate::country::Class::COUNT],
+        packet: PacketSlot([0; 6]),
+        number: 0,
+    };
 }
 
 /// Room for one [`crate::packet::Packet`], which the host never reads.

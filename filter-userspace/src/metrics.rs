@@ -23,10 +23,10 @@ use prometheus_client::{
 };
 use tokio::{
     net::TcpListener,
-    sync::{Semaphore, mpsc, oneshot},
+    sync::{Semaphore, mpsc, oneshot, watch},
     time::timeout,
 };
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::kernel::{Count, InterfaceCounters, Mode};
 
@@ -37,6 +37,8 @@ const MAX_HEADER_BYTES: usize = 8 * 1024;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// For a whole connection, so that a reader that reads nothing holds its slot only so long.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
+/// Between two attempts to listen.
+const BIND_RETRY: Duration = Duration::from_secs(5);
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Everything that a scrape shows, taken at one moment.
@@ -217,7 +219,7 @@ pub fn render(snapshot: Snapshot) -> Result<String, fmt::Error> {
 pub type Scrape = oneshot::Sender<Result<Snapshot, String>>;
 
 /// Serves until the daemon's task is gone.
-pub async fn serve(listener: TcpListener, daemon: mpsc::Sender<Scrape>) {
+async fn serve(listener: TcpListener, daemon: mpsc::Sender<Scrape>) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok(slot) = slots.clone().acquire_owned().await else {
@@ -250,9 +252,48 @@ pub async fn serve(listener: TcpListener, daemon: mpsc::Sender<Scrape>) {
     }
 }
 
-/// Binds the listener, so that a port that is taken fails at start and not in a task.
-pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    TcpListener::bind(address).await
+/// Binds the listener, or says in `fault` why that cannot be done.
+pub async fn try_bind(
+    address: SocketAddr,
+    fault: &watch::Sender<Option<String>>,
+) -> Option<TcpListener> {
+    match TcpListener::bind(address).await {
+        Ok(listener) => {
+            fault.send_replace(None);
+            info!("metrics at http://{address}/metrics");
+            Some(listener)
+        }
+        Err(error) => {
+            let text = format!(
+                "no metrics: cannot listen at {address}: {error}; it is tried again every {} \
+                 seconds, `[metrics] listen` in the config moves it",
+                BIND_RETRY.as_secs()
+            );
+            // Once is enough for the log; `status` goes on showing it.
+            if fault.send_replace(Some(text.clone())).is_none() {
+                warn!("{text}");
+            }
+            None
+        }
+    }
+}
+
+/// Serves at `address` until the daemon's task is gone; without a `listener` it tries to get one.
+///
+/// The gate matters more than its metrics, so a port that is taken does not keep it from standing.
+pub async fn serve_at(
+    address: SocketAddr,
+    mut listener: Option<TcpListener>,
+    daemon: mpsc::Sender<Scrape>,
+    fault: watch::Sender<Option<String>>,
+) {
+    loop {
+        match listener {
+            Some(listener) => return serve(listener, daemon).await,
+            None => tokio::time::sleep(BIND_RETRY).await,
+        }
+        listener = try_bind(address, &fault).await;
+    }
 }
 
 async fn answer(

@@ -60,6 +60,16 @@ pub struct Policy {
     pub deny: Vec<IpNetwork>,
 }
 
+impl Scope {
+    /// Whether a TCP segment to `port` is looked at, at some destination.
+    pub fn holds_tcp(&self, port: u16) -> bool {
+        const TCP: u8 = 6;
+        let everything = self.tcp.is_empty() && self.udp.is_empty() && self.protocols.is_empty();
+        let listed = |(first, last): &(u16, u16)| (*first..=*last).contains(&port);
+        everything || self.tcp.iter().any(listed) || self.protocols.contains(&TCP)
+    }
+}
+
 impl Policy {
     /// What happens to sources of `country`.
     pub fn action_for(&self, country: CountryCode) -> Action {

@@ -45,6 +45,7 @@ pub struct Cerco {
     directory: TempDir,
     pins: PathBuf,
     process: Option<Process>,
+    wrapper: Vec<String>,
 }
 
 impl Cerco {
@@ -54,6 +55,11 @@ impl Cerco {
     /// `config`: the TOML text of a configuration without `[paths]` and `[metrics]`, which this
     /// adds so that many daemons can run side by side.
     pub fn start(netns: &NetNs, config: &str) -> Result<Self> {
+        Self::start_under(netns, config, &[])
+    }
+
+    /// As [`Cerco::start`], with the daemon run by the command `wrapper`, as in `setpriv …`.
+    pub fn start_under(netns: &NetNs, config: &str, wrapper: &[&str]) -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let binary = cerco_binary()?;
         ensure_bpffs()?;
@@ -70,6 +76,7 @@ impl Cerco {
             directory,
             pins,
             process: None,
+            wrapper: wrapper.iter().map(|&word| word.to_owned()).collect(),
         };
         cerco.write_config(config)?;
         cerco.run()?;
@@ -102,7 +109,14 @@ impl Cerco {
         let notify = UnixDatagram::bind(&notify_path)
             .and_then(|socket| socket.set_nonblocking(true).map(|()| socket))
             .map_err(|source| Error::os(format!("bind {}", notify_path.display()), source))?;
-        let mut command = self.netns.command(&self.binary);
+        let mut command = match self.wrapper.split_first() {
+            None => self.netns.command(&self.binary),
+            Some((wrapper, args)) => {
+                let mut command = self.netns.command(wrapper);
+                command.args(args).arg(&self.binary);
+                command
+            }
+        };
         command
             .args(["run", "-c"])
             .arg(self.config_path())
@@ -116,12 +130,15 @@ impl Cerco {
         });
         match (ready, ended) {
             (Ok(()), None) => Ok(()),
-            (_, Some(status)) => Err(Error::Command {
-                op: "start the gate".into(),
-                command: process.line().to_owned(),
-                status: status.to_string(),
-                output: process.output(),
-            }),
+            (_, Some(_)) => {
+                let status = process.wait(READY_LIMIT)?;
+                Err(Error::Command {
+                    op: "start the gate".into(),
+                    command: process.line().to_owned(),
+                    status: status.to_string(),
+                    output: process.output(),
+                })
+            }
             (Err(_), None) => Err(Error::Deadline {
                 op: format!("see READY=1 of {}", process.line()),
                 waited: READY_LIMIT,
@@ -137,6 +154,30 @@ impl Cerco {
             process.wait(Duration::from_secs(5))?;
         }
         Ok(())
+    }
+
+    /// SIGTERM, as the service manager stops it; its whole log.
+    pub fn stop(&mut self) -> Result<String> {
+        let Some(mut process) = self.process.take() else {
+            return Ok(String::new());
+        };
+        let status = process.stop()?;
+        if !status.success() {
+            return Err(Error::Command {
+                op: "stop the daemon".into(),
+                command: process.line().to_owned(),
+                status: status.to_string(),
+                output: process.output(),
+            });
+        }
+        Ok(process.output())
+    }
+
+    /// Sends `signal` to the daemon.
+    pub fn signal(&mut self, signal: libc::c_int) -> Result<()> {
+        self.process
+            .as_mut()
+            .map_or(Ok(()), |process| process.signal(signal))
     }
 
     /// Runs `cerco ARGS -c CONFIG` in the daemon's namespace; its standard output.
@@ -157,6 +198,16 @@ impl Cerco {
 
     pub fn config_path(&self) -> PathBuf {
         self.directory.path().join("cerco.toml")
+    }
+
+    /// The directory of `runtime.json` and the lock.
+    pub fn state(&self) -> PathBuf {
+        self.directory.path().join("state")
+    }
+
+    /// The control socket.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("cerco.sock")
     }
 
     /// The directory of this daemon's pins, on bpffs.

@@ -17,6 +17,7 @@ pub mod policies;
 pub mod poll;
 pub mod process;
 pub mod raw;
+pub mod site;
 pub mod talk;
 pub mod tap;
 pub mod veth;

@@ -16,6 +16,9 @@ use std::{
 /// How long a child may take to end after SIGTERM before it gets SIGKILL.
 const TERM_LIMIT: Duration = Duration::from_secs(5);
 
+/// How long the output of a child that has ended may take to arrive.
+const OUTPUT_LIMIT: Duration = Duration::from_secs(2);
+
 /// How much of a child's output is kept, in bytes; what comes later is read and thrown away, so
 /// that a talkative child neither blocks nor fills the memory.
 const OUTPUT_KEPT: usize = 1 << 20;
@@ -27,6 +30,7 @@ pub struct Process {
     child: Child,
     line: String,
     output: Arc<Mutex<Vec<u8>>>,
+    collectors: Vec<thread::JoinHandle<()>>,
 }
 
 impl Process {
@@ -41,16 +45,18 @@ impl Process {
             .spawn()
             .map_err(|source| Error::os(format!("start {line}"), source))?;
         let output = Arc::new(Mutex::new(Vec::new()));
+        let mut collectors = Vec::new();
         if let Some(stdout) = child.stdout.take() {
-            collect(stdout, output.clone());
+            collectors.push(collect(stdout, output.clone()));
         }
         if let Some(stderr) = child.stderr.take() {
-            collect(stderr, output.clone());
+            collectors.push(collect(stderr, output.clone()));
         }
         Ok(Self {
             child,
             line,
             output,
+            collectors,
         })
     }
 
@@ -77,13 +83,23 @@ impl Process {
         self.child.try_wait().ok().flatten()
     }
 
-    /// Waits for the end of the child, for at most `limit`.
+    /// Waits for the end of the child, for at most `limit`; its output is complete then.
     pub fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
-        poll::until("see a child end", limit, || self.exited()).map_err(|_| Error::Deadline {
-            op: format!("see the end of {}", self.line),
-            waited: limit,
-            output: self.output(),
-        })
+        let status = poll::until("see a child end", limit, || self.exited()).map_err(|_| {
+            Error::Deadline {
+                op: format!("see the end of {}", self.line),
+                waited: limit,
+                output: self.output(),
+            }
+        })?;
+        // The pipes may still hold its last words. A grandchild may keep them open, so this ends.
+        let _ = poll::until("read the output", OUTPUT_LIMIT, || {
+            self.collectors
+                .iter()
+                .all(thread::JoinHandle::is_finished)
+                .then_some(())
+        });
+        Ok(status)
     }
 
     /// Sends `signal` to the child, and only to it.
@@ -120,7 +136,10 @@ impl Drop for Process {
     }
 }
 
-fn collect(mut stream: impl Read + Send + 'static, output: Arc<Mutex<Vec<u8>>>) {
+fn collect(
+    mut stream: impl Read + Send + 'static,
+    output: Arc<Mutex<Vec<u8>>>,
+) -> thread::JoinHandle<()> {
     thread::spawn(move || {
         let mut chunk = [0; 4096];
         while let Ok(count @ 1..) = stream.read(&mut chunk) {
@@ -130,5 +149,5 @@ fn collect(mut stream: impl Read + Send + 'static, output: Arc<Mutex<Vec<u8>>>) 
             let room = OUTPUT_KEPT.saturating_sub(kept.len());
             kept.extend_from_slice(&chunk[..count.min(room)]);
         }
-    });
+    })
 }

@@ -5,9 +5,12 @@ use std::time::Duration;
 use ipnetwork::IpNetwork;
 
 use super::{Context, Failure, duration, lockout, rule::prefix, table};
-use crate::control::{
-    protocol::{Request, Target},
-    reply::{Bans, Done},
+use crate::{
+    control::{
+        protocol::{Request, Target},
+        reply::{Bans, Done},
+    },
+    kernel::Pinned,
 };
 
 /// Keep an address or a prefix out for a time
@@ -65,8 +68,8 @@ pub fn unban(args: UnbanArgs, context: &Context) -> Result<(), Failure> {
 }
 
 pub fn bans(_: BansArgs, context: &Context) -> Result<(), Failure> {
-    let bans: Bans = context.ask(Request::Bans)?;
-    context.output.show(&bans, |bans, _| {
+    let from_pins = |pinned: &Pinned| Ok(Bans::from(pinned.bans()?));
+    context.ask_or_read(Request::Bans, from_pins, |bans: &Bans, _| {
         if bans.bans.is_empty() {
             return "nobody is banned\n".to_owned();
         }

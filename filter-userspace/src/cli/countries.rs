@@ -10,10 +10,13 @@ use super::{
 use crate::{
     control::{
         protocol::{ModeWord, Request},
-        reply::Countries,
+        reply::{Countries, CountryTotal},
     },
     countries,
+    daemon::view::class_totals,
+    kernel::{KernelError, Pinned},
 };
+use filter_common::country::CountryCode;
 
 /// Show the traffic by country, most drops first
 #[derive(Debug, clap::Args)]
@@ -52,8 +55,26 @@ pub fn run(args: Args, context: &Context) -> Result<(), Failure> {
             listed.countries.iter().map(line).collect()
         });
     }
-    let countries: Countries = context.ask(Request::Countries)?;
-    context.output.show(&countries, render)
+    context.ask_or_read(Request::Countries, from_pins, render)
+}
+
+/// What the pins tell: no actions, which only the daemon knows by country.
+fn from_pins(pinned: &Pinned) -> Result<Countries, KernelError> {
+    let names = pinned.class_names();
+    let lines = class_totals(&pinned.counters()?, |class| {
+        names[usize::from(class.0)].clone()
+    });
+    Ok(Countries {
+        mode: pinned.mode().into(),
+        countries: lines
+            .into_iter()
+            .map(|(_, line)| {
+                let code = CountryCode::parse(&line.class);
+                let name = code.and_then(countries::name).map(str::to_owned);
+                CountryTotal { name, ..line }
+            })
+            .collect(),
+    })
 }
 
 pub fn render(countries: &Countries, _: &Output) -> String {

@@ -1,8 +1,11 @@
 //! How a verb failed: the message for the sysadmin and the exit code for the script.
 
-use crate::control::{
-    client::ClientError,
-    protocol::{Refusal, RefusalKind},
+use crate::{
+    cause,
+    control::{
+        client::ClientError,
+        protocol::{Refusal, RefusalKind},
+    },
 };
 
 pub const FAILED: u8 = 1;
@@ -59,7 +62,7 @@ impl From<ClientError> for Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self::failed(format!("{error:#}"))
+        Self::failed(cause::chain(error.as_ref()))
     }
 }
 

@@ -21,13 +21,14 @@ mod table;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{CommandFactory, Parser, Subcommand};
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 
 pub use self::failure::Failure;
-use self::output::Output;
+use self::{failure::NO_DAEMON, output::Output};
 use crate::{
     config::{self, Paths},
     control::{client, protocol::Request},
+    kernel::{KernelError, Pinned},
 };
 
 const ABOUT: &str =
@@ -135,6 +136,50 @@ impl Context {
     pub fn ask<R: DeserializeOwned>(&self, request: Request) -> Result<R, Failure> {
         let reply = client::ask(&self.paths().socket, request)?;
         serde_json::from_value(reply).map_err(|source| client::ClientError::Parse { source }.into())
+    }
+
+    /// Asks the daemon and shows the answer. When no daemon answers it shows what the pins tell, and
+    /// fails with exit code 3.
+    pub fn ask_or_read<R: DeserializeOwned + Serialize>(
+        &self,
+        request: Request,
+        from_pins: impl FnOnce(&Pinned) -> Result<R, KernelError>,
+        render: impl FnOnce(&R, &Output) -> String,
+    ) -> Result<(), Failure> {
+        let failure = match self.ask::<R>(request) {
+            Ok(reply) => return self.output.show(&reply, render),
+            Err(failure) if failure.code == NO_DAEMON => failure,
+            Err(failure) => return Err(failure),
+        };
+        let pins = self.paths().pins;
+        let read =
+            Pinned::open(&pins).and_then(|pinned| pinned.as_ref().map(from_pins).transpose());
+        match read {
+            Ok(Some(reply)) => {
+                self.output.show(&reply, render)?;
+                Err(Failure::new(
+                    NO_DAEMON,
+                    "no daemon answers; this was read from the kernel, where the gate filters on",
+                ))
+            }
+            Ok(None) => Err(Failure::new(
+                NO_DAEMON,
+                format!(
+                    "no daemon answers and no gate stands under {}: every packet passes",
+                    pins.display()
+                ),
+            )
+            .hint("start it with `systemctl start cerco`, or `cerco run` in the foreground")),
+            Err(error) => Err(Failure::new(
+                NO_DAEMON,
+                format!(
+                    "{}; what stands under {} cannot be read: {error}",
+                    failure.message,
+                    pins.display()
+                ),
+            )
+            .hint("only root can read the pins")),
+        }
     }
 }
 

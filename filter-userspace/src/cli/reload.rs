@@ -1,6 +1,6 @@
 //! `cerco reload`: config and database, read again.
 
-use super::{Context, Failure};
+use super::{Context, Failure, lockout};
 use crate::control::{protocol::Request, reply::Done};
 
 /// Read config and database again, and put them in force as one
@@ -9,14 +9,25 @@ use crate::control::{protocol::Request, reply::Done};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   cerco check && cerco reload")]
-pub struct Args {}
+pub struct Args {
+    /// Also when it locks out the SSH session in which this is typed
+    #[arg(long)]
+    force: bool,
+}
 
-pub fn run(_: Args, context: &Context) -> Result<(), Failure> {
-    let done: Done = context.ask(Request::Reload).map_err(|failure| {
-        if failure.code == super::failure::NO_DAEMON {
-            return failure;
-        }
-        failure.hint("`cerco status` shows what is in force, and keeps showing this error")
-    })?;
+pub fn run(args: Args, context: &Context) -> Result<(), Failure> {
+    let ssh_peer = if args.force {
+        None
+    } else {
+        lockout::ssh_peer()
+    };
+    let done: Done = context
+        .ask(Request::Reload { ssh_peer })
+        .map_err(|failure| {
+            if failure.code == super::failure::NO_DAEMON {
+                return failure;
+            }
+            failure.hint("`cerco status` shows what is in force, and keeps showing this error")
+        })?;
     context.output.done(&done)
 }

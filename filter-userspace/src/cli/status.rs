@@ -4,7 +4,6 @@ use std::time::{Duration, SystemTime};
 
 use super::{
     Context, Failure,
-    failure::NO_DAEMON,
     output::{Output, Paint},
     table::{self, bytes, grouped, wrapped},
 };
@@ -31,43 +30,11 @@ use crate::{
 pub struct Args {}
 
 pub fn run(_: Args, context: &Context) -> Result<(), Failure> {
-    let failure = match context.ask::<Status>(Request::Status) {
-        Ok(status) => return context.output.show(&status, render),
-        Err(failure) if failure.code == NO_DAEMON => failure,
-        Err(failure) => return Err(failure),
-    };
-    let pins = context.paths().pins;
-    match from_pins(&pins) {
-        Ok(Some(status)) => {
-            context.output.show(&status, render)?;
-            // The listing has said that no daemon answers.
-            Err(Failure::new(NO_DAEMON, ""))
-        }
-        Ok(None) => Err(Failure::new(
-            NO_DAEMON,
-            format!(
-                "no daemon answers and no gate stands under {}: every packet passes",
-                pins.display()
-            ),
-        )
-        .hint("start it with `systemctl start cerco`, or `cerco run` in the foreground")),
-        Err(error) => Err(Failure::new(
-            NO_DAEMON,
-            format!(
-                "{}; what stands under {} cannot be read: {error}",
-                failure.message,
-                pins.display()
-            ),
-        )
-        .hint("only root can read the pins")),
-    }
+    context.ask_or_read(Request::Status, from_pins, render)
 }
 
-fn from_pins(pins: &std::path::Path) -> Result<Option<Status>, KernelError> {
-    let Some(pinned) = Pinned::open(pins)? else {
-        return Ok(None);
-    };
-    Ok(Some(Status {
+fn from_pins(pinned: &Pinned) -> Result<Status, KernelError> {
+    Ok(Status {
         daemon: false,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: None,
@@ -85,7 +52,7 @@ fn from_pins(pins: &std::path::Path) -> Result<Option<Status>, KernelError> {
         runtime_rules: None,
         warnings: Vec::new(),
         last_reload_error: None,
-    }))
+    })
 }
 
 fn render(status: &Status, output: &Output) -> String {
@@ -173,7 +140,10 @@ fn interfaces(status: &Status) -> String {
     let names: Vec<String> = status
         .interfaces
         .iter()
-        .map(|at| format!("{} ({})", at.interface, at.attach_mode))
+        .map(|at| match &at.fallback_reason {
+            Some(reason) => format!("{} ({}, because {reason})", at.interface, at.attach_mode),
+            None => format!("{} ({})", at.interface, at.attach_mode),
+        })
         .collect();
     names.join(", ")
 }

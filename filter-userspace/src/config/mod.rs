@@ -205,6 +205,9 @@ fn read_text(path: &Path, text: String, draft: &mut Draft, report: &mut Report) 
         let span = fault.span().unwrap_or(0..0);
         let title = "this is not TOML";
         report.error(Place { file, span }, title, fault.message());
+        // But what could be read is kept: `paths` finds the socket and the pins in it.
+        let report = &mut Report::default();
+        draft.read(root.get_ref(), &mut Reader { file, report });
         return;
     }
     draft.read(root.get_ref(), &mut Reader { file, report });

@@ -18,29 +18,23 @@ pub enum Target {
     Prefix(IpNetwork),
 }
 
+/// Why a text is no [`Target`]; only what it looks like is explained.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is neither a country nor a prefix: {country}; {prefix}")]
-pub struct TargetError {
-    text: String,
-    country: String,
-    prefix: String,
+pub enum TargetError {
+    #[error("{0}. `cerco countries --list` shows all codes; a prefix looks like 192.0.2.0/24")]
+    Country(#[from] countries::UnknownCountry),
+    #[error(transparent)]
+    Prefix(#[from] config::PrefixFault),
 }
 
 impl std::str::FromStr for Target {
     type Err = TargetError;
 
     fn from_str(text: &str) -> Result<Self, TargetError> {
-        let country = match countries::parse(text) {
-            Ok(code) => return Ok(Self::Country(code)),
-            Err(unknown) => unknown.to_string(),
-        };
-        config::parse_prefix(text)
-            .map(Self::Prefix)
-            .map_err(|fault| TargetError {
-                text: text.to_owned(),
-                country,
-                prefix: fault.to_string(),
-            })
+        if text.contains(['.', ':', '/']) {
+            return Ok(Self::Prefix(config::parse_prefix(text)?));
+        }
+        Ok(Self::Country(countries::parse(text)?))
     }
 }
 
@@ -209,7 +203,12 @@ pub enum Request {
     SetMode {
         mode: ModeWord,
     },
-    Reload,
+    /// Reads config and database again. Refused when the outcome would drop `ssh_peer`, the address
+    /// and the local port of the session in which the question is asked.
+    Reload {
+        #[serde(default)]
+        ssh_peer: Option<(IpAddr, u16)>,
+    },
 }
 
 impl Request {
@@ -224,7 +223,7 @@ impl Request {
             | Self::Ban { .. }
             | Self::Unban { .. }
             | Self::SetMode { .. }
-            | Self::Reload => true,
+            | Self::Reload { .. } => true,
         }
     }
 }

@@ -6,6 +6,7 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 use super::protocol::{ModeWord, RuleVerb, Target};
+use crate::kernel::Ban;
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct AttachedInterface {
@@ -144,6 +145,21 @@ pub struct BanLine {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Bans {
     pub bans: Vec<BanLine>,
+}
+
+impl From<Vec<Ban>> for Bans {
+    /// Those that end first come first.
+    fn from(bans: Vec<Ban>) -> Self {
+        let mut bans: Vec<BanLine> = bans
+            .into_iter()
+            .map(|ban| BanLine {
+                prefix: ban.prefix,
+                remaining_seconds: ban.remaining.as_secs(),
+            })
+            .collect();
+        bans.sort_by_key(|ban| ban.remaining_seconds);
+        Self { bans }
+    }
 }
 
 /// Something was changed.

@@ -42,7 +42,7 @@ fn every_request() -> Vec<Request> {
         Request::SetMode {
             mode: super::protocol::ModeWord::Enforce,
         },
-        Request::Reload,
+        Request::Reload { ssh_peer: None },
     ]
 }
 
@@ -69,7 +69,7 @@ fn every_request_arrives_as_it_was_sent() {
                 .expect("a question within ten seconds")
                 .unwrap();
             let reply = match asked.request {
-                Request::Reload => Err(Refusal::bad_request("config is broken")),
+                Request::Reload { .. } => Err(Refusal::bad_request("config is broken")),
                 _ => Ok(serde_json::json!({ "number": seen.len() })),
             };
             seen.push(asked.request);

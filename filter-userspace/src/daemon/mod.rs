@@ -18,7 +18,8 @@ use sd_notify::NotifyState;
 use tokio::{
     io::{Interest, unix::AsyncFd},
     signal::unix::{SignalKind, signal},
-    sync::mpsc,
+    sync::{mpsc, watch},
+    task::JoinHandle,
     time::{MissedTickBehavior, interval, sleep},
 };
 use tracing::{debug, info, warn};
@@ -62,44 +63,39 @@ async fn serve(
     let mut hangup = signal(SignalKind::hangup())?;
     let _lock = Lock::take(&config.paths.state)?;
     let control_listener = control::server::bind(&config.paths.socket)?;
-    let metrics_listener = match config.metrics {
-        Some(address) => Some(
-            metrics::bind(address)
-                .await
-                .with_context(|| format!("cannot serve metrics at {address}"))?,
-        ),
-        None => None,
-    };
+    let (scrape_sender, mut scrapes) = mpsc::channel::<Scrape>(QUEUE);
+    let (fault_sender, metrics_fault) = watch::channel(None);
+    if let Some(address) = config.metrics {
+        let listener = metrics::try_bind(address, &fault_sender).await;
+        let scrapes = scrape_sender.clone();
+        tokio::spawn(metrics::serve_at(address, listener, scrapes, fault_sender));
+    }
     let socket = config.paths.socket.clone();
-    let metrics_address = config.metrics;
-    let mut daemon = Daemon::start(config_file, config, warnings)?;
+    let mut daemon = Daemon::start(config_file, config, warnings, metrics_fault)?;
 
     let (asked_sender, mut asked) = mpsc::channel::<Asked>(QUEUE);
     tokio::spawn(control::server::serve(control_listener, asked_sender));
-    let (scrape_sender, mut scrapes) = mpsc::channel::<Scrape>(QUEUE);
-    if let Some(listener) = metrics_listener {
-        tokio::spawn(metrics::serve(listener, scrape_sender.clone()));
-    }
     announce(&daemon);
-    if let Some(logger) = daemon.gate.take_logger() {
-        tokio::spawn(forward_messages(logger));
-    }
-    if let Some(address) = metrics_address {
-        info!("metrics at http://{address}/metrics");
-    }
+    let mut messages: Option<JoinHandle<()>> = None;
 
     let mut sample_rates = ticker(rates::INTERVAL);
     let mut sweep_bans = ticker(BAN_SWEEP);
     let mut check_database = ticker(DATABASE_CHECK);
     let mut feed_watchdog = ticker(watchdog_interval());
     loop {
+        // There is a new one at the start, and whenever the gate was loaded anew.
+        if let Some(logger) = daemon.gate.take_logger()
+            && let Some(earlier) = messages.replace(tokio::spawn(forward_messages(logger)))
+        {
+            earlier.abort();
+        }
         let expiry = sleep(until_expiry(&daemon));
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hangup.recv() => {
                 // The outcome is logged, and `status` shows a refusal.
-                let _ = daemon.reload();
+                let _ = daemon.reload(None);
             }
             Some(Asked { request, answer }) = asked.recv() => {
                 debug!(?request, "asked");

@@ -362,7 +362,7 @@ mod tests {
             (
                 "unknown country",
                 "{\"schema\":1,\"mode\":null,\"rules\":[{\"rule\":\"allow\",\"target\":\"Q1\"}]}",
-                "neither a country nor a prefix",
+                "unknown country \"Q1\"; did you mean",
             ),
         ];
         for (name, text, expected) in cases {

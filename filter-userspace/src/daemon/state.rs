@@ -1,13 +1,19 @@
 //! What the daemon holds, and the changes to it. One task owns it, so nothing is locked.
 
 use std::{
+    net::IpAddr,
     path::PathBuf,
     time::{Duration, Instant, SystemTime},
 };
 
-use anyhow::{Context, anyhow};
-use filter_common::country::{Class, CountryCode};
+use anyhow::Context;
+use filter_common::{
+    abi::action,
+    country::{Class, CountryCode},
+    packet::Address,
+};
 use ipnetwork::IpNetwork;
+use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::{
@@ -16,6 +22,7 @@ use super::{
     rates::{Rates, Totals},
 };
 use crate::{
+    cause,
     compile::{CompiledPolicy, compile},
     config::{self, Config},
     control::{
@@ -23,7 +30,7 @@ use crate::{
         reply::{Done, rule_word},
     },
     geo::Database,
-    kernel::{Gate, GateOptions, Mode},
+    kernel::{Gate, GateOptions, KernelError, Mode},
     policy::{Action, Policy},
 };
 
@@ -44,6 +51,8 @@ pub struct Daemon {
     pub(super) config_warnings: Vec<String>,
     /// Runtime rules that are not in force, and why.
     pub(super) suspended: Vec<String>,
+    /// Why nobody can read the metrics at the moment.
+    pub(super) metrics_fault: watch::Receiver<Option<String>>,
     pub(super) last_reload_error: Option<String>,
     pub(super) reload_failures: u64,
 }
@@ -56,6 +65,7 @@ impl Daemon {
         config_file: Option<PathBuf>,
         config: Config,
         mut config_warnings: Vec<String>,
+        metrics_fault: watch::Receiver<Option<String>>,
     ) -> anyhow::Result<Self> {
         let interfaces = config.interfaces.resolve()?;
         let (loaded, overlay_warning) = load_overlay(&runtime_file(&config));
@@ -91,6 +101,7 @@ impl Daemon {
             published: SystemTime::now(),
             config_warnings,
             suspended,
+            metrics_fault,
             last_reload_error: None,
             reload_failures: 0,
         };
@@ -134,13 +145,15 @@ impl Daemon {
             Request::Ban { prefix, duration } => reply(self.ban(prefix, duration)?),
             Request::Unban { prefix } => reply(self.unban(prefix)?),
             Request::SetMode { mode } => reply(self.set_mode(mode.into())?),
-            Request::Reload => reply(self.reload()?),
+            Request::Reload { ssh_peer } => reply(self.reload(ssh_peer)?),
         }
     }
 
     /// Reads everything again. On any error the running policy stays, and the error stays visible.
-    pub fn reload(&mut self) -> Result<Done, Refusal> {
-        match self.try_reload() {
+    ///
+    /// With `ssh_peer` (address and local port) a policy that would drop it is such an error.
+    pub fn reload(&mut self, ssh_peer: Option<(IpAddr, u16)>) -> Result<Done, Refusal> {
+        match self.try_reload(ssh_peer) {
             Ok(done) => {
                 self.last_reload_error = None;
                 info!("{}", done.message);
@@ -156,7 +169,7 @@ impl Daemon {
         }
     }
 
-    fn try_reload(&mut self) -> Result<Done, Refusal> {
+    fn try_reload(&mut self, ssh_peer: Option<(IpAddr, u16)>) -> Result<Done, Refusal> {
         let (config, report) = config::load(self.config_file.as_deref())
             .map_err(|report| Refusal::bad_request(report.to_string()))?;
         let database = config.read_database().map_err(failed)?;
@@ -164,7 +177,12 @@ impl Daemon {
         let mode = overlay.settle_mode(config.mode);
         let (policy, suspended) = overlay.apply(&config.policy);
         let compiled = compile(&policy, &database).map_err(failed)?;
-        self.gate.publish(&compiled).map_err(failed)?;
+        if mode == Mode::Enforce
+            && let Some(peer) = ssh_peer
+        {
+            refuse_lockout(&policy, &compiled, peer)?;
+        }
+        self.publish(&compiled)?;
         // From here on the new policy is in force; what fails now must not hide that.
         let mut config_warnings: Vec<String> = report.warning_lines();
         config_warnings.extend(self.needs_restart(&config));
@@ -196,6 +214,19 @@ impl Daemon {
             ),
             warnings,
         })
+    }
+
+    /// Puts `compiled` in force; when it has outgrown the tables in the kernel, with a new load.
+    fn publish(&mut self, compiled: &CompiledPolicy) -> Result<(), Refusal> {
+        match self.gate.publish(compiled) {
+            Err(error @ KernelError::TableOutgrown { .. }) => {
+                info!("{error}");
+                self.gate
+                    .renew(compiled, self.config.attach)
+                    .map_err(failed)
+            }
+            outcome => outcome.map_err(failed),
+        }
     }
 
     fn needs_restart(&self, new: &Config) -> Vec<String> {
@@ -295,7 +326,7 @@ impl Daemon {
             }
             None => {
                 let compiled = compile(&policy, &self.database).map_err(failed)?;
-                self.gate.publish(&compiled).map_err(failed)?;
+                self.publish(&compiled)?;
                 self.compiled = compiled;
                 self.published = SystemTime::now();
             }
@@ -445,9 +476,32 @@ fn load_overlay(path: &std::path::Path) -> (Overlay, Option<String>) {
     (Overlay::default(), Some(warning))
 }
 
+/// Refuses a policy that would drop the SSH session in which somebody asks for it.
+fn refuse_lockout(
+    policy: &Policy,
+    compiled: &CompiledPolicy,
+    (address, port): (IpAddr, u16),
+) -> Result<(), Refusal> {
+    let source = match address {
+        IpAddr::V4(v4) => Address::V4(v4.octets()),
+        IpAddr::V6(v6) => Address::V6(v6.octets()),
+    };
+    let class = compiled.lookup(&source).unwrap_or(Class::UNKNOWN);
+    if !policy.scope.holds_tcp(port)
+        || compiled.policy.actions[usize::from(class.0)] != action::DENY
+    {
+        return Ok(());
+    }
+    Err(Refusal::failed(format!(
+        "the new policy would lock out your SSH session from {address} ({}); let it in with \
+         `cerco trust {address}`, or repeat the reload with --force",
+        compiled.class_name(class)
+    )))
+}
+
 /// A failure below, with its causes in one line.
 pub(super) fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Refusal {
-    Refusal::failed(format!("{:#}", anyhow!(error)))
+    Refusal::failed(cause::chain(&error))
 }
 
 fn reply(value: impl serde::Serialize) -> Reply {

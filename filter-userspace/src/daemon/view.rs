@@ -15,7 +15,7 @@ use crate::{
     control::{
         protocol::{Refusal, RuleVerb},
         reply::{
-            AttachedInterface, BanLine, Bans, Countries, CountryTotal, DatabaseStatus, ReasonTotal,
+            AttachedInterface, Bans, Countries, CountryTotal, DatabaseStatus, ReasonTotal,
             RuleLine, Rules, Status,
         },
     },
@@ -34,6 +34,7 @@ impl Daemon {
         let mut warnings = self.config_warnings.clone();
         warnings.extend(self.suspended.clone());
         warnings.extend(self.database_warning());
+        warnings.extend(self.metrics_fault.borrow().clone());
         Ok(Status {
             daemon: true,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -152,18 +153,7 @@ impl Daemon {
     }
 
     pub(super) fn bans(&self) -> Result<Bans, Refusal> {
-        let mut bans: Vec<BanLine> = self
-            .gate
-            .bans()
-            .map_err(failed)?
-            .into_iter()
-            .map(|ban| BanLine {
-                prefix: ban.prefix,
-                remaining_seconds: ban.remaining.as_secs(),
-            })
-            .collect();
-        bans.sort_by_key(|ban| ban.remaining_seconds);
-        Ok(Bans { bans })
+        Ok(self.gate.bans().map_err(failed)?.into())
     }
 
     /// What a scrape shows.

@@ -11,18 +11,37 @@ use filter_common::abi::{Control, attach_mode};
 
 use super::{
     AttachMode, AttachPreference, Attachment, Gate, KernelError, bpffs,
-    load::{errno_of, program},
+    load::{NEEDS_CAPABILITIES, errno_of, program},
     pins::{self, PinPaths},
+    publish::wait_for_packets_in_flight,
 };
+
+/// Why a gate that found its own generic link does not try native mode.
+const GENERIC_KEPT: &str = "the gate stood in generic mode before and was not opened to try native \
+                            mode again; `cerco detach --force` and a restart try it";
 
 impl Gate {
     /// Puts every interface behind the gate and pins it, so that the gate outlives this process.
     ///
     /// Where an earlier daemon's link stands, the program on it is replaced: no frame passes
-    /// unfiltered, and none is lost. On error the interfaces attached so far stay attached.
+    /// unfiltered, and none is lost. The counters go on from where it left them. On error the interfaces attached so far stay attached.
     pub fn attach(&mut self, preference: AttachPreference) -> Result<&[Attachment], KernelError> {
         self.paths.prepare()?;
         self.pin_next_maps()?;
+        self.attach_links(preference)?;
+        self.release_other_interfaces()?;
+        // What runs through the earlier program still counts in its maps.
+        wait_for_packets_in_flight()?;
+        if let Err(error) = self.adopt_counters() {
+            tracing::warn!("the counters start from zero: {error}");
+        }
+        self.paths.publish_next_maps()?;
+        Ok(&self.attachments)
+    }
+
+    /// Puts the program of this gate on the link of every interface.
+    pub(super) fn attach_links(&mut self, preference: AttachPreference) -> Result<(), KernelError> {
+        self.attachments.clear();
         for slot in 0..self.interfaces.len() {
             let interface = self.interfaces[slot].clone();
             let ifindex = interface_index(&interface)?;
@@ -47,9 +66,7 @@ impl Gate {
                 fallback_reason,
             });
         }
-        self.release_other_interfaces()?;
-        self.paths.publish_next_maps()?;
-        Ok(&self.attachments)
+        Ok(())
     }
 
     pub fn attachments(&self) -> &[Attachment] {
@@ -63,7 +80,9 @@ impl Gate {
         preference: AttachPreference,
     ) -> Result<(AttachMode, Option<String>), KernelError> {
         if let Some(mode) = self.replace_pinned(interface, ifindex, preference)? {
-            return Ok((mode, None));
+            let reason = (mode == AttachMode::Generic && preference == AttachPreference::Auto)
+                .then(|| GENERIC_KEPT.to_owned());
+            return Ok((mode, reason));
         }
         let mut fallback_reason = None;
         if preference != AttachPreference::Generic {
@@ -251,9 +270,7 @@ fn attach_error(interface: &str, mode: AttachMode, failure: AttachFailure) -> Ke
         Some(libc::EBUSY | libc::EEXIST) => format!(
             "; another XDP program is there: `ip link show {interface}` names it, `ip link set {interface} xdp off` removes one that was attached with ip"
         ),
-        Some(libc::EPERM | libc::EACCES) => {
-            "; run cerco as root, or give it CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON".to_owned()
-        }
+        Some(libc::EPERM | libc::EACCES) => NEEDS_CAPABILITIES.to_owned(),
         Some(libc::EOPNOTSUPP | libc::EINVAL) if mode == AttachMode::Native => {
             "; the driver has no native XDP here: attach = \"generic\" works with every driver"
                 .to_owned()

@@ -1,19 +1,31 @@
 //! Counters, summed over all CPUs when they are read.
+//!
+//! The map has two values for each interface. The program counts in the first half. The second half
+//! holds what the loads before this one had counted: the kernel side never touches it, so it can be
+//! written while packets are counted, and not one of them is lost.
 
-use std::borrow::Borrow;
+use std::{borrow::Borrow, collections::BTreeMap};
 
-use aya::maps::{MapData, PerCpuArray};
+use aya::{
+    maps::{MapData, PerCpuArray, PerCpuValues},
+    util::nr_cpus,
+};
 use filter_common::{
     abi::{self, Control, Counters, outcome},
     country::Class,
     verdict::Reason,
 };
 
-use super::{Gate, KernelError, load::typed, mapped::MappedArray};
+use super::{Gate, KernelError, load::typed, mapped::MappedArray, pins};
 
 pub use filter_common::abi::Count;
 
-/// What one interface has seen since the gate was loaded.
+/// Values of the counter map for `interfaces` interfaces.
+pub(super) fn map_len(interfaces: usize) -> u32 {
+    2 * interfaces.max(1) as u32
+}
+
+/// What one interface has seen since the gate was first put up.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct InterfaceCounters {
     pub interface: String,
@@ -39,6 +51,44 @@ impl Gate {
                 .map_or_else(|| format!("slot{slot}"), Clone::clone)
         })
     }
+
+    /// Takes over what the pinned maps of an earlier load have counted, for the interfaces that both
+    /// know by their index.
+    ///
+    /// To be called when no packet runs through the earlier program any more.
+    pub(super) fn adopt_counters(&mut self) -> Result<(), KernelError> {
+        let Some((counters, control)) = pins::pinned_counters(&self.paths)? else {
+            return Ok(());
+        };
+        let block = control.read(0);
+        let earlier: BTreeMap<u32, Counters> = (0..slots(&block))
+            .map(|slot| Ok((block.interfaces[slot], total(&counters, slot, &control)?)))
+            .collect::<Result<_, KernelError>>()?;
+        let control = self.control.read(0);
+        let carried = slots(&control);
+        let mut own: PerCpuArray<_, Counters> = typed(self.ebpf.map_mut("COUNTERS"), "COUNTERS")?;
+        for slot in 0..carried {
+            let Some(counted) = earlier.get(&control.interfaces[slot]) else {
+                continue;
+            };
+            let mut values = vec![Counters::ZERO; cpus()?];
+            values[0] = *counted;
+            let write = KernelError::map("write to", "COUNTERS");
+            let values = PerCpuValues::try_from(values)
+                .map_err(|error| KernelError::map("write to", "COUNTERS")(error))?;
+            own.set((carried + slot) as u32, values, 0).map_err(write)?;
+        }
+        Ok(())
+    }
+}
+
+fn cpus() -> Result<usize, KernelError> {
+    nr_cpus().map_err(|(_, error)| KernelError::map("size the values of", "COUNTERS")(error))
+}
+
+/// Slots that the program counts in.
+fn slots(control: &Control) -> usize {
+    (control.interface_count as usize).min(abi::MAX_INTERFACES)
 }
 
 /// Reads the slots in use; `name(slot, ifindex)` gives the interface of each.
@@ -47,19 +97,48 @@ pub(super) fn read<M: Borrow<MapData>>(
     control: &MappedArray<Control>,
     name: impl Fn(usize, u32) -> String,
 ) -> Result<Vec<InterfaceCounters>, KernelError> {
-    let control = control.read(0);
-    let slots = (control.interface_count as usize).min(abi::MAX_INTERFACES);
-    (0..slots)
+    let block = control.read(0);
+    (0..slots(&block))
         .map(|slot| {
-            let per_cpu = counters
-                .get(&(slot as u32), 0)
-                .map_err(KernelError::map("read", "COUNTERS"))?;
-            Ok(sum(per_cpu.iter(), name(slot, control.interfaces[slot])))
+            let total = total(counters, slot, control)?;
+            Ok(by_outcome(&total, name(slot, block.interfaces[slot])))
         })
         .collect()
 }
 
-fn sum<'a>(per_cpu: impl Iterator<Item = &'a Counters>, interface: String) -> InterfaceCounters {
+/// All that `slot` has counted: on every CPU, in this load and in those before it.
+fn total<M: Borrow<MapData>>(
+    counters: &PerCpuArray<M, Counters>,
+    slot: usize,
+    control: &MappedArray<Control>,
+) -> Result<Counters, KernelError> {
+    let carried = slots(&control.read(0)) + slot;
+    let mut total = Counters::ZERO;
+    for index in [slot as u32, carried as u32] {
+        // A map from before counters were carried over has no second half.
+        if index >= counters.len() {
+            continue;
+        }
+        let per_cpu = counters
+            .get(&index, 0)
+            .map_err(KernelError::map("read", "COUNTERS"))?;
+        for cpu in per_cpu.iter() {
+            for (sums, counts) in total.reasons.iter_mut().zip(&cpu.reasons) {
+                sums.iter_mut()
+                    .zip(counts)
+                    .for_each(|(sum, count)| add(sum, *count));
+            }
+            for (sums, counts) in total.classes.iter_mut().zip(&cpu.classes) {
+                sums.iter_mut()
+                    .zip(counts)
+                    .for_each(|(sum, count)| add(sum, *count));
+            }
+        }
+    }
+    Ok(total)
+}
+
+fn by_outcome(total: &Counters, interface: String) -> InterfaceCounters {
     let mut sums = InterfaceCounters {
         interface,
         enforced: vec![Count::default(); Reason::COUNT],
@@ -68,20 +147,15 @@ fn sum<'a>(per_cpu: impl Iterator<Item = &'a Counters>, interface: String) -> In
         class_dropped: vec![Count::default(); Class::COUNT],
         class_would_drop: vec![Count::default(); Class::COUNT],
     };
-    for cpu in per_cpu {
-        for reason in 0..Reason::COUNT {
-            add(&mut sums.enforced[reason], cpu.reasons[reason][0]);
-            add(&mut sums.would_drop[reason], cpu.reasons[reason][1]);
-        }
-        for class in 0..Class::COUNT {
-            let counts = &cpu.classes[class];
-            add(&mut sums.class_passed[class], counts[outcome::PASSED]);
-            add(&mut sums.class_dropped[class], counts[outcome::DROPPED]);
-            add(
-                &mut sums.class_would_drop[class],
-                counts[outcome::WOULD_DROP],
-            );
-        }
+    for reason in 0..Reason::COUNT {
+        sums.enforced[reason] = total.reasons[reason][0];
+        sums.would_drop[reason] = total.reasons[reason][1];
+    }
+    for class in 0..Class::COUNT {
+        let counts = &total.classes[class];
+        sums.class_passed[class] = counts[outcome::PASSED];
+        sums.class_dropped[class] = counts[outcome::DROPPED];
+        sums.class_would_drop[class] = counts[outcome::WOULD_DROP];
     }
     sums
 }

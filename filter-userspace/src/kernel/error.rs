@@ -5,12 +5,8 @@ use std::{io, path::PathBuf};
 /// Each variant says what was attempted; the message names the way out where there is one.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
-    #[error("failed to load the XDP program: {source}{hint}")]
-    Load {
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-        hint: &'static str,
-    },
+    #[error("failed to load the XDP program: {reason}{hint}")]
+    Load { reason: String, hint: &'static str },
     #[error("the BPF object holds no {kind} `{name}`: this build of cerco is broken")]
     ObjectIncomplete {
         kind: &'static str,
@@ -24,7 +20,7 @@ pub enum KernelError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     #[error(
-        "the new table needs {needed} lines, the kernel's has room for {capacity}: restart cerco (`systemctl restart cerco`), the gate stands meanwhile"
+        "the new table needs {needed} lines, the kernel's has room for {capacity}: the gate has to be loaded anew"
     )]
     TableOutgrown { needed: usize, capacity: usize },
     #[error(

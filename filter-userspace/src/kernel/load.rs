@@ -14,7 +14,10 @@ use filter_common::{
     table::Line,
 };
 
-use super::{Attachment, GateOptions, KernelError, Mode, mapped::MappedArray, pins::PinPaths};
+use super::{
+    AttachPreference, Attachment, GateOptions, KernelError, Mode, counters, mapped::MappedArray,
+    pins::PinPaths,
+};
 use crate::{
     compile::{CompiledPolicy, action_number},
     policy::Action,
@@ -28,6 +31,10 @@ pub(super) const PROGRAM: &str = "cerco";
 
 /// Sets of each limiter array: with 8 sources a set, a million sources at 8 MiB an array.
 const LIMITER_SETS: u32 = 1 << 17;
+
+/// Ends a message about something that the kernel did not permit.
+pub(super) const NEEDS_CAPABILITIES: &str =
+    "; run cerco as root, or give it CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON";
 
 /// Room that a table gets beyond what it needs now, so that the next database fits as well.
 const TABLE_HEADROOM_PERCENT: usize = 25;
@@ -65,7 +72,7 @@ impl Gate {
             .map_max_entries("TABLE", 2 * lines_per_generation as u32)
             .map_max_entries("PACKET_STAMPS", LIMITER_SETS)
             .map_max_entries("CONN_STAMPS", LIMITER_SETS)
-            .map_max_entries("COUNTERS", options.interfaces.len().max(1) as u32)
+            .map_max_entries("COUNTERS", counters::map_len(options.interfaces.len()))
             .load(OBJECT)
             .map_err(load_error)?;
         program(&mut ebpf)?.load().map_err(load_error)?;
@@ -93,6 +100,33 @@ impl Gate {
         gate.publish(compiled)?;
         gate.adopt_bans()?;
         Ok(gate)
+    }
+
+    /// Loads anew, for a policy that has outgrown the table, and puts the new program on the links of
+    /// this one: no frame passes unfiltered. Mode, bans and counters go along; the limiter starts
+    /// from rest.
+    ///
+    /// On error this gate goes on as before.
+    pub fn renew(
+        &mut self,
+        compiled: &CompiledPolicy,
+        preference: AttachPreference,
+    ) -> Result<(), KernelError> {
+        let options = GateOptions {
+            interfaces: self.interfaces.clone(),
+            pins: self.paths.root().to_path_buf(),
+            mode: self.mode(),
+        };
+        let mut renewed = Self::load(compiled, &options)?;
+        if let Err(error) = renewed.attach(preference) {
+            // Some links may have the new program already, which this value does not steer.
+            if let Err(second) = self.attach_links(preference) {
+                tracing::error!("the earlier program could not be put back: {second}");
+            }
+            return Err(error);
+        }
+        *self = renewed;
+        Ok(())
     }
 
     /// The program's messages; the daemon waits on it and flushes it. `None` from the second call on,
@@ -222,45 +256,45 @@ where
     T::try_from(map).map_err(KernelError::map("open", name))
 }
 
-fn load_error(error: impl Into<LoadFailure>) -> KernelError {
-    let LoadFailure { source, hint } = error.into();
-    KernelError::Load { source, hint }
-}
+/// Lines of the verifier's log that are shown: the last ones say what it refused, and where.
+const VERIFIER_LINES: usize = 12;
 
-struct LoadFailure {
-    source: Box<dyn std::error::Error + Send + Sync>,
-    hint: &'static str,
-}
-
-impl LoadFailure {
-    fn new(source: impl std::error::Error + Send + Sync + 'static, errno: Option<i32>) -> Self {
-        let hint = match errno {
-            Some(libc::EPERM | libc::EACCES) => {
-                "; run cerco as root, or give it CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
-            }
-            Some(libc::EINVAL) => "; cerco needs Linux 5.18 or later, `uname -r` tells",
-            Some(libc::ENOMEM) => "; the maps need some 40 MiB of kernel memory",
-            _ => "",
-        };
-        Self {
-            source: Box::new(source),
-            hint,
+fn load_error(error: impl std::error::Error + 'static) -> KernelError {
+    let errno = errno_of(&error);
+    let log = verifier_log(&error).filter(|log| !log.trim().is_empty());
+    let reason = match &log {
+        Some(log) => {
+            let lines: Vec<&str> = log.trim_end().lines().collect();
+            let shown = &lines[lines.len().saturating_sub(VERIFIER_LINES)..];
+            format!(
+                "the kernel's verifier refused it ({}); the last {} of {} lines of its log:\n{}",
+                errno.map_or_else(String::new, |errno| io::Error::from_raw_os_error(errno)
+                    .to_string()),
+                shown.len(),
+                lines.len(),
+                shown.join("\n")
+            )
         }
-    }
+        None => crate::cause::chain(&error),
+    };
+    let hint = match errno {
+        // The verifier refuses with EACCES, too, and tells why; that is no lack of capabilities.
+        _ if log.is_some() => "",
+        Some(libc::EPERM | libc::EACCES) => NEEDS_CAPABILITIES,
+        Some(libc::EINVAL) => "; cerco needs Linux 5.18 or later, `uname -r` tells",
+        Some(libc::ENOMEM) => "; the maps need some 40 MiB of kernel memory",
+        _ => "",
+    };
+    KernelError::Load { reason, hint }
 }
 
-impl From<aya::EbpfError> for LoadFailure {
-    fn from(error: aya::EbpfError) -> Self {
-        let errno = errno_of(&error);
-        Self::new(error, errno)
-    }
-}
-
-impl From<ProgramError> for LoadFailure {
-    fn from(error: ProgramError) -> Self {
-        let errno = errno_of(&error);
-        Self::new(error, errno)
-    }
+fn verifier_log(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    std::iter::successors(Some(error), |error| error.source()).find_map(|error| match error
+        .downcast_ref::<ProgramError>(
+    )? {
+        ProgramError::LoadError { verifier_log, .. } => Some(verifier_log.to_string()),
+        _ => None,
+    })
 }
 
 /// The first errno in the chain of sources.

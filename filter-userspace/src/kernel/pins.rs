@@ -45,6 +45,10 @@ impl PinPaths {
         Self { root, version }
     }
 
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Creates the directories, and mounts the file system where that is needed.
     pub(super) fn prepare(&self) -> Result<(), KernelError> {
         for directory in [&self.root, &self.version, &self.links_directory()] {
@@ -148,6 +152,27 @@ pub(super) fn pinned_bans(paths: &PinPaths) -> Result<Option<BanMap<MapData>>, K
     Ok(Some(bans))
 }
 
+/// The counters that an earlier load left, if its maps are of this version.
+pub(super) fn pinned_counters(
+    paths: &PinPaths,
+) -> Result<Option<(CounterMap, MappedArray<Control>)>, KernelError> {
+    let maps = paths.maps_directory();
+    if !maps.exists() {
+        return Ok(None);
+    }
+    bpffs::check_owner(&paths.root)?;
+    let open = |name: &'static str| {
+        MapData::from_pin(maps.join(name)).map_err(KernelError::map("open pinned", name))
+    };
+    let control: MappedArray<Control> = MappedArray::new(&open("CONTROL")?, "CONTROL")?;
+    if control.read(0).abi_version != ABI_VERSION {
+        return Ok(None);
+    }
+    let counters = PerCpuArray::try_from(Map::PerCpuArray(open("COUNTERS")?))
+        .map_err(KernelError::map("open pinned", "COUNTERS"))?;
+    Ok(Some((counters, control)))
+}
+
 /// The interface that a pinned XDP link holds; `None` when it went away.
 pub(super) fn link_ifindex(path: &Path) -> Result<Option<u32>, KernelError> {
     let fd = open_pin(path).map_err(KernelError::pin("open", path))?;
@@ -193,11 +218,14 @@ fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
+/// Counters behind a pin.
+pub(super) type CounterMap = PerCpuArray<MapData, Counters>;
+
 /// What stands in the kernel, read from the pins: for when no daemon runs.
 pub struct Pinned {
     control: MappedArray<Control>,
     policy: MappedArray<PolicyBlock>,
-    counters: PerCpuArray<MapData, Counters>,
+    counters: CounterMap,
     bans: BanMap<MapData>,
     attachments: Vec<Attachment>,
 }

@@ -46,7 +46,7 @@ impl Gate {
 ///
 /// XDP runs inside an RCU read-side section, and MEMBARRIER_CMD_GLOBAL is synchronize_rcu()
 /// (kernel/sched/membarrier.c). With nohz_full CPUs it is refused; then a full second passes instead.
-fn wait_for_packets_in_flight() -> Result<(), KernelError> {
+pub(super) fn wait_for_packets_in_flight() -> Result<(), KernelError> {
     // SAFETY: three integers.
     let status = unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) };
     if status == 0 {

@@ -94,7 +94,7 @@ fn only_get_metrics_is_served() {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (sender, mut receiver) = mpsc::channel::<Scrape>(1);
         tokio::spawn(serve(listener, sender));

@@ -66,7 +66,7 @@ fn status() -> Status {
 fn status_reads_well_in_80_columns() {
     let expected = "\
 gate        enforcing: what the policy denies is dropped
-interfaces  eth0 (native), wg0 (generic)
+interfaces  eth0 (native), wg0 (generic, because Operation not supported)
 daemon      version 0.1.0, process 4711, up 1day 2h 3m 4s
 database    builtin, age unknown; 593,597 IPv4 and 773,898 IPv6 networks
             IP Geolocation by DB-IP
@@ -108,7 +108,7 @@ fn status_from_the_pins_says_that_no_daemon_answers() {
     };
     let expected = "\
 gate        enforcing: what the policy denies is dropped
-interfaces  eth0 (native), wg0 (generic)
+interfaces  eth0 (native), wg0 (generic, because Operation not supported)
 daemon      none answers; the gate filters on without it. Start it with
             `systemctl start cerco`
 published   1970-01-01T00:00:00Z

@@ -1,0 +1,194 @@
+//! A small site: a host behind the gate, the world outside, and a database of two countries.
+
+use crate::{
+    daemon::Cerco,
+    error::{Error, Result},
+    frames::Frame,
+    netns::NetNs,
+    raw::RawSocket,
+    veth::{End, Mac, Veth},
+};
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    process::Command,
+};
+use tempfile::TempDir;
+
+/// The link that the gate stands on, in [`Site::host`].
+pub const LINK: &str = "eth0";
+/// Addresses of the country that the policy allows, and of one that it does not.
+pub const MACAU: [&str; 2] = ["198.51.100.7", "2001:db8:1::7"];
+pub const ABROAD: [&str; 2] = ["203.0.113.7", "2001:db8:2::7"];
+
+/// Small, so that a daemon starts fast; the builtin one has tests of its own.
+const DATABASE: &str = "198.51.100.0,198.51.100.255,MO\n203.0.113.0,203.0.113.255,US\n\
+                        2001:db8:1::,2001:db8:1:ffff:ffff:ffff:ffff:ffff,MO\n\
+                        2001:db8:2::,2001:db8:2:ffff:ffff:ffff:ffff:ffff,US\n";
+
+/// Two namespaces, a cable between them, and a directory for files.
+#[derive(Debug)]
+pub struct Site {
+    pub host: NetNs,
+    pub world: NetNs,
+    pub veth: Veth,
+    directory: TempDir,
+}
+
+impl Site {
+    pub fn new() -> Result<Self> {
+        let (host, world) = (NetNs::new()?, NetNs::new()?);
+        let end = |netns, addresses| End {
+            netns,
+            name: LINK,
+            addresses,
+        };
+        let veth = Veth::new(
+            &end(&world, &["192.0.2.2/24", "2001:db8::2/64"]),
+            &end(&host, &["192.0.2.1/24", "2001:db8::1/64"]),
+            1500,
+        )?;
+        let directory = TempDir::with_prefix("cerco-site-")
+            .map_err(|source| Error::os("make a temporary directory", source))?;
+        let site = Self {
+            host,
+            world,
+            veth,
+            directory,
+        };
+        site.write("database.csv", DATABASE)?;
+        Ok(site)
+    }
+
+    /// A config that allows Macau and drops the rest. `top` goes before the first section, `more`
+    /// behind the last one.
+    pub fn config_with(&self, top: &str, more: &str) -> String {
+        let interfaces = match top.contains("interfaces") {
+            true => String::new(),
+            false => format!("interfaces = [\"{LINK}\"]\n"),
+        };
+        let mode = match top.contains("mode") {
+            true => "",
+            false => "mode = \"enforce\"\n",
+        };
+        format!(
+            "{interfaces}{mode}{top}\n[geo]\ndatabase = \"{}\"\n[policy.countries]\nMO = \"allow\"\n{more}",
+            self.path("database.csv").display()
+        )
+    }
+
+    pub fn config(&self) -> String {
+        self.config_with("", "")
+    }
+
+    /// A daemon with [`Site::config`].
+    pub fn start(&self) -> Result<Cerco> {
+        Cerco::start(&self.host, &self.config())
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> Result<PathBuf> {
+        let path = self.path(name);
+        fs::write(&path, content)
+            .map_err(|source| Error::os(format!("write {}", path.display()), source))?;
+        Ok(path)
+    }
+
+    /// A frame that asks the host for port 80, from `source`.
+    pub fn syn_from(&self, source: &str) -> Vec<u8> {
+        let source: IpAddr = source.parse().expect("a test writes valid addresses");
+        let host: IpAddr = match source {
+            IpAddr::V4(_) => [192, 0, 2, 1].into(),
+            IpAddr::V6(_) => [0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into(),
+        };
+        let ends: (Mac, Mac) = (self.veth.a_mac, self.veth.b_mac);
+        Frame::tcp_syn(
+            (ends.0, SocketAddr::new(source, 40_000)),
+            (ends.1, SocketAddr::new(host, 80)),
+        )
+        .bytes()
+    }
+
+    /// Sends `count` such frames, from outside.
+    pub fn send(&self, source: &str, count: usize) -> Result<()> {
+        let socket = RawSocket::open_sender(&self.world, LINK)?;
+        let frame = self.syn_from(source);
+        (0..count).try_for_each(|_| socket.send(&frame))
+    }
+}
+
+/// How a command ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ended {
+    /// -1 after a signal.
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Runs `command` to its end.
+pub fn ended(command: &mut Command) -> Ended {
+    let output = command.output().expect("the command starts");
+    Ended {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+impl Cerco {
+    /// Runs `cerco ARGS` to its end, outside of any SSH session.
+    pub fn try_cli(&self, args: &[&str]) -> Ended {
+        ended(self.cli_command(args).env("SSH_CONNECTION", ""))
+    }
+
+    /// `cerco ARGS --json`, which must succeed.
+    ///
+    /// # Panics
+    /// When it fails, or prints anything but one JSON object with `schema` 1.
+    pub fn json(&self, args: &[&str]) -> serde_json::Value {
+        let ended = self.try_cli(&[args, &["--json"]].concat());
+        assert_eq!(ended.code, 0, "{args:?}: {ended:?}");
+        parse(&ended.stdout)
+    }
+
+    /// Packets of one line of `status`, as `("country_denied", "drop")`.
+    pub fn packets(&self, reason: &str, verdict: &str) -> u64 {
+        packets(&self.json(&["status"]), reason, verdict)
+    }
+}
+
+/// A JSON object of schema 1.
+///
+/// # Panics
+/// When `text` is anything else.
+pub fn parse(text: &str) -> serde_json::Value {
+    let value: serde_json::Value =
+        serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    assert_eq!(value["schema"], 1, "{text}");
+    value
+}
+
+/// Packets of one line in the JSON of `status`.
+///
+/// # Panics
+/// When there is no such line.
+pub fn packets(status: &serde_json::Value, reason: &str, verdict: &str) -> u64 {
+    status["totals"]
+        .as_array()
+        .and_then(|totals| {
+            totals
+                .iter()
+                .find(|line| line["reason"] == reason && line["verdict"] == verdict)
+        })
+        .and_then(|line| line["packets"].as_u64())
+        .unwrap_or_else(|| panic!("no {reason}/{verdict} in {status}"))
+}

@@ -1,0 +1,459 @@
+//! Every verb of the command line against a running daemon.
+
+use integration_tests::{
+    daemon::cerco_binary,
+    poll,
+    site::{ABROAD, MACAU, Site, ended, packets, parse},
+};
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    os::unix::{fs::PermissionsExt, net::UnixStream},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+#[test]
+fn every_verb_prints_json_of_schema_1() {
+    let site = Site::new().unwrap();
+    let cerco = site.start().unwrap();
+    let cases: [&[&str]; 20] = [
+        &["check"],
+        &["status"],
+        &["explain", MACAU[0]],
+        &["explain", ABROAD[1], "--port", "53/udp"],
+        &["countries"],
+        &["countries", "--list"],
+        &["allow", "PT"],
+        &["deny", "203.0.113.0/25"],
+        &["trust", "2001:db8:9::/48"],
+        &["rules"],
+        &["rules", "remove", "PT"],
+        &["ban", "198.51.100.9", "--for", "1h"],
+        &["bans"],
+        &["unban", "198.51.100.9"],
+        &["observe"],
+        &["enforce", "--yes"],
+        &["reload"],
+        &["geo", "lookup", MACAU[0], MACAU[1]],
+        &["geo", "status"],
+        &["detach", "--force"],
+    ];
+    for args in cases {
+        cerco.json(args);
+    }
+}
+
+#[test]
+fn changes_take_effect_and_are_taken_back() {
+    let site = Site::new().unwrap();
+    let more = "[limits.residents]\npackets_per_second = 5\n";
+    let cerco =
+        integration_tests::daemon::Cerco::start(&site.host, &site.config_with("", more)).unwrap();
+    let reason = |address: &str| {
+        let explained = cerco.json(&["explain", address]);
+        explained["reason"].as_str().unwrap().to_owned()
+    };
+    let [good, bad] = [MACAU[0], ABROAD[0]];
+    // Each step: the command, and what both addresses get then.
+    let steps: [(&[&str], &str, &str); 12] = [
+        (&["status"], "allowed", "country_denied"),
+        (&["allow", "us"], "allowed", "allowed"),
+        (&["rules", "remove", "US"], "allowed", "country_denied"),
+        (&["deny", "MO"], "country_denied", "country_denied"),
+        (&["rules", "remove", "MO"], "allowed", "country_denied"),
+        (
+            &["deny", "198.51.100.0/24"],
+            "rule_denied",
+            "country_denied",
+        ),
+        (&["allow", "198.51.100.7"], "rule_allowed", "country_denied"),
+        (&["trust", "203.0.113.0/24"], "rule_allowed", "trusted"),
+        (
+            &["rules", "remove", "203.0.113.0/24"],
+            "rule_allowed",
+            "country_denied",
+        ),
+        (
+            &["ban", "198.51.100.0/24", "--for", "1h"],
+            "banned",
+            "country_denied",
+        ),
+        (
+            &["unban", "198.51.100.0/24"],
+            "rule_allowed",
+            "country_denied",
+        ),
+        (
+            &["allow", "US", "--limit", "residents"],
+            "rule_allowed",
+            "allowed",
+        ),
+    ];
+    for (args, for_good, for_bad) in steps {
+        let done = cerco.try_cli(args);
+        assert_eq!(done.code, 0, "{args:?}: {done:?}");
+        assert_eq!(
+            (reason(good).as_str(), reason(bad).as_str()),
+            (for_good, for_bad),
+            "{args:?}"
+        );
+        // The kernel says the same as `explain`.
+        let verdict = match for_good {
+            "rule_denied" | "country_denied" | "banned" => "drop",
+            _ => "pass",
+        };
+        let before = cerco.packets(for_good, verdict);
+        site.send(good, 3).unwrap();
+        assert_eq!(cerco.packets(for_good, verdict) - before, 3, "{args:?}");
+    }
+    let rules = cerco.json(&["rules"]);
+    let limited = rules["rules"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|rule| rule["target"] == "US");
+    assert_eq!(limited.unwrap()["limit"], "residents");
+}
+
+#[test]
+fn rules_with_an_end_end_by_themselves() {
+    let site = Site::new().unwrap();
+    let cerco = site.start().unwrap();
+    cerco
+        .cli(&["allow", "US", "--for", "2s", "--comment", "renewal"])
+        .unwrap();
+    cerco
+        .cli(&["deny", "198.51.100.0/24", "--for", "2s"])
+        .unwrap();
+    cerco.cli(&["trust", "203.0.113.9", "--for", "2s"]).unwrap();
+    cerco.cli(&["ban", "198.51.100.99", "--for", "2s"]).unwrap();
+    assert_eq!(cerco.json(&["explain", ABROAD[0]])["verdict"], "pass");
+    assert_eq!(cerco.json(&["explain", MACAU[0]])["verdict"], "drop");
+    assert_eq!(cerco.json(&["status"])["runtime_rules"], 3);
+    poll::until("see the rules end", LIMIT, || {
+        (cerco.json(&["status"])["runtime_rules"] == 0).then_some(())
+    })
+    .unwrap();
+    assert_eq!(cerco.json(&["explain", ABROAD[0]])["verdict"], "drop");
+    assert_eq!(cerco.json(&["explain", MACAU[0]])["verdict"], "pass");
+    poll::until("see the ban end", LIMIT, || {
+        cerco.json(&["bans"])["bans"]
+            .as_array()
+            .unwrap()
+            .is_empty()
+            .then_some(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn observe_counts_what_enforce_would_drop() {
+    let site = Site::new().unwrap();
+    let cerco = site.start().unwrap();
+    cerco.cli(&["observe"]).unwrap();
+    site.send(ABROAD[0], 5).unwrap();
+    let status = cerco.json(&["status"]);
+    assert_eq!(packets(&status, "country_denied", "would_drop"), 5);
+    assert_eq!(packets(&status, "country_denied", "drop"), 0);
+    // Without a terminal there is nobody to ask.
+    let mut command = cerco.cli_command(&["enforce"]);
+    let asked = ended(command.env("SSH_CONNECTION", "").stdin(Stdio::null()));
+    assert_eq!(asked.code, 2, "{asked:?}");
+    assert!(asked.stderr.contains("--yes"), "{asked:?}");
+    assert_eq!(cerco.json(&["status"])["mode"], "observe");
+    // On one it asks, and takes no for an answer: `script` gives it a terminal.
+    for (answer, mode) in [("n", "observe"), ("y", "enforce")] {
+        let line = format!(
+            "{} enforce -c {}",
+            cerco_binary().unwrap().display(),
+            cerco.config_path().display()
+        );
+        let mut command = site.host.command("script");
+        command
+            .args(["-qec", &line, "/dev/null"])
+            .env("SSH_CONNECTION", "");
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        writeln!(child.stdin.take().unwrap(), "{answer}").unwrap();
+        let output = child.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.contains("Drop them from now on? [y/N]"), "{text}");
+        assert!(text.contains("United States"), "{text}");
+        assert_eq!(cerco.json(&["status"])["mode"], mode, "{answer}: {text}");
+    }
+    site.send(ABROAD[0], 5).unwrap();
+    assert_eq!(cerco.packets("country_denied", "drop"), 5);
+}
+
+#[test]
+fn ssh_session_is_not_locked_out_without_force() {
+    let site = Site::new().unwrap();
+    let cerco = site.start().unwrap();
+    let from = |peer: &str, args: &[&str]| {
+        let mut command = cerco.cli_command(args);
+        ended(command.env("SSH_CONNECTION", format!("{peer} 50000 192.0.2.1 22")))
+    };
+    let peer = MACAU[0];
+    for args in [
+        &["deny", "MO"][..],
+        &["deny", "198.51.100.0/24"],
+        &["ban", peer, "--for", "1h"],
+    ] {
+        let refused = from(peer, args);
+        assert_eq!(refused.code, 1, "{args:?}: {refused:?}");
+        assert!(refused.stderr.contains("lock out"), "{args:?}: {refused:?}");
+        assert!(
+            refused.stderr.contains("cerco detach --force"),
+            "{args:?}: {refused:?}"
+        );
+    }
+    // A new config that denies the peer, and one that does not look at its port.
+    let denies = site.config().replace("MO = \"allow\"", "US = \"allow\"");
+    cerco.write_config(&denies).unwrap();
+    let refused = from(peer, &["reload"]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    for words in [
+        "lock out your SSH session from 198.51.100.7 (MO)",
+        "--force",
+    ] {
+        assert!(refused.stderr.contains(words), "{refused:?}");
+    }
+    assert_eq!(cerco.json(&["explain", peer])["verdict"], "pass");
+    assert_eq!(from(ABROAD[0], &["reload"]).code, 0);
+    assert_eq!(cerco.json(&["explain", peer])["verdict"], "drop");
+    cerco.write_config(&site.config()).unwrap();
+    assert_eq!(from(peer, &["reload"]).code, 0);
+    cerco
+        .write_config(&(denies.clone() + "[protect]\ntcp = [80]\n"))
+        .unwrap();
+    assert_eq!(from(peer, &["reload"]).code, 0, "port 22 is out of scope");
+    cerco.write_config(&denies).unwrap();
+    assert_eq!(from(peer, &["reload"]).code, 1);
+    assert_eq!(from(peer, &["reload", "--force"]).code, 0);
+}
+
+#[test]
+fn exit_codes_tell_what_kind_of_failure_it_was() {
+    let site = Site::new().unwrap();
+    let mut cerco = site.start().unwrap();
+    let cases: [(&[&str], i32, &str); 9] = [
+        (&["status"], 0, ""),
+        (
+            &["unban", "192.0.2.77"],
+            1,
+            "there is no ban of exactly 192.0.2.77/32",
+        ),
+        (&["rules", "remove", "FR"], 2, "no runtime rule for FR"),
+        (
+            &["allow", "MOO"],
+            2,
+            "unknown country \"MOO\"; did you mean MO (Macao)?",
+        ),
+        (
+            &["allow", "UK"],
+            2,
+            "unknown country \"UK\"; did you mean GB (United Kingdom)?",
+        ),
+        (&["allow", "MO", "--limit", "gone"], 2, "no limit `gone`"),
+        (&["trust", "MO"], 2, "is no address or prefix"),
+        (&["nonsense"], 2, "unrecognized subcommand"),
+        (&["geo", "lookup", "here"], 2, "here"),
+    ];
+    for (args, code, words) in cases {
+        let done = cerco.try_cli(args);
+        assert_eq!(done.code, code, "{args:?}: {done:?}");
+        assert!(done.stderr.contains(words), "{args:?}: {done:?}");
+        assert_eq!(done.stdout.is_empty(), code != 0, "{args:?}: {done:?}");
+    }
+    cerco.stop().unwrap();
+    for args in [
+        &["explain", "192.0.2.1"][..],
+        &["allow", "PT"],
+        &["reload"],
+        &["rules"],
+    ] {
+        let done = cerco.try_cli(args);
+        assert_eq!(done.code, 3, "{args:?}: {done:?}");
+        assert!(
+            done.stderr.contains("no daemon answers"),
+            "{args:?}: {done:?}"
+        );
+    }
+}
+
+#[test]
+fn explain_and_lookup_name_range_database_and_rule() {
+    let site = Site::new().unwrap();
+    let cerco = site.start().unwrap();
+    let text = cerco
+        .cli(&["explain", ABROAD[1], "--port", "443/tcp"])
+        .unwrap();
+    for words in [
+        "2001:db8:2::",
+        "US",
+        "database.csv",
+        "[policy] default",
+        "drop",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    let looked_up = cerco.json(&["geo", "lookup", MACAU[0], "192.0.2.1"]);
+    let text = looked_up.to_string();
+    for words in ["MO", "198.51.100.0", "198.51.100.255"] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    let status = cerco.json(&["geo", "status"]).to_string();
+    assert!(status.contains("database.csv"), "{status}");
+}
+
+#[test]
+fn socket_is_closed_to_others_and_other_users_may_only_read() {
+    let site = Site::new().unwrap();
+    let cerco = site.start().unwrap();
+    let socket = cerco.socket();
+    let mode = fs::metadata(&socket).unwrap().permissions().mode() & 0o777;
+    let has_group = fs::read_to_string("/etc/group")
+        .unwrap()
+        .contains("\ncerco:");
+    assert_eq!(mode, if has_group { 0o660 } else { 0o600 });
+
+    // A member of the group is let through to the socket by its mode; here the test opens the way.
+    fs::set_permissions(
+        cerco.config_path().parent().unwrap(),
+        PermissionsExt::from_mode(0o755),
+    )
+    .unwrap();
+    fs::set_permissions(&socket, PermissionsExt::from_mode(0o666)).unwrap();
+    // The build's own directories may be closed to others.
+    let binary = site.path("cerco");
+    fs::copy(cerco_binary().unwrap(), &binary).unwrap();
+    fs::set_permissions(site.directory(), PermissionsExt::from_mode(0o755)).unwrap();
+    let as_nobody = |args: &[&str]| {
+        let mut command = site.host.command("setpriv");
+        command
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+            .arg(&binary)
+            .args(args)
+            .arg("-c")
+            .arg(cerco.config_path())
+            .env("SSH_CONNECTION", "");
+        ended(&mut command)
+    };
+    for args in [
+        &["status"][..],
+        &["rules"],
+        &["bans"],
+        &["countries"],
+        &["explain", MACAU[0]],
+    ] {
+        let read = as_nobody(args);
+        assert_eq!(read.code, 0, "{args:?}: {read:?}");
+    }
+    for args in [
+        &["allow", "PT"][..],
+        &["deny", "MO"],
+        &["trust", "192.0.2.0/24"],
+        &["ban", "192.0.2.1", "--for", "1h"],
+        &["unban", "192.0.2.1"],
+        &["rules", "remove", "MO"],
+        &["observe"],
+        &["reload"],
+    ] {
+        let refused = as_nobody(args);
+        assert_eq!(refused.code, 1, "{args:?}: {refused:?}");
+        assert!(
+            refused.stderr.contains("user 65534 may only read"),
+            "{args:?}: {refused:?}"
+        );
+    }
+    let status = cerco.json(&["status"]);
+    assert_eq!(status["mode"], "enforce");
+    assert_eq!(status["runtime_rules"], 0);
+    fs::set_permissions(&socket, PermissionsExt::from_mode(0o660)).unwrap();
+    let kept_out = as_nobody(&["status"]);
+    assert_eq!(kept_out.code, 1, "{kept_out:?}");
+    assert!(
+        kept_out.stderr.contains("run as root, or join the group"),
+        "{kept_out:?}"
+    );
+    // A daemon cannot be run by them either.
+    let run = as_nobody(&["run", "--socket", "/tmp/cerco-nobody.sock"]);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(run.stderr.contains("ermission denied"), "{run:?}");
+}
+
+#[test]
+fn broken_questions_get_an_answer_and_do_no_harm() {
+    let site = Site::new().unwrap();
+    let cerco = site.start().unwrap();
+    for (question, words) in [
+        ("{}\n", "cannot read the question"),
+        ("{\"schema\":9,\"verb\":\"status\"}\n", "schema 9"),
+        ("{\"schema\":1,\"verb\":\"dance\"}\n", "dance"),
+        ("\n", "cannot read the question"),
+    ] {
+        let mut stream = UnixStream::connect(cerco.socket()).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        stream.write_all(question.as_bytes()).unwrap();
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer).unwrap();
+        assert!(
+            parse(&answer)["error"].to_string().contains(words),
+            "{question}: {answer}"
+        );
+    }
+    cerco.json(&["status"]);
+}
+
+#[test]
+fn man_pages_and_completions_are_clean() {
+    let site = Site::new().unwrap();
+    let binary = cerco_binary().unwrap();
+    let pages = site.path("man");
+    let written = ended(Command::new(&binary).arg("man").arg(&pages));
+    assert_eq!(written.code, 0, "{written:?}");
+    let mut count = 0;
+    for page in fs::read_dir(&pages).unwrap() {
+        let page = page.unwrap().path();
+        let rendered = ended(
+            Command::new("man")
+                .args(["--warnings", "-E", "UTF-8", "-l"])
+                .arg(&page)
+                .env("MANWIDTH", "80")
+                .env("MANPAGER", "cat")
+                .env("LC_ALL", "C.UTF-8"),
+        );
+        assert_eq!(
+            (rendered.code, rendered.stderr.as_str()),
+            (0, ""),
+            "{page:?}"
+        );
+        assert!(
+            rendered.stdout.contains("SYNOPSIS"),
+            "{page:?}: {}",
+            rendered.stdout
+        );
+        for line in rendered.stdout.lines() {
+            assert!(line.chars().count() <= 80, "{page:?}: {line}");
+        }
+        count += 1;
+    }
+    assert_eq!(count, 20);
+    for (shell, check) in [("bash", true), ("zsh", false), ("fish", false)] {
+        let script = ended(Command::new(&binary).args(["completions", shell]));
+        assert_eq!(script.code, 0, "{shell}: {script:?}");
+        assert!(script.stdout.contains("enforce"), "{shell}");
+        if check {
+            let path = site.write("completions", &script.stdout).unwrap();
+            let parsed = ended(Command::new(shell).arg("-n").arg(path));
+            assert_eq!((parsed.code, parsed.stderr.as_str()), (0, ""), "{shell}");
+        }
+    }
+}

@@ -18,7 +18,8 @@ pub struct TestRun {
 impl Gate {
     /// Runs the program `repeat` times over `frame`, which counts as received by slot 0.
     ///
-    /// The kernel refuses frames of less than 14 bytes, and those beyond a page with room for its own.
+    /// The kernel refuses frames of less than 14 bytes. What goes beyond a page, with room for its own,
+    /// lies in further buffers, as with a large MTU.
     pub fn test_run(&mut self, frame: &[u8], repeat: u32) -> Result<TestRun, KernelError> {
         let options = TestRunOptions {
             data_in: Some(frame),

@@ -57,8 +57,9 @@ pub enum CompileError {
 
 /// Everything that a publication writes.
 pub struct CompiledPolicy {
-    /// The address table of both families.
+    /// The address table of both families; empty once [`Self::release_lines`] was called.
     pub lines: Vec<Line>,
+    line_count: usize,
     pub policy: Box<PolicyBlock>,
     /// TCP and UDP, see [`abi::TCP_PORT_SET`].
     pub ports: Box<[PortSet; abi::PORT_SETS]>,
@@ -93,7 +94,13 @@ impl CompiledPolicy {
 
     /// Bytes of the address table of this generation.
     pub fn table_bytes(&self) -> usize {
-        self.lines.len() * size_of::<Line>()
+        self.line_count * size_of::<Line>()
+    }
+
+    /// Gives the memory of the table back, once the kernel has its own. What is left still knows which
+    /// class is which country.
+    pub fn release_lines(&mut self) {
+        self.lines = Vec::new();
     }
 }
 
@@ -134,6 +141,7 @@ pub fn compile(policy: &Policy, database: &Database) -> Result<CompiledPolicy, C
     );
     let mut compiled = CompiledPolicy {
         lines: Vec::new(),
+        line_count: 0,
         policy: Box::new(PolicyBlock {
             actions: [action::DENY; Class::COUNT],
             limits: limits(&policy.limits)?,
@@ -149,6 +157,7 @@ pub fn compile(policy: &Policy, database: &Database) -> Result<CompiledPolicy, C
     fill_actions(policy, &mut compiled);
     let (v4, v6) = covers(policy, database, &compiled);
     compiled.lines = trie::build(&v4, &v6)?;
+    compiled.line_count = compiled.lines.len();
     Ok(compiled)
 }
 

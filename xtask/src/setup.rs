@@ -29,11 +29,14 @@ pub enum Wanted {
 }
 
 /// Commands that tests and demo run, and the package of each.
-const RUN_COMMANDS: &[(&str, &str, &str)] = &[(
-    "ip",
-    "iproute2",
-    "network namespaces and veth pairs of tests and demo",
-)];
+const RUN_COMMANDS: &[(&str, &str, &str)] = &[
+    (
+        "ip",
+        "iproute2",
+        "network namespaces and veth pairs of tests and demo",
+    ),
+    ("man", "man-db", "a test renders the manual pages"),
+];
 
 /// A component is a few megabytes; a machine that cannot reach rustup's server may wait for ever.
 const COMPONENT_LIMIT: Duration = Duration::from_secs(60);

@@ -31,7 +31,8 @@ impl Daemon {
         let packet = packet.unwrap_or_else(|| typical_packet(&self.policy.scope));
         let decision = self
             .gate
-            .decide(address, self.some_destination(address), service(packet));
+            .decide(address, self.some_destination(address), service(packet))
+            .map_err(failed)?;
         let mode = self.gate.mode();
         let country = decision
             .class

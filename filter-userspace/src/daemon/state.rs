@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::{
-    age,
+    age, memory,
     overlay::{ModeOverride, Overlay, Rule},
     rates::{Rates, Totals},
 };
@@ -78,7 +78,7 @@ impl Daemon {
         let database = config
             .read_database()
             .context("cannot read the country database")?;
-        let compiled = compile(&policy, &database).context("cannot compile the policy")?;
+        let mut compiled = compile(&policy, &database).context("cannot compile the policy")?;
         let options = GateOptions {
             interfaces,
             pins: config.paths.pins.clone(),
@@ -88,6 +88,8 @@ impl Daemon {
             Gate::load(&compiled, &options).context("cannot load the gate into the kernel")?;
         gate.attach(config.attach)
             .context("cannot attach the gate")?;
+        compiled.release_lines();
+        memory::give_back();
         let mut daemon = Self {
             config_file,
             config,
@@ -199,7 +201,7 @@ impl Daemon {
         self.overlay = overlay;
         self.policy = policy;
         self.database = database;
-        self.compiled = compiled;
+        self.hold(compiled);
         self.published = SystemTime::now();
         self.config_warnings = config_warnings;
         self.suspended = suspended;
@@ -227,6 +229,13 @@ impl Daemon {
             }
             outcome => outcome.map_err(failed),
         }
+    }
+
+    /// Keeps what is needed of a published policy.
+    fn hold(&mut self, mut compiled: CompiledPolicy) {
+        compiled.release_lines();
+        self.compiled = compiled;
+        memory::give_back();
     }
 
     fn needs_restart(&self, new: &Config) -> Vec<String> {
@@ -327,7 +336,7 @@ impl Daemon {
             None => {
                 let compiled = compile(&policy, &self.database).map_err(failed)?;
                 self.publish(&compiled)?;
-                self.compiled = compiled;
+                self.hold(compiled);
                 self.published = SystemTime::now();
             }
         }

@@ -53,7 +53,6 @@ pub struct Gate {
     pub(super) control: MappedArray<Control>,
     pub(super) policy: MappedArray<PolicyBlock>,
     pub(super) ports: MappedArray<PortSet>,
-    pub(super) table: MappedArray<Line>,
     pub(super) lines_per_generation: usize,
     logger: Option<Logger>,
 }
@@ -83,7 +82,6 @@ impl Gate {
         let control = MappedArray::new(array(&ebpf, "CONTROL")?, "CONTROL")?;
         let policy = MappedArray::new(array(&ebpf, "POLICY")?, "POLICY")?;
         let ports = MappedArray::new(array(&ebpf, "PORTS")?, "PORTS")?;
-        let table = MappedArray::new(array(&ebpf, "TABLE")?, "TABLE")?;
         let mut gate = Self {
             paths,
             interfaces: options.interfaces.clone(),
@@ -91,7 +89,6 @@ impl Gate {
             control,
             policy,
             ports,
-            table,
             lines_per_generation,
             ebpf,
             logger,
@@ -153,6 +150,12 @@ impl Gate {
         self.policy
             .byte(generation, offset)
             .store(action_number(action), Ordering::Release);
+    }
+
+    /// Maps the address table, for as long as the result lives: most of the daemon's memory would be
+    /// this mapping, and it is needed only now and then.
+    pub(super) fn table(&self) -> Result<MappedArray<Line>, KernelError> {
+        MappedArray::new(array(&self.ebpf, "TABLE")?, "TABLE")
     }
 
     /// The generation that decides now, 0 or 1.

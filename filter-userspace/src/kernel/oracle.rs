@@ -11,7 +11,7 @@ use filter_common::{
     verdict::Decision,
 };
 
-use super::{Gate, bans::boot_ns};
+use super::{Gate, KernelError, bans::boot_ns, mapped::MappedArray};
 
 /// The traffic that a question is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,7 +27,12 @@ pub enum Service {
 impl Gate {
     /// What a packet from `source` to `destination` would get in enforce mode. Charges no limit: the
     /// source counts as rested.
-    pub fn decide(&self, source: IpAddr, destination: IpAddr, service: Service) -> Decision {
+    pub fn decide(
+        &self,
+        source: IpAddr,
+        destination: IpAddr,
+        service: Service,
+    ) -> Result<Decision, KernelError> {
         let source = address(source);
         let transport = match (service, source) {
             (Service::Tcp(dst_port), _) => Transport::Tcp {
@@ -55,13 +60,12 @@ impl Gate {
             hop_limit: 64,
             transport,
         };
-        decide::decide(
-            &Snapshot {
-                gate: self,
-                generation: self.generation(),
-            },
-            &packet,
-        )
+        let snapshot = Snapshot {
+            gate: self,
+            generation: self.generation(),
+            table: self.table()?,
+        };
+        Ok(decide::decide(&snapshot, &packet))
     }
 }
 
@@ -89,6 +93,7 @@ fn address(address: IpAddr) -> Address {
 struct Snapshot<'a> {
     gate: &'a Gate,
     generation: Option<usize>,
+    table: MappedArray<Line>,
 }
 
 impl decide::Gate for Snapshot<'_> {
@@ -114,7 +119,7 @@ impl decide::Gate for Snapshot<'_> {
 
     fn line(&self, index: u32) -> Option<&Line> {
         let first = self.generation? * self.gate.lines_per_generation;
-        self.gate.table.get(first + index as usize)
+        self.table.get(first + index as usize)
     }
 
     fn ban_expiry_ns(&self, key: &BanKey) -> Option<u64> {

@@ -24,12 +24,13 @@ impl Gate {
             .generation()
             .map_or(0, |current| GENERATIONS - 1 - current);
         let first_line = spare * self.lines_per_generation;
-        self.table.write(first_line, &compiled.lines);
+        let table = self.table()?;
+        table.write(first_line, &compiled.lines);
         self.ports.write(spare * PORT_SETS, &compiled.ports[..]);
         self.policy
             .write(spare, std::slice::from_ref(&*compiled.policy));
 
-        let written = self.table.slice(first_line, needed);
+        let written = table.slice(first_line, needed);
         if let Some(line) = written
             .iter()
             .zip(&compiled.lines)

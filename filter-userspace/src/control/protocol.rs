@@ -21,7 +21,7 @@ pub enum Target {
 /// Why a text is no [`Target`]; only what it looks like is explained.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
-    #[error("{0}. `cerco countries --list` shows all codes; a prefix looks like 192.0.2.0/24")]
+    #[error("{0} (all codes: `cerco countries --list`; a prefix looks like 192.0.2.0/24)")]
     Country(#[from] countries::UnknownCountry),
     #[error(transparent)]
     Prefix(#[from] config::PrefixFault),

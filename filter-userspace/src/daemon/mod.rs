@@ -21,7 +21,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
     task::JoinHandle,
-    time::{MissedTickBehavior, interval, sleep},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 use tracing::{debug, info, warn};
 
@@ -37,6 +37,7 @@ const BAN_SWEEP: Duration = Duration::from_secs(30);
 const DATABASE_CHECK: Duration = Duration::from_secs(24 * 60 * 60);
 /// The clock may be set while a rule waits for its end, so it is looked at this often.
 const EXPIRY_CHECK: Duration = Duration::from_secs(60);
+const EXPIRY_RETRY: Duration = Duration::from_secs(1);
 /// Requests that wait for the daemon's task.
 const QUEUE: usize = 16;
 
@@ -83,6 +84,7 @@ async fn serve(
     let mut sweep_bans = ticker(BAN_SWEEP);
     let mut check_database = ticker(DATABASE_CHECK);
     let mut feed_watchdog = ticker(watchdog_interval());
+    let mut retry_at = Instant::now();
     loop {
         // There is a new one at the start, and whenever the gate was loaded anew.
         if let Some(logger) = daemon.gate.take_logger()
@@ -90,7 +92,8 @@ async fn serve(
         {
             earlier.abort();
         }
-        let expiry = sleep(until_expiry(&daemon));
+        // An instant, not a duration: what happens meanwhile must not put it off.
+        let expiry = sleep_until(retry_at.max(Instant::now() + until_expiry(&daemon)));
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
@@ -114,7 +117,11 @@ async fn serve(
                 }
             }
             _ = feed_watchdog.tick() => notify(&[NotifyState::Watchdog]),
-            () = expiry => daemon.expire_rules(SystemTime::now()),
+            () = expiry => {
+                daemon.expire_rules(SystemTime::now());
+                // A rule that is over and could not be ended is tried again, but not in a busy loop.
+                retry_at = Instant::now() + EXPIRY_RETRY;
+            }
         }
     }
     notify(&[NotifyState::Stopping]);
@@ -205,7 +212,6 @@ fn until_expiry(daemon: &Daemon) -> Duration {
     };
     let left = expiry
         .duration_since(SystemTime::now())
-        // A rule that is over and could not be ended is tried again, but not in a busy loop.
-        .unwrap_or(Duration::from_secs(1));
+        .unwrap_or(Duration::ZERO);
     left.min(EXPIRY_CHECK)
 }

@@ -389,7 +389,7 @@ fn unit_file_is_what_systemd_expects() {
         "Type=notify",
         "ExecStart=/usr/local/bin/cerco run",
         "ExecReload=/bin/kill -HUP $MAINPID",
-        "CapabilityBoundingSet=CAP_BPF CAP_NET_ADMIN CAP_PERFMON",
+        "CapabilityBoundingSet=CAP_BPF CAP_NET_ADMIN CAP_PERFMON CAP_CHOWN",
         "RestrictAddressFamilies=AF_UNIX AF_NETLINK AF_INET AF_INET6",
     ] {
         assert!(text.lines().any(|own| own == line), "{line}");

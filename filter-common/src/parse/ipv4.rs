@@ -1,6 +1,9 @@
 //! IPv4 (RFC 791 §3.1).
 
-use super::{ParseError, Payload, transport};
+use super::{
+    ParseError, Payload,
+    transport::{self, Carrier},
+};
 use crate::{
     frame::FrameBytes,
     packet::{Address, Packet, Transport},
@@ -52,7 +55,7 @@ pub(super) fn parse<F: FrameBytes + ?Sized>(
             len: total_len - header_len,
             is_first_fragment: fragment_word & MORE_FRAGMENTS != 0,
         };
-        transport::parse_over_ipv4(frame, protocol, payload)?
+        transport::parse(frame, Carrier::Ipv4, protocol, payload)?
     };
     Ok(Packet {
         source: Address::V4([header[12], header[13], header[14], header[15]]),

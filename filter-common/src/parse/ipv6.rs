@@ -1,6 +1,9 @@
 //! IPv6 and its extension headers (RFC 8200 §3, §4).
 
-use super::{ParseError, Payload, transport};
+use super::{
+    ParseError, Payload,
+    transport::{self, Carrier},
+};
 use crate::{
     frame::FrameBytes,
     packet::{Address, Packet, Transport, protocol},
@@ -103,5 +106,5 @@ fn parse_payload<F: FrameBytes + ?Sized>(
     if protocol::is_ipv6_extension(next_header) {
         return Err(ParseError::BadIpv6ExtChain);
     }
-    transport::parse_over_ipv6(frame, next_header, payload)
+    transport::parse(frame, Carrier::Ipv6, next_header, payload)
 }

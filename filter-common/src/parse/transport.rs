@@ -11,33 +11,28 @@ const UDP_HEADER_LEN: usize = 8;
 /// Type, code, checksum and four bytes of the message: Linux takes no shorter one.
 const ICMP_HEADER_LEN: usize = 8;
 
-#[inline(always)] // See `super::parse`.
-pub(super) fn parse_over_ipv4<F: FrameBytes + ?Sized>(
-    frame: &F,
-    protocol: u8,
-    payload: Payload,
-) -> Result<Transport, ParseError> {
-    match protocol {
-        protocol::TCP => parse_tcp(frame, payload),
-        protocol::UDP => parse_udp(frame, payload, false),
-        protocol::ICMP => {
-            let [message_type, code] = parse_icmp(frame, payload)?;
-            Ok(Transport::Icmp { message_type, code })
-        }
-        _ => Ok(Transport::Other { protocol }),
-    }
+/// Which IP carries the payload: each has an ICMP of its own, and they differ on UDP's length 0.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Carrier {
+    Ipv4,
+    Ipv6,
 }
 
 #[inline(always)] // See `super::parse`.
-pub(super) fn parse_over_ipv6<F: FrameBytes + ?Sized>(
+pub(super) fn parse<F: FrameBytes + ?Sized>(
     frame: &F,
+    carrier: Carrier,
     protocol: u8,
     payload: Payload,
 ) -> Result<Transport, ParseError> {
-    match protocol {
-        protocol::TCP => parse_tcp(frame, payload),
-        protocol::UDP => parse_udp(frame, payload, true),
-        protocol::ICMPV6 => {
+    match (protocol, carrier) {
+        (protocol::TCP, _) => parse_tcp(frame, payload),
+        (protocol::UDP, _) => parse_udp(frame, payload, carrier == Carrier::Ipv6),
+        (protocol::ICMP, Carrier::Ipv4) => {
+            let [message_type, code] = parse_icmp(frame, payload)?;
+            Ok(Transport::Icmp { message_type, code })
+        }
+        (protocol::ICMPV6, Carrier::Ipv6) => {
             let [message_type, code] = parse_icmp(frame, payload)?;
             Ok(Transport::Icmpv6 { message_type, code })
         }

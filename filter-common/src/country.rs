@@ -58,8 +58,8 @@ impl fmt::Debug for CountryCode {
 
 /// What a table leaf says about an address; indexes the action table.
 ///
-/// 0 to 4 are fixed; from [`Class::FIRST_COUNTRY`] on, userspace numbers the countries of the
-/// database that it compiled (the numbering belongs to one table generation).
+/// 0 to 4 are fixed; from [`Class::FIRST_COUNTRY`] on, userspace numbers all countries in one fixed
+/// order, so that a class and its counter mean the same country whatever the database.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 #[repr(transparent)]
 pub struct Class(pub u8);

@@ -14,8 +14,7 @@
 //! | deep list | 1 | 32 | up to 7 range starts and 8 entries, for ranges finer than 32 bits |
 //!
 //! Everything is exact down to /32 and /128. Equal nodes are stored once. `filter-userspace::compile`
-//! builds the lines; a node never points to a line before the roots, so an entry of 0, which a
-//! zeroed table is full of, is [`Class::UNKNOWN`].
+//! builds the lines. An entry of 0, which a zeroed table is full of, is [`Class::UNKNOWN`].
 
 use crate::{bits::sign_bit, country::Class, packet::Address};
 

@@ -414,3 +414,31 @@ fn unit_file_is_what_systemd_expects() {
         .collect();
     assert_eq!(complaints, Vec::<&str>::new(), "{verified:?}");
 }
+
+#[test]
+fn status_warns_when_nothing_stands_on_an_interface_any_more() {
+    let lost = |cerco: &Cerco| {
+        cerco.json(&["status"])["warnings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|warning| {
+                warning
+                    .as_str()
+                    .unwrap()
+                    .starts_with("no gate stands on eth0 any more")
+            })
+            .count()
+    };
+    let site = Site::new().unwrap();
+    let cerco = site.start().unwrap();
+    assert_eq!(lost(&cerco), 0);
+    cerco.cli(&["detach", "--force"]).unwrap();
+    assert_eq!(lost(&cerco), 1, "detached beside the daemon");
+    drop(cerco);
+
+    let cerco = site.start().unwrap();
+    assert_eq!(lost(&cerco), 0);
+    site.host.ip(&format!("link delete {LINK}")).unwrap();
+    assert_eq!(lost(&cerco), 1, "the interface went away");
+}

@@ -35,6 +35,12 @@ impl Daemon {
         warnings.extend(self.suspended.clone());
         warnings.extend(self.database_warning());
         warnings.extend(self.metrics_fault.borrow().clone());
+        warnings.extend(self.gate.lost_interfaces().into_iter().map(|interface| {
+            format!(
+                "no gate stands on {interface} any more, every packet passes there: it was detached, \
+                 or the interface went away; restart the daemon to attach it again"
+            )
+        }));
         Ok(Status {
             daemon: true,
             version: env!("CARGO_PKG_VERSION").to_owned(),

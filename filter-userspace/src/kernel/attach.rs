@@ -31,7 +31,7 @@ impl Gate {
         self.attach_links(preference)?;
         self.release_other_interfaces()?;
         // What runs through the earlier program still counts in its maps.
-        wait_for_packets_in_flight()?;
+        wait_for_packets_in_flight();
         if let Err(error) = self.adopt_counters() {
             tracing::warn!("the counters start from zero: {error}");
         }
@@ -71,6 +71,20 @@ impl Gate {
 
     pub fn attachments(&self) -> &[Attachment] {
         &self.attachments
+    }
+
+    /// The interfaces that were attached and are not any more: they went away, perhaps to come back as
+    /// another, or somebody detached the gate.
+    pub fn lost_interfaces(&self) -> Vec<&str> {
+        let holds = |it: &Attachment| {
+            let link = self.paths.link(&it.interface, it.mode);
+            matches!(pins::link_ifindex(&link), Ok(Some(ifindex)) if ifindex == it.ifindex)
+        };
+        self.attachments
+            .iter()
+            .filter(|it| !holds(it))
+            .map(|it| it.interface.as_str())
+            .collect()
     }
 
     fn attach_one(

@@ -90,11 +90,6 @@ pub enum KernelError {
         #[source]
         source: io::Error,
     },
-    #[error("failed to wait until no packet uses the old table: {source}")]
-    GracePeriod {
-        #[source]
-        source: io::Error,
-    },
 }
 
 fn join(lengths: &[u8]) -> String {

@@ -127,6 +127,20 @@ pub fn action_number(action: Action) -> u8 {
     }
 }
 
+/// Lines that the table will fit in, most likely, with room for the next database: a guess for who
+/// cannot wait for [`compile`], and no bound.
+pub fn probable_lines(policy: &Policy, database: &Database) -> usize {
+    // The ranges of the world take a line for each ten of them. Few ranges share less, down to a wide
+    // node for a range, but then there are few.
+    const RANGES_PER_LINE: usize = 8;
+    const BASE: usize = table::FIRST_NODE as usize + 16 * 1024;
+    // A prefix cuts at most two nodes, one of which may grow to a tree.
+    const LINES_PER_PREFIX: usize = 4;
+    let ranges = database.v4.len() + database.v6.len();
+    let prefixes = policy.trusted.len() + policy.allow.len() + policy.deny.len();
+    BASE + ranges / RANGES_PER_LINE + prefixes * LINES_PER_PREFIX
+}
+
 /// Compiles a policy against a database.
 pub fn compile(policy: &Policy, database: &Database) -> Result<CompiledPolicy, CompileError> {
     let mut countries: Vec<CountryCode> = countries::all()
@@ -183,7 +197,8 @@ fn fill_actions(policy: &Policy, compiled: &mut CompiledPolicy) {
 /// The two address spaces with everything that has a say in them, from the least to the most: the
 /// database, private space, the rules (longer prefix first, deny before allow), the trusted prefixes.
 pub fn covers(policy: &Policy, database: &Database, compiled: &CompiledPolicy) -> (Cover, Cover) {
-    let class = |country| compiled.class_of(country).unwrap_or(Class::UNKNOWN);
+    let classes = ClassTable::of(compiled);
+    let class = |country| classes.class_of(country);
     let v4 = Cover::from_ranges(database.v4.iter().map(|range| Painted {
         first: u128::from(range.first) << 96,
         last: u128::from(range.last) << 96 | (u128::MAX >> 32),
@@ -216,6 +231,36 @@ pub fn covers(policy: &Policy, database: &Database, compiled: &CompiledPolicy) -
         lay(v4, &layers, IpNetwork::is_ipv4),
         lay(v6, &layers, IpNetwork::is_ipv6),
     )
+}
+
+/// The class of every pair of letters: a database has a million ranges, and searching the list of
+/// countries for each of them would take a third of the time to compile.
+struct ClassTable([Class; LETTERS * LETTERS]);
+
+const LETTERS: usize = 26;
+
+impl ClassTable {
+    fn of(compiled: &CompiledPolicy) -> Self {
+        let mut table = Self([Class::UNKNOWN; LETTERS * LETTERS]);
+        for country in &compiled.countries {
+            if let Some(class) = compiled.class_of(*country) {
+                table.0[Self::place(*country)] = class;
+            }
+        }
+        table
+    }
+
+    fn class_of(&self, country: CountryCode) -> Class {
+        self.0[Self::place(country)]
+    }
+
+    /// Codes are two capital letters.
+    fn place(country: CountryCode) -> usize {
+        let [a, b] = country
+            .letters()
+            .map(|letter| usize::from(letter.wrapping_sub(b'A')));
+        a * LETTERS + b
+    }
 }
 
 fn lay(

@@ -20,6 +20,7 @@ use super::{
     age, memory,
     overlay::{ModeOverride, Overlay, Rule},
     rates::{Rates, Totals},
+    start::{self, Loaded},
 };
 use crate::{
     cause,
@@ -75,17 +76,16 @@ impl Daemon {
         let mode = overlay.settle_mode(config.mode);
         let overlay_changed = overlay != loaded;
         let (policy, suspended) = overlay.apply(&config.policy);
-        let database = config
-            .read_database()
-            .context("cannot read the country database")?;
-        let mut compiled = compile(&policy, &database).context("cannot compile the policy")?;
         let options = GateOptions {
             interfaces,
             pins: config.paths.pins.clone(),
             mode,
         };
-        let mut gate =
-            Gate::load(&compiled, &options).context("cannot load the gate into the kernel")?;
+        let Loaded {
+            database,
+            mut compiled,
+            mut gate,
+        } = start::load(|| config.read_database(), &policy, &options)?;
         gate.attach(config.attach)
             .context("cannot attach the gate")?;
         compiled.release_lines();

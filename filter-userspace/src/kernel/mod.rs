@@ -25,7 +25,7 @@ use ipnetwork::IpNetwork;
 pub use attach::detach_all;
 pub use counters::{Count, InterfaceCounters};
 pub use error::KernelError;
-pub use load::{Gate, Logger, OBJECT};
+pub use load::{Gate, Loader, Logger, OBJECT};
 pub use oracle::Service;
 pub use pins::Pinned;
 pub use program_size::ProgramSize;

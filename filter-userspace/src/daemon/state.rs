@@ -145,6 +145,7 @@ impl Daemon {
             }
             Request::RemoveRule { target } => reply(self.remove_rule(target)?),
             Request::Ban { prefix, duration } => reply(self.ban(prefix, duration)?),
+            Request::BanAll { prefixes, duration } => reply(self.ban_all(&prefixes, duration)?),
             Request::Unban { prefix } => reply(self.unban(prefix)?),
             Request::SetMode { mode } => reply(self.set_mode(mode.into())?),
             Request::Reload { ssh_peer } => reply(self.reload(ssh_peer)?),
@@ -370,28 +371,41 @@ impl Daemon {
     }
 
     fn ban(&mut self, prefix: IpNetwork, duration: Duration) -> Result<Done, Refusal> {
-        // The command line refuses this already; other speakers of the protocol may not.
-        if prefix.network() != prefix.ip() {
-            return Err(Refusal::bad_request(format!(
-                "{prefix} has bits behind its prefix length"
-            )));
-        }
+        refuse_host_bits(&[prefix])?;
         self.gate.ban(prefix, duration).map_err(failed)?;
-        let warnings = self
-            .policy
-            .trusted
-            .iter()
-            .find(|trusted| trusted.contains(prefix.ip()))
-            .map(|trusted| format!("{prefix} lies in the trusted {trusted}, which no ban reaches"));
-        let message = format!(
-            "ban {prefix}: in force for {}",
-            humantime::format_duration(duration)
-        );
+        Ok(self.banned(&prefix.to_string(), &[prefix], duration))
+    }
+
+    fn ban_all(&mut self, prefixes: &[IpNetwork], duration: Duration) -> Result<Done, Refusal> {
+        refuse_host_bits(prefixes)?;
+        self.gate.ban_all(prefixes, duration).map_err(failed)?;
+        // The list itself was megabytes.
+        memory::give_back();
+        Ok(self.banned(&format!("{} prefixes", prefixes.len()), prefixes, duration))
+    }
+
+    fn banned(&self, what: &str, prefixes: &[IpNetwork], duration: Duration) -> Done {
+        const SHOWN: usize = 10;
+        let trusted = |prefix: &IpNetwork| {
+            let mut trusted = self.policy.trusted.iter();
+            Some((*prefix, trusted.find(|it| it.contains(prefix.ip()))?))
+        };
+        let mut out_of_reach = prefixes.iter().filter_map(trusted);
+        let mut warnings: Vec<String> = out_of_reach
+            .by_ref()
+            .take(SHOWN)
+            .map(|(prefix, trusted)| {
+                format!("{prefix} lies in the trusted {trusted}, which no ban reaches")
+            })
+            .collect();
+        match out_of_reach.count() {
+            0 => {}
+            more => warnings.push(format!("{more} more lie in trusted prefixes")),
+        }
+        let duration = humantime::format_duration(duration);
+        let message = format!("ban {what}: in force for {duration}");
         info!("{message}");
-        Ok(Done {
-            message,
-            warnings: warnings.into_iter().collect(),
-        })
+        Done { message, warnings }
     }
 
     fn unban(&mut self, prefix: IpNetwork) -> Result<Done, Refusal> {
@@ -461,6 +475,16 @@ impl Daemon {
         let warning = format!("in force now, but a restart will forget it: {error}");
         warn!("{warning}");
         Some(warning)
+    }
+}
+
+/// The command line refuses these already; other speakers of the protocol may not.
+fn refuse_host_bits(prefixes: &[IpNetwork]) -> Result<(), Refusal> {
+    match prefixes.iter().find(|it| it.network() != it.ip()) {
+        Some(prefix) => Err(Refusal::bad_request(format!(
+            "{prefix} has bits behind its prefix length"
+        ))),
+        None => Ok(()),
     }
 }
 

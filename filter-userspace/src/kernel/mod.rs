@@ -6,6 +6,7 @@
 
 mod attach;
 mod bans;
+mod batch;
 mod bpffs;
 mod counters;
 mod error;

@@ -4,6 +4,7 @@
 //! anonymous (an open file descriptor, no name in the file system): even after SIGKILL the kernel
 //! takes them away with the last process in them.
 
+pub mod bench;
 pub mod counts;
 pub mod daemon;
 pub mod demo;

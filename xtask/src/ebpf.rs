@@ -1,5 +1,6 @@
-//! The command that builds `filter-ebpf`, the same for `filter-userspace/build.rs` (which includes
-//! this file by path) and for `cargo xtask setup`, so that what setup proves is what a build does.
+//! The command that builds eBPF programs, the same for `filter-userspace/build.rs` and
+//! `tests/build.rs` (which include this file by path) and for `cargo xtask setup`, so that what setup
+//! proves is what a build does.
 
 use std::{
     env,
@@ -21,12 +22,16 @@ pub struct Target {
     pub kernel_arch: String,
 }
 
-/// Where [`command`] leaves the object.
-pub fn object(target: &Target, target_dir: &Path) -> PathBuf {
-    target_dir.join(target.triple).join("release/cerco")
+/// Where the kernel permits misaligned loads in BPF programs (CONFIG_HAVE_EFFICIENT_UNALIGNED_ACCESS);
+/// elsewhere its verifier refuses them.
+const READS_MISALIGNED_WORDS: &[&str] = &["x86_64", "aarch64"];
+
+/// Where [`command`] leaves the object of the binary `name`.
+pub fn object(target: &Target, target_dir: &Path, name: &str) -> PathBuf {
+    target_dir.join(target.triple).join("release").join(name)
 }
 
-/// `crate_dir`: the folder `filter-ebpf`. `target_dir`: a folder of its own, never the outer
+/// `crate_dir`: the folder of the programs' package. `target_dir`: a folder of its own, never the outer
 /// Cargo's: that one holds a lock on its folder while it waits for us.
 pub fn command(
     toolchain: &Toolchain,
@@ -49,11 +54,16 @@ pub fn command(
             command.env_remove(name);
         }
     }
-    let rustflags = [
+    let mut rustflags = vec![
         format!("-Clinker={}", toolchain.linker.display()),
         "-Clink-arg=--btf".to_owned(),
         "-Cdebuginfo=2".to_owned(),
     ];
+    if READS_MISALIGNED_WORDS.contains(&target.kernel_arch.as_str()) {
+        // Headers start two bytes behind a word. Without this each address is put together from
+        // single bytes, and what was stored byte by byte is slow to load as a word again.
+        rustflags.push("-Clink-arg=--cpu-features=+allows-misaligned-mem-access".to_owned());
+    }
     command
         .current_dir(crate_dir)
         // Quiet, so that standard error holds diagnostics and nothing else.

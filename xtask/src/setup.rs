@@ -242,7 +242,7 @@ fn build_ebpf(rust: &Rust, linker: &Path, target_dir: &Path) -> Result<()> {
         &toolchain, &target, &crate_dir, target_dir,
     ))
     .context("the eBPF program does not build")?;
-    let object = ebpf::object(&target, target_dir);
+    let object = ebpf::object(&target, target_dir, "cerco");
     fs::metadata(&object).with_context(|| format!("no object at {}", object.display()))?;
     Ok(())
 }

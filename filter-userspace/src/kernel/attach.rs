@@ -299,7 +299,8 @@ fn attach_error(interface: &str, mode: AttachMode, failure: AttachFailure) -> Ke
     }
 }
 
-fn interface_index(interface: &str) -> Result<u32, KernelError> {
+/// The index of an interface in the network namespace of the calling thread.
+pub fn interface_index(interface: &str) -> Result<u32, KernelError> {
     let missing = || KernelError::NoInterface {
         interface: interface.to_owned(),
     };

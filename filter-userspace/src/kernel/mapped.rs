@@ -14,7 +14,7 @@ use super::KernelError;
 
 /// A BPF array with BPF_F_MMAPABLE, mapped whole. The kernel reads it while this process writes, and
 /// the other way round: words that change under running packets are reached as atomics.
-pub(super) struct MappedArray<T> {
+pub struct MappedArray<T> {
     values: NonNull<T>,
     len: usize,
     mapped_bytes: usize,
@@ -26,7 +26,7 @@ unsafe impl<T: Pod + Send> Send for MappedArray<T> {}
 
 impl<T: Pod> MappedArray<T> {
     /// Maps `map`, whose values are `T`s at a distance of `size_of::<T>()`.
-    pub(super) fn new(map: &MapData, name: &'static str) -> Result<Self, KernelError> {
+    pub fn new(map: &MapData, name: &'static str) -> Result<Self, KernelError> {
         let info = map.info().map_err(KernelError::map("inspect", name))?;
         if info.value_size() as usize != size_of::<T>() || !size_of::<T>().is_multiple_of(8) {
             return Err(KernelError::map("inspect", name)(io::Error::other(
@@ -100,7 +100,7 @@ impl<T: Pod> MappedArray<T> {
     }
 
     /// A copy of value `index`, for values that nobody writes at the time.
-    pub(super) fn read(&self, index: usize) -> T {
+    pub fn read(&self, index: usize) -> T {
         self.slice(index, 1)[0]
     }
 
@@ -112,7 +112,7 @@ impl<T: Pod> MappedArray<T> {
     }
 
     /// Copies `values` to the places from `start` on.
-    pub(super) fn write(&self, start: usize, values: &[T]) {
+    pub fn write(&self, start: usize, values: &[T]) {
         let end = start + values.len();
         assert!(end <= self.len, "invariant: callers write inside the map");
         // SAFETY: both sides are `values.len()` long, and process memory never overlaps the mapping.

@@ -23,10 +23,11 @@ use std::{path::PathBuf, time::Duration};
 
 use ipnetwork::IpNetwork;
 
-pub use attach::detach_all;
+pub use attach::{detach_all, interface_index};
 pub use counters::{Count, InterfaceCounters};
 pub use error::KernelError;
 pub use load::{Gate, Loader, Logger, OBJECT};
+pub use mapped::MappedArray;
 pub use oracle::Service;
 pub use pins::Pinned;
 pub use program_size::ProgramSize;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aya::programs::{TestRun as _, TestRunOptions};
+use aya::programs::{ProgramFd, TestRun as _, TestRunOptions};
 
 use super::{Gate, KernelError, load::program};
 
@@ -16,6 +16,16 @@ pub struct TestRun {
 }
 
 impl Gate {
+    /// The loaded program.
+    pub fn program_fd(&mut self) -> Result<&ProgramFd, KernelError> {
+        program(&mut self.ebpf)?
+            .fd()
+            .map_err(|source| KernelError::Load {
+                reason: source.to_string(),
+                hint: "",
+            })
+    }
+
     /// Runs the program `repeat` times over `frame`, which counts as received by slot 0.
     ///
     /// The kernel refuses frames of less than 14 bytes. What goes beyond a page, with room for its own,

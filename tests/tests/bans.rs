@@ -5,6 +5,7 @@ use integration_tests::{
     places::{Family, address_in},
     poll,
     raw::RawSocket,
+    site::ended,
     tap::{Count, Tap},
 };
 use std::{
@@ -169,4 +170,70 @@ fn ban_of_a_prefix_covers_it_exactly_and_can_be_lifted() {
         net.cerco.cli(&["unban", &wide]).unwrap();
         assert_eq!(fates(), both("allowed", "allowed"), "{family:?}: lifted");
     }
+}
+
+#[test]
+fn file_of_prefixes_is_banned_whole_or_not_at_all() {
+    let net = Guarded::start(Visitor::Mute, 1500, CONFIG);
+    let sender = net.sender();
+    let [v4, v6] = Family::BOTH.map(|family| address_in("MO", family, 10, 5));
+    let file = net.cerco.state().join("list.txt");
+    let ban = |list: &str, peer: &str| {
+        std::fs::write(&file, list).unwrap();
+        let path = file.to_str().unwrap();
+        let mut command = net
+            .cerco
+            .cli_command(&["ban", "--file", path, "--for", "1h"]);
+        ended(command.env("SSH_CONNECTION", peer))
+    };
+    let fates = || [v4, v6].map(|source| fate(&net, &sender, source));
+
+    let nine_lengths: String = (16..25).map(|len| format!("9.0.0.0/{len}\n")).collect();
+    let ssh = format!("{v4} 50000 203.0.113.10 22");
+    let refused = [
+        (
+            "a typing error",
+            format!("{v4}\n{v6}\n192.0.2.1/24\n"),
+            "",
+            "list.txt:3: \"192.0.2.1/24\" has bits behind its prefix length",
+        ),
+        (
+            "a length too many",
+            format!("{v4}\n{v6}\n{nine_lengths}"),
+            "",
+            "bans of IPv4 have 8 prefix lengths already",
+        ),
+        (
+            "the SSH session",
+            format!("{v6}\n{v4}\n"),
+            &ssh,
+            "would lock out your SSH session",
+        ),
+    ];
+    for (name, list, peer, expected) in refused {
+        let ended = ban(&list, peer);
+        assert_ne!(ended.code, 0, "{name}");
+        assert!(ended.stderr.contains(expected), "{name}: {ended:?}");
+        assert_eq!(fates(), ["allowed", "allowed"], "{name}");
+        assert_eq!(net.cerco.json(&["status"])["bans"], 0, "{name}");
+    }
+    // More than one system call gives back, and the same prefix twice.
+    let many: String = (0..10_000)
+        .map(|host| format!("9.1.{}.{}\n", host / 256, host % 256))
+        .collect();
+    let list = format!("# mine\n{v4} ; why\n{v6}\n{v4}\n\n{many}");
+    let ended = ban(&list, "");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(
+        ended.stdout.contains("10003 prefixes: in force for 1h"),
+        "{ended:?}"
+    );
+    assert_eq!(fates(), ["banned", "banned"]);
+    let bans = net.cerco.json(&["bans"]);
+    assert_eq!(bans["bans"].as_array().unwrap().len(), 10_002);
+    assert_eq!(net.cerco.json(&["status"])["bans"], 10_002);
+    // The lengths that were tried above are free again: seven beside those of the addresses.
+    let seven_lengths: String = (16..23).map(|len| format!("9.0.0.0/{len}\n")).collect();
+    let ended = ban(&seven_lengths, "");
+    assert_eq!(ended.code, 0, "{ended:?}");
 }

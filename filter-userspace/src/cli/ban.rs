@@ -1,10 +1,10 @@
 //! `cerco ban`, `unban` and `bans`: out for a time, whatever the country.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use ipnetwork::IpNetwork;
 
-use super::{Context, Failure, duration, lockout, rule::prefix, table};
+use super::{Context, Failure, duration, lockout, prefix_list, rule::prefix, table};
 use crate::{
     control::{
         protocol::{Request, Target},
@@ -13,17 +13,28 @@ use crate::{
     kernel::Pinned,
 };
 
-/// Keep an address or a prefix out for a time
+/// Keep addresses or prefixes out for a time
 ///
-/// The kernel ends the ban by itself, also without the daemon. Trusted prefixes are never banned.
+/// The kernel ends a ban by itself, also without the daemon. Trusted prefixes are never banned. With
+/// a file, all of its prefixes are banned or none.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   cerco ban 203.0.113.9 --for 1h
-  cerco ban 2001:db8:bad::/48 --for 7days")]
+  cerco ban 2001:db8:bad::/48 --for 7days
+  cerco ban --file blocklist.txt --for 25h
+  zcat blocklist.gz | cerco ban --file - --for 25h")]
 pub struct BanArgs {
     /// An address or a prefix
-    #[arg(value_parser = prefix, value_name = "ADDRESS|PREFIX")]
-    prefix: IpNetwork,
+    #[arg(
+        value_parser = prefix,
+        value_name = "ADDRESS|PREFIX",
+        required_unless_present = "file",
+        conflicts_with = "file"
+    )]
+    prefix: Option<IpNetwork>,
+    /// All of this file, `-` for standard input: one a line, comments behind # or ;
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
     /// How long, as in 90s, 10m, 1h or 7days
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     duration: Duration,
@@ -50,12 +61,18 @@ pub struct UnbanArgs {
 pub struct BansArgs {}
 
 pub fn ban(args: BanArgs, context: &Context) -> Result<(), Failure> {
+    let prefixes = match (&args.file, args.prefix) {
+        (Some(file), _) => prefix_list::read(file)?,
+        (None, prefix) => prefix.into_iter().collect(),
+    };
     if !args.force {
-        lockout::refuse_if_denial_reaches(context, &Target::Prefix(args.prefix))?;
+        let targets = prefixes.iter().copied().map(Target::Prefix);
+        lockout::refuse_if_denial_reaches(context, targets)?;
     }
-    let done: Done = context.ask(Request::Ban {
-        prefix: args.prefix,
-        duration: args.duration,
+    let duration = args.duration;
+    let done: Done = context.ask(match args.prefix {
+        Some(prefix) => Request::Ban { prefix, duration },
+        None => Request::BanAll { prefixes, duration },
     })?;
     context.output.done(&done)
 }

@@ -40,12 +40,17 @@ pub fn refuse_if_enforcing_denies(context: &Context) -> Result<(), Failure> {
     Err(refusal(&explanation, "enforcing"))
 }
 
-/// Refuses when denying `target` would reach the SSH peer, in enforce mode.
-pub fn refuse_if_denial_reaches(context: &Context, target: &Target) -> Result<(), Failure> {
+/// Refuses when denying one of `targets` would reach the SSH peer, in enforce mode.
+pub fn refuse_if_denial_reaches(
+    context: &Context,
+    targets: impl IntoIterator<Item = Target>,
+) -> Result<(), Failure> {
     let Some(explanation) = explain_peer(context)? else {
         return Ok(());
     };
-    if explanation.mode == ModeWord::Enforce && reaches(target, &explanation) {
+    if explanation.mode == ModeWord::Enforce
+        && let Some(target) = targets.into_iter().find(|it| reaches(it, &explanation))
+    {
         return Err(refusal(&explanation, &format!("denying {target}")));
     }
     Ok(())

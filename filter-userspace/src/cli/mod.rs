@@ -11,6 +11,7 @@ mod geo;
 mod lockout;
 mod mode;
 mod output;
+mod prefix_list;
 mod reload;
 mod rule;
 mod rules;

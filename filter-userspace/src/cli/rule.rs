@@ -86,7 +86,7 @@ pub fn allow(args: AllowArgs, context: &Context) -> Result<(), Failure> {
 
 pub fn deny(args: DenyArgs, context: &Context) -> Result<(), Failure> {
     if !args.force {
-        lockout::refuse_if_denial_reaches(context, &args.target)?;
+        lockout::refuse_if_denial_reaches(context, [args.target])?;
     }
     add(RuleVerb::Deny, args.target, None, args.common, context)
 }

@@ -47,6 +47,7 @@ fn good_lines_parse() {
         "deny 203.0.113.0/24 --force",
         "trust 192.0.2.1",
         "ban 2001:db8::/48 --for 7days",
+        "ban --file - --for 25h",
         "unban 192.0.2.1",
         "bans",
         "rules",
@@ -77,6 +78,8 @@ fn bad_lines_say_what_would_be_right() {
             "ban 192.0.2.1/24 --for 1h",
             "write \"192.0.2.0/24\" for the network",
         ),
+        ("ban --for 1h", "<ADDRESS|PREFIX>"),
+        ("ban 192.0.2.1 --file x --for 1h", "cannot be used with"),
         ("allow MOO", "did you mean MO (Macao)?"),
         ("trust MO", "is no address or prefix"),
         (

@@ -62,19 +62,27 @@ impl Cover {
             // What was there before the range goes on behind it.
             painted.begin(next, self.classes[index - 1]);
         }
-        for (start, class) in self.starts[index..].iter().zip(&self.classes[index..]) {
-            painted.begin(*start, *class);
-        }
+        painted.copy_run(self, index..self.starts.len());
         painted
     }
 
-    /// Copies ranges of `from`, from number `index` on, that start before `end`.
-    fn copy(&mut self, from: &Self, mut index: usize, end: u128) -> usize {
-        while index < from.starts.len() && from.starts[index] < end {
-            self.begin(from.starts[index], from.classes[index]);
-            index += 1;
+    /// Copies ranges of `from`, from number `begin` on, that start before `end`.
+    fn copy(&mut self, from: &Self, begin: usize, end: u128) -> usize {
+        let count = from.starts[begin..].partition_point(|start| *start < end);
+        self.copy_run(from, begin..begin + count);
+        begin + count
+    }
+
+    /// Copies some ranges of `from` in one piece: policies paint a few ranges over a whole world.
+    fn copy_run(&mut self, from: &Self, run: std::ops::Range<usize>) {
+        if run.is_empty() {
+            return;
         }
-        index
+        // Only the first one can meet a neighbour that it did not have in `from`.
+        self.begin(from.starts[run.start], from.classes[run.start]);
+        let rest = run.start + 1..run.end;
+        self.starts.extend_from_slice(&from.starts[rest.clone()]);
+        self.classes.extend_from_slice(&from.classes[rest]);
     }
 
     /// Starts a range, or continues the last one when the class is the same.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    hash::{DefaultHasher, Hash as _, Hasher as _},
+    hash::{BuildHasherDefault, Hasher},
 };
 
 use filter_common::{
@@ -36,7 +36,7 @@ pub struct TableTooLarge;
 pub fn build(v4: &Cover, v6: &Cover) -> Result<Vec<Line>, TableTooLarge> {
     let mut builder = Builder {
         lines: vec![Line([0; LINE_WORDS]); FIRST_NODE as usize],
-        shared: HashMap::new(),
+        shared: HashMap::default(),
     };
     builder.build_root(v4, ROOT_V4)?;
     builder.build_root(v6, ROOT_V6)?;
@@ -47,7 +47,7 @@ struct Builder {
     lines: Vec<Line>,
     /// Hash of a node → the first line of one that has it. Two nodes of one hash would merely not be
     /// shared; keeping their content here would double the memory.
-    shared: HashMap<u64, u32>,
+    shared: HashMap<u64, u32, BuildHasherDefault<Hashed>>,
 }
 
 /// The part of a cover that lies under one node: the addresses whose first `depth` bits are those of `base`.
@@ -88,7 +88,9 @@ impl<'a> Region<'a> {
             first_class = self.classes[begin];
             begin += 1;
         }
-        let end = begin + self.starts[begin..].partition_point(|start| *start <= last);
+        // Slots are taken in order, so these steps add up to one for each start, less than searching.
+        let within = self.starts[begin..].iter().take_while(|at| **at <= last);
+        let end = begin + within.count();
         let region = Region {
             base,
             depth,
@@ -169,10 +171,7 @@ impl Builder {
 
     /// Appends a node, or finds an equal one.
     fn store(&mut self, kind: Kind, node: &[Line]) -> Result<Entry, TableTooLarge> {
-        // Keys that are the same in every process: the table is deterministic.
-        let mut hasher = DefaultHasher::new();
-        node.hash(&mut hasher);
-        let hash = hasher.finish();
+        let hash = content_hash(node);
         if let Some(first) = self.shared.get(&hash)
             && self.lines[*first as usize..].starts_with(node)
         {
@@ -185,6 +184,42 @@ impl Builder {
         self.lines.extend_from_slice(node);
         self.shared.insert(hash, first);
         Ok(Entry::node(kind, first))
+    }
+}
+
+/// A hash of the content of a node, the same in every process: the table is deterministic.
+///
+/// Multiply and rotate, as in FxHash: it need not withstand anybody, since what comes of equal hashes
+/// is compared, and a node that finds another in its place is merely not shared.
+fn content_hash(node: &[Line]) -> u64 {
+    // The golden ratio of 64 bits, odd, with no pattern in its bits.
+    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut hash = 0u64;
+    for line in node {
+        for pair in line.0.as_chunks::<2>().0 {
+            let word = u64::from(pair[0]) << 32 | u64::from(pair[1]);
+            hash = (hash.rotate_left(23) ^ word).wrapping_mul(FACTOR);
+        }
+    }
+    // The table of hashes takes its place from the low bits, where a product is weakest.
+    hash ^ hash >> 32
+}
+
+/// For keys that are hashes already.
+#[derive(Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("invariant: keys are u64");
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
     }
 }
 

@@ -10,10 +10,13 @@ pub mod server;
 
 use std::time::Duration;
 
-/// Longest question; the longest real one is a rule with a comment.
+/// Longest question of those who may only read.
 pub const MAX_QUESTION_BYTES: usize = 64 * 1024;
-/// Longest answer; a list of many thousand bans fits.
-pub const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
+/// Longest question of those who may change something: as many bans as the kernel holds, of 46 bytes
+/// each at most.
+pub const MAX_CHANGE_BYTES: usize = 16 * 1024 * 1024;
+/// Longest answer; as many bans fit.
+pub const MAX_ANSWER_BYTES: usize = 32 * 1024 * 1024;
 /// How long either side waits for a line that was begun. Reading a database can take seconds.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 pub const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);

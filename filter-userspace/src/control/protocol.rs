@@ -197,6 +197,11 @@ pub enum Request {
         prefix: IpNetwork,
         duration: Duration,
     },
+    /// Bans all of them or none.
+    BanAll {
+        prefixes: Vec<IpNetwork>,
+        duration: Duration,
+    },
     Unban {
         prefix: IpNetwork,
     },
@@ -221,6 +226,7 @@ impl Request {
             Self::AddRule { .. }
             | Self::RemoveRule { .. }
             | Self::Ban { .. }
+            | Self::BanAll { .. }
             | Self::Unban { .. }
             | Self::SetMode { .. }
             | Self::Reload { .. } => true,

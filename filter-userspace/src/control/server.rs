@@ -17,7 +17,7 @@ use tokio::{
 use tracing::{debug, warn};
 
 use super::{
-    MAX_QUESTION_BYTES, QUESTION_TIMEOUT,
+    MAX_CHANGE_BYTES, MAX_QUESTION_BYTES, QUESTION_TIMEOUT,
     protocol::{Answer, Outcome, Question, Refusal, RefusalKind, Request, SCHEMA},
 };
 
@@ -126,11 +126,16 @@ pub async fn serve(listener: UnixListener, daemon: mpsc::Sender<Asked>) {
 async fn converse(mut stream: UnixStream, daemon: mpsc::Sender<Asked>) -> io::Result<()> {
     let peer_uid = stream.peer_cred()?.uid();
     let mut line = String::new();
-    let mut reader = BufReader::new((&mut stream).take(MAX_QUESTION_BYTES as u64));
+    let limit = match may_change(peer_uid) {
+        true => MAX_CHANGE_BYTES,
+        // Whoever may only read must not be able to fill the daemon's memory either.
+        false => MAX_QUESTION_BYTES,
+    };
+    let mut reader = BufReader::new((&mut stream).take(limit as u64));
     timeout(QUESTION_TIMEOUT, reader.read_line(&mut line))
         .await
         .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-    let outcome = match decide(&line, peer_uid, daemon).await {
+    let outcome = match decide(&line, limit, peer_uid, daemon).await {
         Ok(reply) => Outcome::Ok(reply),
         Err(refusal) => Outcome::Error(refusal),
     };
@@ -146,12 +151,13 @@ async fn converse(mut stream: UnixStream, daemon: mpsc::Sender<Asked>) -> io::Re
 
 async fn decide(
     line: &str,
+    limit: usize,
     peer_uid: u32,
     daemon: mpsc::Sender<Asked>,
 ) -> Result<serde_json::Value, Refusal> {
     if !line.ends_with('\n') {
         return Err(Refusal::bad_request(format!(
-            "a question is one line of at most {MAX_QUESTION_BYTES} bytes"
+            "a question is one line of at most {limit} bytes"
         )));
     }
     let question: Question = serde_json::from_str(line)

@@ -38,6 +38,11 @@ fn every_request() -> Vec<Request> {
             target: Target::Prefix(prefix),
         },
         Request::Ban { prefix, duration },
+        Request::BanAll {
+            // More than the 64 KiB that a question had once.
+            prefixes: vec![prefix; 5000],
+            duration,
+        },
         Request::Unban { prefix },
         Request::SetMode {
             mode: super::protocol::ModeWord::Enforce,

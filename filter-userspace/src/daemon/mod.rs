@@ -6,6 +6,7 @@ mod lock;
 mod memory;
 pub mod overlay;
 pub mod rates;
+pub mod start;
 mod state;
 pub mod view;
 

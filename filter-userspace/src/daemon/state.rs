@@ -20,6 +20,7 @@ use super::{
     age, memory,
     overlay::{ModeOverride, Overlay, Rule},
     rates::{Rates, Totals},
+    start::{self, Loaded},
 };
 use crate::{
     cause,
@@ -44,6 +45,8 @@ pub struct Daemon {
     pub(super) database: Database,
     pub(super) compiled: CompiledPolicy,
     pub(super) gate: Gate,
+    /// Bans in force when they were last counted; `None` when they have changed since.
+    ban_count: Option<u64>,
     pub(super) rates: Rates,
     pub(super) started: Instant,
     pub(super) published: SystemTime,
@@ -75,17 +78,16 @@ impl Daemon {
         let mode = overlay.settle_mode(config.mode);
         let overlay_changed = overlay != loaded;
         let (policy, suspended) = overlay.apply(&config.policy);
-        let database = config
-            .read_database()
-            .context("cannot read the country database")?;
-        let mut compiled = compile(&policy, &database).context("cannot compile the policy")?;
         let options = GateOptions {
             interfaces,
             pins: config.paths.pins.clone(),
             mode,
         };
-        let mut gate =
-            Gate::load(&compiled, &options).context("cannot load the gate into the kernel")?;
+        let Loaded {
+            database,
+            mut compiled,
+            mut gate,
+        } = start::load(|| config.read_database(), &policy, &options)?;
         gate.attach(config.attach)
             .context("cannot attach the gate")?;
         compiled.release_lines();
@@ -98,6 +100,7 @@ impl Daemon {
             database,
             compiled,
             gate,
+            ban_count: None,
             rates: Rates::default(),
             started: Instant::now(),
             published: SystemTime::now(),
@@ -145,6 +148,7 @@ impl Daemon {
             }
             Request::RemoveRule { target } => reply(self.remove_rule(target)?),
             Request::Ban { prefix, duration } => reply(self.ban(prefix, duration)?),
+            Request::BanAll { prefixes, duration } => reply(self.ban_all(&prefixes, duration)?),
             Request::Unban { prefix } => reply(self.unban(prefix)?),
             Request::SetMode { mode } => reply(self.set_mode(mode.into())?),
             Request::Reload { ssh_peer } => reply(self.reload(ssh_peer)?),
@@ -370,31 +374,47 @@ impl Daemon {
     }
 
     fn ban(&mut self, prefix: IpNetwork, duration: Duration) -> Result<Done, Refusal> {
-        // The command line refuses this already; other speakers of the protocol may not.
-        if prefix.network() != prefix.ip() {
-            return Err(Refusal::bad_request(format!(
-                "{prefix} has bits behind its prefix length"
-            )));
-        }
+        refuse_host_bits(&[prefix])?;
+        self.ban_count = None;
         self.gate.ban(prefix, duration).map_err(failed)?;
-        let warnings = self
-            .policy
-            .trusted
-            .iter()
-            .find(|trusted| trusted.contains(prefix.ip()))
-            .map(|trusted| format!("{prefix} lies in the trusted {trusted}, which no ban reaches"));
-        let message = format!(
-            "ban {prefix}: in force for {}",
-            humantime::format_duration(duration)
-        );
+        Ok(self.banned(&prefix.to_string(), &[prefix], duration))
+    }
+
+    fn ban_all(&mut self, prefixes: &[IpNetwork], duration: Duration) -> Result<Done, Refusal> {
+        refuse_host_bits(prefixes)?;
+        self.ban_count = None;
+        self.gate.ban_all(prefixes, duration).map_err(failed)?;
+        // The list itself was megabytes.
+        memory::give_back();
+        Ok(self.banned(&format!("{} prefixes", prefixes.len()), prefixes, duration))
+    }
+
+    fn banned(&self, what: &str, prefixes: &[IpNetwork], duration: Duration) -> Done {
+        const SHOWN: usize = 10;
+        let trusted = |prefix: &IpNetwork| {
+            let mut trusted = self.policy.trusted.iter();
+            Some((*prefix, trusted.find(|it| it.contains(prefix.ip()))?))
+        };
+        let mut out_of_reach = prefixes.iter().filter_map(trusted);
+        let mut warnings: Vec<String> = out_of_reach
+            .by_ref()
+            .take(SHOWN)
+            .map(|(prefix, trusted)| {
+                format!("{prefix} lies in the trusted {trusted}, which no ban reaches")
+            })
+            .collect();
+        match out_of_reach.count() {
+            0 => {}
+            more => warnings.push(format!("{more} more lie in trusted prefixes")),
+        }
+        let duration = humantime::format_duration(duration);
+        let message = format!("ban {what}: in force for {duration}");
         info!("{message}");
-        Ok(Done {
-            message,
-            warnings: warnings.into_iter().collect(),
-        })
+        Done { message, warnings }
     }
 
     fn unban(&mut self, prefix: IpNetwork) -> Result<Done, Refusal> {
+        self.ban_count = None;
         if !self.gate.unban(prefix).map_err(failed)? {
             return Err(Refusal::failed(format!(
                 "there is no ban of exactly {prefix}; `cerco bans` lists them"
@@ -442,11 +462,23 @@ impl Daemon {
     }
 
     pub fn sweep_bans(&mut self) {
+        self.ban_count = None;
         match self.gate.sweep_bans() {
             Ok(0) => {}
             Ok(count) => info!("{count} bans are over"),
             Err(error) => warn!("failed to sweep bans: {error}"),
         }
+    }
+
+    /// The number of bans for scrapes. Reading a hundred thousand of them takes 30 ms, so it does not
+    /// see those that have ended since the last sweep.
+    pub(super) fn counted_bans(&mut self) -> Result<u64, KernelError> {
+        let count = match self.ban_count {
+            Some(count) => count,
+            None => self.gate.ban_count()? as u64,
+        };
+        self.ban_count = Some(count);
+        Ok(count)
     }
 
     /// The age of the database, when it is too old.
@@ -461,6 +493,16 @@ impl Daemon {
         let warning = format!("in force now, but a restart will forget it: {error}");
         warn!("{warning}");
         Some(warning)
+    }
+}
+
+/// The command line refuses these already; other speakers of the protocol may not.
+fn refuse_host_bits(prefixes: &[IpNetwork]) -> Result<(), Refusal> {
+    match prefixes.iter().find(|it| it.network() != it.ip()) {
+        Some(prefix) => Err(Refusal::bad_request(format!(
+            "{prefix} has bits behind its prefix length"
+        ))),
+        None => Ok(()),
     }
 }
 

@@ -63,7 +63,7 @@ impl Daemon {
             table_bytes: Some(self.compiled.table_bytes() as u64),
             kernel_bytes: Some(self.gate.map_memory().map_err(failed)?),
             totals: reason_totals(&totals, rates.as_ref()),
-            bans: self.gate.bans().map_err(failed)?.len() as u64,
+            bans: self.gate.ban_count().map_err(failed)? as u64,
             runtime_rules: Some(self.overlay.rules.len() as u64),
             warnings,
             last_reload_error: self.last_reload_error.clone(),
@@ -163,7 +163,8 @@ impl Daemon {
     }
 
     /// What a scrape shows.
-    pub fn snapshot(&self) -> Result<Snapshot, KernelError> {
+    pub fn snapshot(&mut self) -> Result<Snapshot, KernelError> {
+        let bans = self.counted_bans()?;
         let interfaces = self.gate.counters()?;
         let countries = class_totals(&interfaces, |_| String::new())
             .into_iter()
@@ -188,7 +189,7 @@ impl Daemon {
             networks_v4: info.networks_v4,
             networks_v6: info.networks_v6,
             mode: self.gate.mode(),
-            bans: self.gate.bans()?.len() as u64,
+            bans,
             table_bytes: self.compiled.table_bytes() as u64,
             reload_failures: self.reload_failures,
         })

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::error::{Fault, Problem};
 use super::merge::Merger;
 use super::{Format, Parsed, field};
+use crate::both::both;
 
 /// Starts the metadata, which stand at the end of the file.
 const METADATA_MARKER: &[u8] = b"\xab\xcd\xefMaxMind.com";
@@ -35,8 +36,12 @@ pub(super) fn parse(mut bytes: Vec<u8>) -> Result<Parsed, Fault> {
         append_described_metadata(&mut bytes, &metadata);
     }
     let reader = Reader::from_source(&bytes).map_err(Problem::MmdbOpen)?;
-    reader.verify().map_err(Problem::MmdbVerify)?;
-    let parsed = read_networks(&reader)?;
+    // Each walks the whole tree. What was read counts only when the file is sound, and if not, what
+    // verify() says is the better message.
+    let (parsed, verified) =
+        both(|| read_networks(&reader), || reader.verify()).map_err(Problem::from)?;
+    verified.map_err(Problem::MmdbVerify)?;
+    let parsed = parsed?;
     Ok(Parsed {
         build_time: metadata.build_time().ok(),
         ..parsed
@@ -64,7 +69,16 @@ fn read_networks(reader: &Reader<&Vec<u8>>) -> Result<Parsed, Fault> {
         }
         Ipv4Root::Empty => WithinOptions::default().include_aliased_networks(),
     };
-    for network in reader.networks(options).map_err(Problem::MmdbWalk)? {
+    // Dead ends are asked for as well, so that the bound below sees them.
+    let options = options.include_networks_without_data();
+    let networks = reader.networks(options).map_err(Problem::MmdbWalk)?;
+    for (walked, network) in (0u64..).zip(networks) {
+        // A broken tree that joins its branches again has more ways than could ever be walked. The
+        // bound is that of verify(), which may still be on its own way.
+        if walked > 3 * u64::from(reader.metadata().node_count) {
+            let message = "the search tree has more ends than its nodes can have";
+            return Err(Problem::MmdbWalk(MaxMindDbError::invalid_database(message)).into());
+        }
         let network = network.map_err(Problem::MmdbWalk)?;
         let Some(country) = countries.of(&network)? else {
             continue;

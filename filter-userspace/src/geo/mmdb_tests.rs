@@ -131,6 +131,18 @@ fn all_record_sizes_and_both_tree_kinds_read_alike() {
 }
 
 #[test]
+fn branches_that_join_again_are_refused_and_not_walked_to_the_end() {
+    for (ip_version, depth) in [(4, 32), (6, 128)] {
+        let writer = Writer::new(ip_version, 24).braided(depth, &flat("AU"));
+        let error = read(writer.finish()).unwrap_err().to_string();
+        assert!(
+            error.contains("verify() of the MaxMind DB failed"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn aliases_of_the_ipv4_tree_are_not_read_again() {
     let mut writer = Writer::new(6, 24);
     writer.insert_v4([1, 0, 0, 0], 8, &flat("AU"));

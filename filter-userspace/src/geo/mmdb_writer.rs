@@ -93,6 +93,18 @@ impl Writer {
         self.set(address, prefix_len, Child::Node(node));
     }
 
+    /// A tree of `depth` nodes in which both branches of each lead to the next: few nodes, and
+    /// 2^`depth` ways to the one record.
+    pub(super) fn braided(mut self, depth: usize, value: &Value) -> Self {
+        self.insert(0, 1, value);
+        let record = self.nodes[0][0];
+        self.nodes = (1..depth)
+            .map(|next| [Child::Node(next); 2])
+            .chain([[record; 2]])
+            .collect();
+        self
+    }
+
     fn set(&mut self, address: u128, prefix_len: u32, child: Child) {
         let bit = |depth: u32| (address >> (127 - depth)) as usize & 1;
         let mut node = 0;

@@ -13,7 +13,6 @@ use super::{
     AttachMode, AttachPreference, Attachment, Gate, KernelError, bpffs,
     load::{NEEDS_CAPABILITIES, errno_of, program},
     pins::{self, PinPaths},
-    publish::wait_for_packets_in_flight,
 };
 
 /// Why a gate that found its own generic link does not try native mode.
@@ -30,8 +29,6 @@ impl Gate {
         self.pin_next_maps()?;
         self.attach_links(preference)?;
         self.release_other_interfaces()?;
-        // What runs through the earlier program still counts in its maps.
-        wait_for_packets_in_flight();
         if let Err(error) = self.adopt_counters() {
             tracing::warn!("the counters start from zero: {error}");
         }

@@ -1,15 +1,14 @@
 //! Bans in the kernel: a hash map, and the list of prefix lengths that a packet has to ask for.
 
 use std::{
-    borrow::Borrow,
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap, HashSet},
     mem::offset_of,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::atomic::Ordering,
     time::Duration,
 };
 
-use aya::maps::{HashMap, MapData, MapError};
+use aya::maps::{self, Map, MapData, MapError};
 use filter_common::{
     abi::{BanKey, Control, MAX_BAN_LENGTHS, MAX_BANS, NO_BAN_LENGTH},
     ban::ban_key,
@@ -17,26 +16,71 @@ use filter_common::{
 };
 use ipnetwork::IpNetwork;
 
-use super::{Ban, Gate, KernelError, load::typed, pins};
+use super::{Ban, Gate, KernelError, batch, load::typed, pins};
 
 /// Prefix → expiry, nanoseconds of CLOCK_BOOTTIME.
-pub(super) type BanMap<M> = HashMap<M, BanKey, u64>;
+pub(super) type BanMap<M> = maps::HashMap<M, BanKey, u64>;
 
 impl Gate {
     /// Bans a prefix for `duration` from now on; a ban of the same prefix gets the new end.
     pub fn ban(&mut self, prefix: IpNetwork, duration: Duration) -> Result<(), KernelError> {
-        let expiry =
-            boot_ns().saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
-        self.insert(key(prefix), expiry)
+        self.insert(key(prefix), expiry_ns(duration))
+    }
+
+    /// Bans many prefixes for `duration` from now on, all of them or none.
+    pub fn ban_all(
+        &mut self,
+        prefixes: &[IpNetwork],
+        duration: Duration,
+    ) -> Result<(), KernelError> {
+        let keys: HashSet<BanKey> = prefixes.iter().map(|prefix| key(*prefix)).collect();
+        let before: HashMap<BanKey, u64> = self.ban_entries()?.into_iter().collect();
+        let new = keys.iter().filter(|key| !before.contains_key(key)).count();
+        if before.len() + new > MAX_BANS {
+            return Err(KernelError::TooManyBans { capacity: MAX_BANS });
+        }
+        let expiry = expiry_ns(duration);
+        // The lengths first, since that is what may well fail, and no ban stands yet.
+        let outcome = keys
+            .iter()
+            .try_for_each(|key| self.admit_length(key))
+            .and_then(|()| keys.iter().try_for_each(|key| self.insert(*key, expiry)));
+        if outcome.is_err() {
+            self.take_back(&keys, &before)?;
+        }
+        outcome
+    }
+
+    /// Makes the bans of `keys`, of which some may have been made, what they were in `before`.
+    fn take_back(
+        &mut self,
+        keys: &HashSet<BanKey>,
+        before: &HashMap<BanKey, u64>,
+    ) -> Result<(), KernelError> {
+        for key in keys {
+            match before.get(key) {
+                Some(expiry) => self.insert(*key, *expiry)?,
+                None => {
+                    self.delete(key)?;
+                }
+            }
+        }
+        self.write_lengths()
     }
 
     /// False when there was no such ban.
     pub fn unban(&mut self, prefix: IpNetwork) -> Result<bool, KernelError> {
-        match self.bans_mut()?.remove(&key(prefix)) {
-            Ok(()) => {
-                self.write_lengths()?;
-                Ok(true)
-            }
+        let was_there = self.delete(&key(prefix))?;
+        if was_there {
+            self.write_lengths()?;
+        }
+        Ok(was_there)
+    }
+
+    /// False when there was no such entry.
+    fn delete(&mut self, key: &BanKey) -> Result<bool, KernelError> {
+        match self.bans_mut()?.remove(key) {
+            Ok(()) => Ok(true),
             Err(MapError::KeyNotFound) => Ok(false),
             Err(MapError::SyscallError(error))
                 if error.io_error.raw_os_error() == Some(libc::ENOENT) =>
@@ -49,13 +93,37 @@ impl Gate {
 
     /// The bans that have not expired, sorted by prefix.
     pub fn bans(&self) -> Result<Vec<Ban>, KernelError> {
-        list(&self.bans_map()?)
+        Ok(sorted(self.ban_entries()?))
+    }
+
+    /// How many bans have not expired.
+    pub fn ban_count(&self) -> Result<usize, KernelError> {
+        let now = boot_ns();
+        let entries = self.ban_entries()?;
+        Ok(entries.iter().filter(|(_, expiry)| *expiry > now).count())
+    }
+
+    /// Every ban in the map, also those that have expired.
+    fn ban_entries(&self) -> Result<Vec<(BanKey, u64)>, KernelError> {
+        // Looking through the buckets of an empty map takes a millisecond, and a scrape comes every few
+        // seconds on a host that has never banned anybody.
+        if [4, 6].map(|family| self.lengths(family).is_empty()) == [true; 2] {
+            return Ok(Vec::new());
+        }
+        match self.ebpf.map("BANS") {
+            Some(Map::HashMap(data)) => entries(data),
+            _ => Err(KernelError::ObjectIncomplete {
+                kind: "map",
+                name: "BANS",
+            }),
+        }
     }
 
     /// Deletes expired bans, which the kernel side ignores already. Returns how many.
     pub fn sweep_bans(&mut self) -> Result<usize, KernelError> {
         let now = boot_ns();
-        let expired: Vec<BanKey> = entries(&self.bans_map()?)?
+        let expired: Vec<BanKey> = self
+            .ban_entries()?
             .into_iter()
             .filter(|(_, expiry)| *expiry <= now)
             .map(|(key, _)| key)
@@ -86,20 +154,9 @@ impl Gate {
     }
 
     fn insert(&mut self, key: BanKey, expiry: u64) -> Result<(), KernelError> {
-        let mut lengths = self.lengths(key.family);
-        if !lengths.contains(&key.prefix_len) {
-            if lengths.len() == MAX_BAN_LENGTHS {
-                return Err(KernelError::TooManyBanLengths {
-                    family: if key.family == 4 { "IPv4" } else { "IPv6" },
-                    lengths: lengths.into_iter().collect(),
-                    refused: key.prefix_len,
-                });
-            }
-            lengths.insert(key.prefix_len);
-            // First the length, then the ban: the other way round a ban could stand that no packet
-            // asks for.
-            self.store_lengths(key.family, &lengths);
-        }
+        // First the length, then the ban: the other way round a ban could stand that no packet asks
+        // for.
+        self.admit_length(&key)?;
         self.bans_mut()?
             .insert(key, expiry, 0)
             .map_err(|error| match error {
@@ -110,6 +167,24 @@ impl Gate {
                 }
                 error => KernelError::map("write to", "BANS")(error),
             })
+    }
+
+    /// Lets packets ask for the prefix length of `key`, if there is room for one more.
+    fn admit_length(&self, key: &BanKey) -> Result<(), KernelError> {
+        let mut lengths = self.lengths(key.family);
+        if lengths.contains(&key.prefix_len) {
+            return Ok(());
+        }
+        if lengths.len() == MAX_BAN_LENGTHS {
+            return Err(KernelError::TooManyBanLengths {
+                family: if key.family == 4 { "IPv4" } else { "IPv6" },
+                lengths: lengths.into_iter().collect(),
+                refused: key.prefix_len,
+            });
+        }
+        lengths.insert(key.prefix_len);
+        self.store_lengths(key.family, &lengths);
+        Ok(())
     }
 
     /// The lengths that packets ask for now.
@@ -126,7 +201,7 @@ impl Gate {
     }
 
     fn write_lengths(&self) -> Result<(), KernelError> {
-        let entries = entries(&self.bans_map()?)?;
+        let entries = self.ban_entries()?;
         for family in [4, 6] {
             let lengths = entries
                 .iter()
@@ -164,9 +239,13 @@ impl Gate {
 }
 
 /// The bans of a map that have not expired, sorted by prefix.
-pub(super) fn list<M: Borrow<MapData>>(bans: &BanMap<M>) -> Result<Vec<Ban>, KernelError> {
+pub(super) fn list(bans: &MapData) -> Result<Vec<Ban>, KernelError> {
+    Ok(sorted(entries(bans)?))
+}
+
+fn sorted(entries: Vec<(BanKey, u64)>) -> Vec<Ban> {
     let now = boot_ns();
-    let mut bans: Vec<Ban> = entries(bans)?
+    let mut bans: Vec<Ban> = entries
         .into_iter()
         .filter(|(_, expiry)| *expiry > now)
         .filter_map(|(key, expiry)| {
@@ -177,13 +256,15 @@ pub(super) fn list<M: Borrow<MapData>>(bans: &BanMap<M>) -> Result<Vec<Ban>, Ker
         })
         .collect();
     bans.sort_by_key(|ban| ban.prefix);
-    Ok(bans)
+    bans
 }
 
-fn entries<M: Borrow<MapData>>(bans: &BanMap<M>) -> Result<Vec<(BanKey, u64)>, KernelError> {
-    bans.iter()
-        .collect::<Result<_, _>>()
-        .map_err(KernelError::map("read", "BANS"))
+fn entries(bans: &MapData) -> Result<Vec<(BanKey, u64)>, KernelError> {
+    batch::entries(bans).map_err(KernelError::map("read", "BANS"))
+}
+
+fn expiry_ns(duration: Duration) -> u64 {
+    boot_ns().saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
 }
 
 fn key(prefix: IpNetwork) -> BanKey {

@@ -16,7 +16,9 @@ use filter_common::{
     verdict::Reason,
 };
 
-use super::{Gate, KernelError, load::typed, mapped::MappedArray, pins};
+use super::{
+    Gate, KernelError, load::typed, mapped::MappedArray, pins, publish::wait_for_packets_in_flight,
+};
 
 pub use filter_common::abi::Count;
 
@@ -55,11 +57,13 @@ impl Gate {
     /// Takes over what the pinned maps of an earlier load have counted, for the interfaces that both
     /// know by their index.
     ///
-    /// To be called when no packet runs through the earlier program any more.
+    /// To be called when the earlier program is off its links.
     pub(super) fn adopt_counters(&mut self) -> Result<(), KernelError> {
         let Some((counters, control)) = pins::pinned_counters(&self.paths)? else {
             return Ok(());
         };
+        // What still runs through the earlier program counts in its maps.
+        wait_for_packets_in_flight();
         let block = control.read(0);
         let earlier: BTreeMap<u32, Counters> = (0..slots(&block))
             .map(|slot| Ok((block.interfaces[slot], total(&counters, slot, &control)?)))

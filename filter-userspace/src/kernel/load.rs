@@ -9,7 +9,7 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use filter_common::{
-    abi::{ABI_VERSION, Control, MAX_INTERFACES, NO_BAN_LENGTH, PolicyBlock, PortSet},
+    abi::{ABI_VERSION, Control, GENERATIONS, MAX_INTERFACES, NO_BAN_LENGTH, PolicyBlock, PortSet},
     country::Class,
     table::Line,
 };
@@ -57,18 +57,45 @@ pub struct Gate {
     logger: Option<Logger>,
 }
 
+/// What a load starts with; making it takes some 20 ms, in which other things can be done.
+pub struct Loader(EbpfLoader<'static>);
+
+impl Loader {
+    /// Reads and parses the kernel's type information, because aya's loader always does. The program
+    /// has no relocations against it, so the memory is given back at once.
+    #[expect(clippy::new_without_default, reason = "a default should be cheap")]
+    pub fn new() -> Self {
+        let mut loader = EbpfLoader::new();
+        loader.btf(None);
+        Self(loader)
+    }
+}
+
 impl Gate {
     /// Loads program and maps, sized for `compiled`, publishes `compiled`, sets the mode, and takes
     /// over the bans that an earlier daemon left pinned. Nothing is attached yet.
     pub fn load(compiled: &CompiledPolicy, options: &GateOptions) -> Result<Self, KernelError> {
+        let needed = compiled.lines.len();
+        let lines = needed + needed * TABLE_HEADROOM_PERCENT / 100;
+        let mut gate = Self::load_empty(Loader::new(), lines, options)?;
+        gate.fill(compiled)?;
+        Ok(gate)
+    }
+
+    /// The first half of [`Gate::load`]. It does not need the policy, which can be compiled meanwhile:
+    /// the verifier takes its time. `lines_per_generation` is the room for a table.
+    pub fn load_empty(
+        loader: Loader,
+        lines_per_generation: usize,
+        options: &GateOptions,
+    ) -> Result<Self, KernelError> {
         if options.interfaces.len() > MAX_INTERFACES {
             return Err(KernelError::TooManyInterfaces);
         }
         let paths = PinPaths::new(PathBuf::from(&options.pins));
-        let needed = compiled.lines.len();
-        let lines_per_generation = needed + needed * TABLE_HEADROOM_PERCENT / 100;
-        let mut ebpf = EbpfLoader::new()
-            .map_max_entries("TABLE", 2 * lines_per_generation as u32)
+        let Loader(mut loader) = loader;
+        let mut ebpf = loader
+            .map_max_entries("TABLE", (GENERATIONS * lines_per_generation) as u32)
             .map_max_entries("PACKET_STAMPS", LIMITER_SETS)
             .map_max_entries("CONN_STAMPS", LIMITER_SETS)
             .map_max_entries("COUNTERS", counters::map_len(options.interfaces.len()))
@@ -82,7 +109,7 @@ impl Gate {
         let control = MappedArray::new(array(&ebpf, "CONTROL")?, "CONTROL")?;
         let policy = MappedArray::new(array(&ebpf, "POLICY")?, "POLICY")?;
         let ports = MappedArray::new(array(&ebpf, "PORTS")?, "PORTS")?;
-        let mut gate = Self {
+        let gate = Self {
             paths,
             interfaces: options.interfaces.clone(),
             attachments: Vec::new(),
@@ -94,9 +121,13 @@ impl Gate {
             logger,
         };
         gate.write_control(options.mode)?;
-        gate.publish(compiled)?;
-        gate.adopt_bans()?;
         Ok(gate)
+    }
+
+    /// The second half of [`Gate::load`]: publishes the first policy and takes over the bans.
+    pub fn fill(&mut self, compiled: &CompiledPolicy) -> Result<(), KernelError> {
+        self.publish(compiled)?;
+        self.adopt_bans()
     }
 
     /// Loads anew, for a policy that has outgrown the table, and puts the new program on the links of

@@ -6,6 +6,7 @@
 
 mod attach;
 mod bans;
+mod batch;
 mod bpffs;
 mod counters;
 mod error;
@@ -25,7 +26,7 @@ use ipnetwork::IpNetwork;
 pub use attach::{detach_all, interface_index};
 pub use counters::{Count, InterfaceCounters};
 pub use error::KernelError;
-pub use load::{Gate, Logger, OBJECT};
+pub use load::{Gate, Loader, Logger, OBJECT};
 pub use mapped::MappedArray;
 pub use oracle::Service;
 pub use pins::Pinned;

@@ -17,16 +17,14 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use aya::maps::{HashMap, Map, MapData, PerCpuArray};
+use aya::maps::{Map, MapData, PerCpuArray};
 use filter_common::{
     abi::{ABI_VERSION, Control, Counters, PolicyBlock, attach_mode},
     country::{Class, CountryCode},
 };
 
 use super::{
-    AttachMode, Attachment, Ban, Gate, InterfaceCounters, KernelError, Mode,
-    bans::{self, BanMap},
-    bpffs, counters,
+    AttachMode, Attachment, Ban, Gate, InterfaceCounters, KernelError, Mode, bans, bpffs, counters,
     load::{mode_of, published_generation},
     mapped::MappedArray,
 };
@@ -140,16 +138,14 @@ impl Gate {
 }
 
 /// The bans that an earlier daemon left, if there was one.
-pub(super) fn pinned_bans(paths: &PinPaths) -> Result<Option<BanMap<MapData>>, KernelError> {
+pub(super) fn pinned_bans(paths: &PinPaths) -> Result<Option<MapData>, KernelError> {
     let path = paths.maps_directory().join("BANS");
     if !path.exists() {
         return Ok(None);
     }
     bpffs::check_owner(&paths.root)?;
     let data = MapData::from_pin(&path).map_err(KernelError::map("open pinned", "BANS"))?;
-    let bans =
-        HashMap::try_from(Map::HashMap(data)).map_err(KernelError::map("open pinned", "BANS"))?;
-    Ok(Some(bans))
+    Ok(Some(data))
 }
 
 /// The counters that an earlier load left, if its maps are of this version.
@@ -226,7 +222,7 @@ pub struct Pinned {
     control: MappedArray<Control>,
     policy: MappedArray<PolicyBlock>,
     counters: CounterMap,
-    bans: BanMap<MapData>,
+    bans: MapData,
     attachments: Vec<Attachment>,
 }
 
@@ -273,8 +269,7 @@ impl Pinned {
             policy: MappedArray::new(&open("POLICY")?, "POLICY")?,
             counters: PerCpuArray::try_from(Map::PerCpuArray(open("COUNTERS")?))
                 .map_err(KernelError::map("open pinned", "COUNTERS"))?,
-            bans: HashMap::try_from(Map::HashMap(open("BANS")?))
-                .map_err(KernelError::map("open pinned", "BANS"))?,
+            bans: open("BANS")?,
             attachments,
         }))
     }

@@ -20,9 +20,8 @@ impl Gate {
                 capacity: self.lines_per_generation,
             });
         }
-        let spare = self
-            .generation()
-            .map_or(0, |current| GENERATIONS - 1 - current);
+        let current = self.generation();
+        let spare = current.map_or(0, |current| GENERATIONS - 1 - current);
         let first_line = spare * self.lines_per_generation;
         let table = self.table()?;
         table.write(first_line, &compiled.lines);
@@ -39,7 +38,10 @@ impl Gate {
             return Err(KernelError::ReadBack { line });
         }
         self.store(offset_of!(Control, published), spare as u32 + 1);
-        wait_for_packets_in_flight();
+        // Without an earlier generation no packet can be using one.
+        if current.is_some() {
+            wait_for_packets_in_flight();
+        }
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 pub mod cable;
 pub mod cpu;
 pub mod drops;
+pub mod loading;
 pub mod row;
 pub mod shared;
 pub mod trace;

@@ -74,6 +74,10 @@ pub enum KernelError {
         filter_common::abi::MAX_INTERFACES
     )]
     TooManyInterfaces,
+    #[error(
+        "the loaded program was put up by a cerco that counts test runs as traffic; restart the daemon first"
+    )]
+    NoElsewhere,
     #[error("failed to run the program over a frame of {frame_len} bytes: {source}")]
     TestRun {
         frame_len: usize,

@@ -296,6 +296,11 @@ impl Pinned {
         })
     }
 
+    /// What test runs over the program have counted.
+    pub fn elsewhere(&self) -> Result<InterfaceCounters, KernelError> {
+        counters::elsewhere(&self.counters, &self.control)
+    }
+
     pub fn bans(&self) -> Result<Vec<Ban>, KernelError> {
         bans::list(&self.bans)
     }

@@ -89,6 +89,12 @@ pub enum KernelError {
         #[source]
         source: aya::programs::ProgramError,
     },
+    #[error("failed to {operation}: {source}")]
+    Program {
+        operation: &'static str,
+        #[source]
+        source: io::Error,
+    },
     #[error("failed to make random numbers: {source}")]
     Random {
         #[source]
@@ -125,5 +131,10 @@ impl KernelError {
             path,
             source,
         }
+    }
+
+    /// For the closures of `map_err`.
+    pub(super) fn program(operation: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Program { operation, source }
     }
 }

@@ -6,9 +6,11 @@
 
 mod attach;
 mod bans;
+mod bpf;
 mod bpffs;
 mod counters;
 mod error;
+mod live;
 mod load;
 mod mapped;
 mod memory;
@@ -25,6 +27,7 @@ use ipnetwork::IpNetwork;
 pub use attach::detach_all;
 pub use counters::{Count, InterfaceCounters};
 pub use error::KernelError;
+pub use live::{EmptyProgram, Live};
 pub use load::{Gate, Logger, OBJECT};
 pub use oracle::Service;
 pub use pins::Pinned;

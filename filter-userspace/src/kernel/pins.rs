@@ -17,7 +17,10 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use aya::maps::{HashMap, Map, MapData, PerCpuArray};
+use aya::{
+    Pod,
+    maps::{HashMap, Map, MapData, PerCpuArray},
+};
 use filter_common::{
     abi::{ABI_VERSION, Control, Counters, PolicyBlock, attach_mode},
     country::{Class, CountryCode},
@@ -173,17 +176,44 @@ pub(super) fn pinned_counters(
     Ok(Some((counters, control)))
 }
 
+/// One of the pinned arrays.
+pub(super) fn open_array<T: Pod>(
+    pins: &Path,
+    name: &'static str,
+) -> Result<MappedArray<T>, KernelError> {
+    let path = PinPaths::new(pins.to_path_buf())
+        .maps_directory()
+        .join(name);
+    let data = MapData::from_pin(path).map_err(KernelError::map("open pinned", name))?;
+    MappedArray::new(&data, name)
+}
+
+/// The number of the program on the pinned links; `None` when there are none.
+pub(super) fn linked_program(pins: &Path) -> Result<Option<u32>, KernelError> {
+    for (_, path) in PinPaths::new(pins.to_path_buf()).links()? {
+        if let Some(id) = link_field(&path, "prog_id:")? {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
+}
+
 /// The interface that a pinned XDP link holds; `None` when it went away.
 pub(super) fn link_ifindex(path: &Path) -> Result<Option<u32>, KernelError> {
+    // bpf_xdp_link_show_fdinfo() in net/core/dev.c; 0 after the device has gone.
+    link_field(path, "ifindex:")
+}
+
+/// A number of the fdinfo of a pinned link; 0 is none.
+fn link_field(path: &Path, name: &str) -> Result<Option<u32>, KernelError> {
     let fd = open_pin(path).map_err(KernelError::pin("open", path))?;
     let info = format!("/proc/self/fdinfo/{}", fd.as_raw_fd());
     let text = fs::read_to_string(&info).map_err(KernelError::pin("read", info))?;
-    // bpf_xdp_link_show_fdinfo() in net/core/dev.c; 0 after the device has gone.
-    let ifindex = text
+    let number = text
         .lines()
-        .find_map(|line| line.strip_prefix("ifindex:"))
+        .find_map(|line| line.strip_prefix(name))
         .and_then(|value| value.trim().parse().ok());
-    Ok(ifindex.filter(|index| *index != 0))
+    Ok(number.filter(|number| *number != 0))
 }
 
 /// BPF_OBJ_GET; aya opens pinned links but keeps their descriptors to itself.
@@ -223,10 +253,10 @@ pub(super) type CounterMap = PerCpuArray<MapData, Counters>;
 
 /// What stands in the kernel, read from the pins: for when no daemon runs.
 pub struct Pinned {
-    control: MappedArray<Control>,
-    policy: MappedArray<PolicyBlock>,
+    pub(super) control: MappedArray<Control>,
+    pub(super) policy: MappedArray<PolicyBlock>,
     counters: CounterMap,
-    bans: BanMap<MapData>,
+    pub(super) bans: BanMap<MapData>,
     attachments: Vec<Attachment>,
 }
 

@@ -1,5 +1,6 @@
 //! Everything of cerco that runs outside the kernel.
 
+pub mod bench;
 mod cause;
 pub mod cli;
 pub mod compile;

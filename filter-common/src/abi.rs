@@ -41,7 +41,8 @@ pub struct Control {
     pub limiter_set_mask: u32,
     /// Entries of `interfaces` in use.
     pub interface_count: u32,
-    /// Kernel interface index by slot; the slot numbers the value in the counter map.
+    /// Kernel interface index by slot; the slot numbers the value in the counter map, see
+    /// [`elsewhere_slot`].
     pub interfaces: [u32; MAX_INTERFACES],
     /// How each interface is attached, a number of [`attach_mode`], by slot.
     pub attach_modes: [u8; MAX_INTERFACES],
@@ -220,6 +221,17 @@ impl Count {
         packets: 0,
         bytes: 0,
     };
+}
+
+/// The last value of the counter map, for a gate with `interface_count` interfaces.
+///
+/// The map holds, in this order: what this load counts, by slot of the interface; what the loads
+/// before it had counted, by slot; and here the frames of any interface that the daemon did not name.
+/// Only test runs (BPF_PROG_TEST_RUN) make such frames, so nothing that is shown as traffic counts
+/// them.
+#[inline(always)] // A shift, on the packet path.
+pub const fn elsewhere_slot(interface_count: u32) -> u32 {
+    2 * interface_count
 }
 
 /// Room for reasons in [`Counters`]; a power of two, so that a mask proves the bound.

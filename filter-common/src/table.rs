@@ -79,7 +79,8 @@ pub enum Kind {
 pub struct Entry(pub u32);
 
 impl Entry {
-    const KIND_BITS: u32 = 3;
+    /// The lower bits, which hold a number of [`Kind`].
+    pub const KIND_BITS: u32 = 3;
     /// The largest line number that an entry can name.
     pub const MAX_LINE: u32 = u32::MAX >> Self::KIND_BITS;
 

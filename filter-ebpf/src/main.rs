@@ -13,7 +13,9 @@ mod maps;
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 use aya_log_ebpf::{info, warn};
 use filter_common::{
-    abi::{Control, Count, Counters, MAX_INTERFACES, REASON_SLOTS, logged, outcome},
+    abi::{
+        Control, Count, Counters, MAX_INTERFACES, REASON_SLOTS, elsewhere_slot, logged, outcome,
+    },
     decide::decide,
     frame::FrameBytes as _,
     packet::Packet,
@@ -116,7 +118,7 @@ unsafe fn count(counter: *mut Count, frame_len: u64) {
     }
 }
 
-/// The counter slot of an interface; a frame from one that the daemon did not name counts in slot 0.
+/// The counter slot of an interface; that of a frame from elsewhere lies behind both halves of the map.
 #[inline(always)] // Most hosts leave the loop in its first turn.
 fn interface_slot(control: &Control, ifindex: u32) -> u32 {
     for slot in 0..MAX_INTERFACES {
@@ -127,7 +129,7 @@ fn interface_slot(control: &Control, ifindex: u32) -> u32 {
             return slot as u32;
         }
     }
-    0
+    elsewhere_slot(control.interface_count)
 }
 
 /// The program's few messages, each sent once for each load. `message` is one of [`logged`].

@@ -4,6 +4,7 @@ mod cover;
 #[cfg(test)]
 mod tests;
 mod trie;
+pub mod walk;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -1,5 +1,6 @@
 //! Everything of cerco that runs outside the kernel.
 
+pub mod bench;
 mod both;
 mod cause;
 pub mod cli;

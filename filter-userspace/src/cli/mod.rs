@@ -1,6 +1,7 @@
 //! The command line: one file per verb, or per family of verbs that differ in a word.
 
 mod ban;
+mod bench;
 mod check;
 mod countries;
 mod detach;
@@ -112,6 +113,7 @@ pub enum Verb {
     Enforce(mode::EnforceArgs),
     Reload(reload::Args),
     Geo(geo::Args),
+    Bench(bench::Args),
     Detach(detach::Args),
     Completions(generate::CompletionsArgs),
     Man(generate::ManArgs),
@@ -226,6 +228,7 @@ fn dispatch(verb: Verb, context: &Context) -> Result<(), Failure> {
         Verb::Enforce(args) => mode::enforce(args, context),
         Verb::Reload(args) => reload::run(args, context),
         Verb::Geo(args) => geo::run(args, context),
+        Verb::Bench(args) => bench::run(args, context),
         Verb::Detach(args) => detach::run(args, context),
         Verb::Completions(args) => generate::completions(args),
         Verb::Man(args) => generate::man(args),

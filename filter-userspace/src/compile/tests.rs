@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::{
     cover::{Cover, Painted, bounds, flatten},
-    trie,
+    trie, walk,
 };
 
 const A: Class = Class(10);
@@ -123,7 +123,27 @@ fn differences(v4: &Cover, v6: &Cover, more: &[u128]) -> Vec<String> {
             differences.push(format!("{octets:?}: {got:?}, not {expected:?}"));
         }
     }
+    for (root, cover) in [(walk::Root::V4, v4), (walk::Root::V6, v6)] {
+        let mut walked = Vec::new();
+        let line = |index: u32| lines.get(index as usize);
+        walk::for_each_range(line, root, |first, last, class| {
+            walked.push((first, last, class));
+        });
+        if walked != ranges(cover) {
+            differences.push(format!("{root:?}: {walked:x?}, not {:x?}", ranges(cover)));
+        }
+    }
     differences
+}
+
+/// First, last and class of every range of a cover.
+fn ranges(cover: &Cover) -> Vec<(u128, u128, Class)> {
+    let next = cover.starts.iter().skip(1);
+    let lasts = next.map(|start| start - 1).chain([u128::MAX]);
+    let ranges = cover.starts.iter().zip(lasts).zip(&cover.classes);
+    ranges
+        .map(|((first, last), class)| (*first, last, *class))
+        .collect()
 }
 
 fn cover(mut starts: Vec<(u128, u8)>) -> Cover {

@@ -2,7 +2,9 @@
 //!
 //! The map has two values for each interface. The program counts in the first half. The second half
 //! holds what the loads before this one had counted: the kernel side never touches it, so it can be
-//! written while packets are counted, and not one of them is lost.
+//! written while packets are counted, and not one of them is lost. Behind both comes one value for
+//! frames from elsewhere, which only test runs make: it is no traffic, is shown nowhere as such, and is
+//! not carried over.
 
 use std::{borrow::Borrow, collections::BTreeMap};
 
@@ -11,7 +13,7 @@ use aya::{
     util::nr_cpus,
 };
 use filter_common::{
-    abi::{self, Control, Counters, outcome},
+    abi::{self, Control, Counters, elsewhere_slot, outcome},
     country::Class,
     verdict::Reason,
 };
@@ -24,8 +26,11 @@ pub use filter_common::abi::Count;
 
 /// Values of the counter map for `interfaces` interfaces.
 pub(super) fn map_len(interfaces: usize) -> u32 {
-    2 * interfaces.max(1) as u32
+    elsewhere_slot(interfaces as u32) + 1
 }
+
+/// In the place of an interface's name, for what test runs have counted.
+const ELSEWHERE: &str = "elsewhere";
 
 /// What one interface has seen since the gate was first put up.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -52,6 +57,12 @@ impl Gate {
                 .get(slot)
                 .map_or_else(|| format!("slot{slot}"), Clone::clone)
         })
+    }
+
+    /// What test runs over this program have counted.
+    pub fn elsewhere(&self) -> Result<InterfaceCounters, KernelError> {
+        let counters = typed(self.ebpf.map("COUNTERS"), "COUNTERS")?;
+        elsewhere(&counters, &self.control)
     }
 
     /// Takes over what the pinned maps of an earlier load have counted, for the interfaces that both
@@ -110,6 +121,18 @@ pub(super) fn read<M: Borrow<MapData>>(
         .collect()
 }
 
+/// Reads the value behind the interfaces.
+pub(super) fn elsewhere<M: Borrow<MapData>>(
+    counters: &PerCpuArray<M, Counters>,
+    control: &MappedArray<Control>,
+) -> Result<InterfaceCounters, KernelError> {
+    let index = elsewhere_slot(slots(&control.read(0)) as u32);
+    if index >= counters.len() {
+        return Err(KernelError::NoElsewhere);
+    }
+    Ok(by_outcome(&sum(counters, [index])?, ELSEWHERE.to_owned()))
+}
+
 /// All that `slot` has counted: on every CPU, in this load and in those before it.
 fn total<M: Borrow<MapData>>(
     counters: &PerCpuArray<M, Counters>,
@@ -117,8 +140,16 @@ fn total<M: Borrow<MapData>>(
     control: &MappedArray<Control>,
 ) -> Result<Counters, KernelError> {
     let carried = slots(&control.read(0)) + slot;
+    sum(counters, [slot as u32, carried as u32])
+}
+
+/// The sum of some values of the map over all CPUs.
+fn sum<M: Borrow<MapData>, const N: usize>(
+    counters: &PerCpuArray<M, Counters>,
+    indices: [u32; N],
+) -> Result<Counters, KernelError> {
     let mut total = Counters::ZERO;
-    for index in [slot as u32, carried as u32] {
+    for index in indices {
         // A map from before counters were carried over has no second half.
         if index >= counters.len() {
             continue;

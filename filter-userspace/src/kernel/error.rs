@@ -74,6 +74,10 @@ pub enum KernelError {
         filter_common::abi::MAX_INTERFACES
     )]
     TooManyInterfaces,
+    #[error(
+        "the loaded program was put up by a cerco that counts test runs as traffic; restart the daemon first"
+    )]
+    NoElsewhere,
     #[error("failed to run the program over a frame of {frame_len} bytes: {source}")]
     TestRun {
         frame_len: usize,
@@ -84,6 +88,12 @@ pub enum KernelError {
     ProgramInfo {
         #[source]
         source: aya::programs::ProgramError,
+    },
+    #[error("failed to {operation}: {source}")]
+    Program {
+        operation: &'static str,
+        #[source]
+        source: io::Error,
     },
     #[error("failed to make random numbers: {source}")]
     Random {
@@ -121,5 +131,10 @@ impl KernelError {
             path,
             source,
         }
+    }
+
+    /// For the closures of `map_err`.
+    pub(super) fn program(operation: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Program { operation, source }
     }
 }

@@ -1,7 +1,8 @@
 //! The decision on the host, over the very tables that the kernel uses.
 
-use std::net::IpAddr;
+use std::{borrow::Borrow, net::IpAddr};
 
+use aya::maps::MapData;
 use filter_common::{
     abi::{BanKey, Control, PORT_SETS, PolicyBlock, PortSet},
     decide::{self, Charge},
@@ -11,7 +12,11 @@ use filter_common::{
     verdict::Decision,
 };
 
-use super::{Gate, KernelError, bans::boot_ns, mapped::MappedArray};
+use super::{
+    Gate, KernelError,
+    bans::{BanMap, boot_ns},
+    mapped::MappedArray,
+};
 
 /// The traffic that a question is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,9 +61,12 @@ impl Gate {
         };
         let packet = Packet::new(source, destination.into(), 64, transport);
         let snapshot = Snapshot {
-            gate: self,
+            control: &self.control,
+            policy: &self.policy,
+            ports: &self.ports,
+            table: &self.table()?,
+            bans: &self.bans_map()?,
             generation: self.generation(),
-            table: self.table()?,
         };
         Ok(decide::decide(&snapshot, &packet))
     }
@@ -76,42 +84,45 @@ impl Service {
     }
 }
 
-/// The gate with the generation that decides now. Publications come from the owner of the `Gate`
-/// too, so none happens while this looks.
-struct Snapshot<'a> {
-    gate: &'a Gate,
-    generation: Option<usize>,
-    table: MappedArray<Line>,
+/// The maps of a gate, with the generation that decides now. A publication while this looks is the
+/// daemon's alone to prevent, as it does; others look again when the generation has changed.
+pub(super) struct Snapshot<'a, M> {
+    pub control: &'a MappedArray<Control>,
+    pub policy: &'a MappedArray<PolicyBlock>,
+    pub ports: &'a MappedArray<PortSet>,
+    pub table: &'a MappedArray<Line>,
+    pub bans: &'a BanMap<M>,
+    pub generation: Option<usize>,
 }
 
-impl decide::Gate for Snapshot<'_> {
+impl<M: Borrow<MapData>> decide::Gate for Snapshot<'_, M> {
     type Stamps<'a>
         = Rested
     where
         Self: 'a;
 
     fn control(&self) -> &Control {
-        self.gate
-            .control
+        self.control
             .get(0)
             .expect("invariant: the control map has one value")
     }
 
     fn policy(&self) -> Option<&PolicyBlock> {
-        self.gate.policy.get(self.generation?)
+        self.policy.get(self.generation?)
     }
 
     fn port_set(&self, index: usize) -> Option<&PortSet> {
-        self.gate.ports.get(self.generation? * PORT_SETS + index)
+        self.ports.get(self.generation? * PORT_SETS + index)
     }
 
     fn line(&self, index: u32) -> Option<&Line> {
-        let first = self.generation? * self.gate.lines_per_generation;
-        self.table.get(first + index as usize)
+        let lines_per_generation = self.control().lines_per_generation as usize;
+        self.table
+            .get(self.generation? * lines_per_generation + index as usize)
     }
 
     fn ban_expiry_ns(&self, key: &BanKey) -> Option<u64> {
-        self.gate.bans_map().ok()?.get(key, 0).ok()
+        self.bans.get(key, 0).ok()
     }
 
     fn stamps(&self, _kind: Charge, _index: u32) -> Option<Rested> {
@@ -128,7 +139,7 @@ impl decide::Gate for Snapshot<'_> {
 }
 
 /// A set in which nobody has sent anything, and which remembers nothing.
-struct Rested;
+pub(super) struct Rested;
 
 impl StampSet for Rested {
     fn load(&self, _way: usize) -> u64 {

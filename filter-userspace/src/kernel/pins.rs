@@ -17,14 +17,19 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use aya::maps::{Map, MapData, PerCpuArray};
+use aya::{
+    Pod,
+    maps::{HashMap, Map, MapData, PerCpuArray},
+};
 use filter_common::{
     abi::{ABI_VERSION, Control, Counters, PolicyBlock, attach_mode},
     country::{Class, CountryCode},
 };
 
 use super::{
-    AttachMode, Attachment, Ban, Gate, InterfaceCounters, KernelError, Mode, bans, bpffs, counters,
+    AttachMode, Attachment, Ban, Gate, InterfaceCounters, KernelError, Mode, bans,
+    bans::BanMap,
+    bpffs, counters,
     load::{mode_of, published_generation},
     mapped::MappedArray,
 };
@@ -169,17 +174,44 @@ pub(super) fn pinned_counters(
     Ok(Some((counters, control)))
 }
 
+/// One of the pinned arrays.
+pub(super) fn open_array<T: Pod>(
+    pins: &Path,
+    name: &'static str,
+) -> Result<MappedArray<T>, KernelError> {
+    let path = PinPaths::new(pins.to_path_buf())
+        .maps_directory()
+        .join(name);
+    let data = MapData::from_pin(path).map_err(KernelError::map("open pinned", name))?;
+    MappedArray::new(&data, name)
+}
+
+/// The number of the program on the pinned links; `None` when there are none.
+pub(super) fn linked_program(pins: &Path) -> Result<Option<u32>, KernelError> {
+    for (_, path) in PinPaths::new(pins.to_path_buf()).links()? {
+        if let Some(id) = link_field(&path, "prog_id:")? {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
+}
+
 /// The interface that a pinned XDP link holds; `None` when it went away.
 pub(super) fn link_ifindex(path: &Path) -> Result<Option<u32>, KernelError> {
+    // bpf_xdp_link_show_fdinfo() in net/core/dev.c; 0 after the device has gone.
+    link_field(path, "ifindex:")
+}
+
+/// A number of the fdinfo of a pinned link; 0 is none.
+fn link_field(path: &Path, name: &str) -> Result<Option<u32>, KernelError> {
     let fd = open_pin(path).map_err(KernelError::pin("open", path))?;
     let info = format!("/proc/self/fdinfo/{}", fd.as_raw_fd());
     let text = fs::read_to_string(&info).map_err(KernelError::pin("read", info))?;
-    // bpf_xdp_link_show_fdinfo() in net/core/dev.c; 0 after the device has gone.
-    let ifindex = text
+    let number = text
         .lines()
-        .find_map(|line| line.strip_prefix("ifindex:"))
+        .find_map(|line| line.strip_prefix(name))
         .and_then(|value| value.trim().parse().ok());
-    Ok(ifindex.filter(|index| *index != 0))
+    Ok(number.filter(|number| *number != 0))
 }
 
 /// BPF_OBJ_GET; aya opens pinned links but keeps their descriptors to itself.
@@ -219,10 +251,13 @@ pub(super) type CounterMap = PerCpuArray<MapData, Counters>;
 
 /// What stands in the kernel, read from the pins: for when no daemon runs.
 pub struct Pinned {
-    control: MappedArray<Control>,
-    policy: MappedArray<PolicyBlock>,
+    pub(super) control: MappedArray<Control>,
+    pub(super) policy: MappedArray<PolicyBlock>,
     counters: CounterMap,
+    /// To read whole.
     bans: MapData,
+    /// The same map, to look one up.
+    pub(super) ban_map: BanMap<MapData>,
     attachments: Vec<Attachment>,
 }
 
@@ -270,6 +305,8 @@ impl Pinned {
             counters: PerCpuArray::try_from(Map::PerCpuArray(open("COUNTERS")?))
                 .map_err(KernelError::map("open pinned", "COUNTERS"))?,
             bans: open("BANS")?,
+            ban_map: HashMap::try_from(Map::HashMap(open("BANS")?))
+                .map_err(KernelError::map("open pinned", "BANS"))?,
             attachments,
         }))
     }
@@ -289,6 +326,11 @@ impl Pinned {
                 .find(|it| it.ifindex == ifindex)
                 .map_or_else(|| format!("slot{slot}"), |it| it.interface.clone())
         })
+    }
+
+    /// What test runs over the program have counted.
+    pub fn elsewhere(&self) -> Result<InterfaceCounters, KernelError> {
+        counters::elsewhere(&self.counters, &self.control)
     }
 
     pub fn bans(&self) -> Result<Vec<Ban>, KernelError> {

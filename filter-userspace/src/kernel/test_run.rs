@@ -26,7 +26,7 @@ impl Gate {
             })
     }
 
-    /// Runs the program `repeat` times over `frame`, which counts as received by slot 0.
+    /// Runs the program `repeat` times over `frame`, which [`Gate::elsewhere`] counts.
     ///
     /// The kernel refuses frames of less than 14 bytes. What goes beyond a page, with room for its own,
     /// lies in further buffers, as with a large MTU.

@@ -7,9 +7,11 @@
 
 mod cases;
 mod frames;
+mod limits;
 mod measure;
 mod sources;
 mod system;
+mod target;
 
 use std::time::Duration;
 

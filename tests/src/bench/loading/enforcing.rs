@@ -159,10 +159,7 @@ pub fn check(database: &Database, compiled: &CompiledPolicy) -> Result<()> {
 }
 
 fn check_one(database: &Database, compiled: &CompiledPolicy, address: IpAddr) -> Result<()> {
-    let found = compiled.lookup(&match address {
-        IpAddr::V4(v4) => Address::V4(v4.octets()),
-        IpAddr::V6(v6) => Address::V6(v6.octets()),
-    });
+    let found = compiled.lookup(&Address::from(address));
     // Private space lies over whatever a database says.
     if found == Some(Class::PRIVATE) {
         return Ok(());

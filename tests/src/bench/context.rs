@@ -39,6 +39,8 @@ pub struct Context {
     pub database: Database,
     /// All prefixes of `database` outside of [`ALLOWED`]: what every peer blocks.
     pub blocked: Prefixes,
+    /// All prefixes of [`ALLOWED`].
+    pub allowed: Prefixes,
     /// All prefixes of `database`.
     pub world: Prefixes,
     pub quick: bool,
@@ -60,6 +62,7 @@ impl Context {
         let allowed = ALLOWED.map(policies::country);
         Ok(Self {
             blocked: Prefixes::of(&database, |country| !allowed.contains(&country)),
+            allowed: Prefixes::of(&database, |country| allowed.contains(&country)),
             world: Prefixes::of(&database, |_| true),
             database,
             quick,

@@ -11,6 +11,7 @@ mod limiter;
 mod loading;
 mod lookup;
 pub mod names;
+pub mod packages;
 pub mod part;
 mod path;
 mod program;
@@ -66,4 +67,17 @@ pub fn run(options: &Options) -> Result<Report> {
         rows,
         missing: context.take_missing(),
     })
+}
+
+/// Measures and prints.
+pub fn run_and_show(options: &Options) -> Result<()> {
+    crate::demo::interrupt::listen();
+    let report = run(options)?;
+    for r in &report.rows {
+        println!(
+            "{:20} {:26} {} {:14} {:8.1} {:8.1} {:8.1} {}",
+            r.what, r.peer, r.family, r.trace, r.best, r.median, r.worst, r.runs
+        );
+    }
+    Ok(())
 }

@@ -55,8 +55,13 @@ pub mod peer {
     pub const PARSE_ONLY: &str = "parse only";
     pub const GENERIC_DROP: &str = "generic drop";
     pub const XDP_FILTER: &str = "xdp-filter";
+    /// The same program with the trace's addresses on its list.
+    pub const XDP_FILTER_LISTED: &str = "xdp-filter, listed";
     pub const NFTABLES: &str = "nftables";
+    /// With the allowed prefixes in its set, in place of the blocked ones.
+    pub const NFTABLES_ALLOWLIST: &str = "nftables, allowlist";
     pub const IPTABLES: &str = "iptables+ipset";
+    pub const IPTABLES_ALLOWLIST: &str = "iptables+ipset, allowlist";
     /// A frame that cerco's whole program allows under a limit.
     pub const CERCO_LIMITED: &str = "cerco, allowed and limited";
 }

@@ -13,6 +13,9 @@ pub mod what {
     pub const PATH: &str = "packet path";
     /// The same without any set of addresses: what the mechanism itself costs.
     pub const PATH_NO_SET: &str = "packet path, no set";
+    /// Both less the plain drop of the same round.
+    pub const PATH_OVER: &str = "packet path, over plain drop";
+    pub const PATH_NO_SET_OVER: &str = "packet path, no set, over plain drop";
     /// Nanoseconds of the limiter for one packet.
     pub const LIMITER: &str = "limiter";
     /// What the heavy source got through, as a share of its limit: 1 is exact.

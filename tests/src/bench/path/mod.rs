@@ -31,10 +31,15 @@ use super::{
 };
 use crate::demo::interrupt;
 
-/// Frames that a peer gets in a round: all of the longest trace.
+/// Frames that an XDP program gets in a round: all of the longest trace.
 const FRAMES: u32 = 1 << 20;
-/// Frames for those whose cost does not depend on the trace's length, or is large beside its noise.
-const FEWER_FRAMES: u32 = 1 << 18;
+/// For a set outside of XDP, whose time is large beside the noise. A round goes on in the trace where
+/// the one before it ended, so all sources come all the same.
+const FRAMES_FOR_SETS: u32 = 1 << 19;
+/// For those whose cost does not depend on the length of the trace.
+const FRAMES_WITHOUT_SET: u32 = 1 << 17;
+/// For an ipset of IPv6 networks, which tries every prefix length in use, at 20 µs a frame.
+const FRAMES_FOR_SLOWEST: u32 = 1 << 16;
 
 pub fn measure(context: &Context) -> Result<Vec<Row>> {
     let peers = peers(context)?;
@@ -50,27 +55,49 @@ pub fn measure(context: &Context) -> Result<Vec<Row>> {
             context.step(&format!("{family}, {}", draw.label()))?;
             set_trace(&mut traffic, &peers, &context.blocked, sources, draw)?;
             let samples = rounds(context, &peers, &mut traffic, sources, draw)?;
-            for (peer, samples) in peers.iter().zip(&samples) {
-                if !samples.is_empty() {
-                    let subject = Subject {
-                        part: Part::Path,
-                        what: peer.what,
-                        peer: peer.name,
-                        family,
-                        trace: draw.label(),
-                        unit: "ns/packet",
-                    };
-                    rows.push(Row::new(subject, samples));
-                }
-            }
+            rows.extend(rows_of(&peers, &samples, family, draw));
         }
     }
     Ok(rows)
 }
 
+/// What each peer takes, and then how much more than the plain drop that is.
+fn rows_of(peers: &[Peer], samples: &[Vec<f64>], family: &'static str, draw: Draw) -> Vec<Row> {
+    let measured = || {
+        let pairs = peers.iter().zip(samples);
+        pairs.filter(|(_, samples)| !samples.is_empty())
+    };
+    let row = |what, peer: &Peer, samples: &[f64]| {
+        let subject = Subject {
+            part: Part::Path,
+            what,
+            peer: peer.name,
+            family,
+            trace: draw.label(),
+            unit: "ns/packet",
+        };
+        Row::new(subject, samples)
+    };
+    let mut rows: Vec<Row> = measured()
+        .map(|(peer, samples)| row(peer.what, peer, samples))
+        .collect();
+    let plain = measured().find(|(peer, _)| peer.name == name::PLAIN_DROP);
+    if let Some((_, plain)) = plain {
+        for (peer, samples) in measured().filter(|(peer, _)| peer.name != name::PLAIN_DROP) {
+            let what = match peer.what {
+                what::PATH => what::PATH_OVER,
+                _ => what::PATH_NO_SET_OVER,
+            };
+            let over: Vec<f64> = samples.iter().zip(plain).map(|(a, b)| a - b).collect();
+            rows.push(row(what, peer, &over));
+        }
+    }
+    rows
+}
+
 /// All that can be had here. What cannot is told to the context.
 fn peers(context: &Context) -> Result<Vec<Peer>> {
-    context.step("putting up cerco and its peers")?;
+    context.step("putting up cerco")?;
     let compiled = compile(&context.policy(), &context.database)?;
     let blocked = &context.blocked;
     let mut peers = vec![
@@ -78,7 +105,7 @@ fn peers(context: &Context) -> Result<Vec<Peer>> {
         xdp::cerco(&compiled).context("cerco does not stand")?,
     ];
     let mut add = |name: &str, package: Option<&str>, build: &dyn Fn() -> Result<Peer>| {
-        interrupt::check()?;
+        context.step(&format!("putting up {name}"))?;
         match package.and_then(packages::missing) {
             Some(reason) => context.missing(Part::Path, name, reason),
             None => match build() {
@@ -143,27 +170,26 @@ fn rounds(
             if peer.only.is_some_and(|only| only != draw) {
                 continue;
             }
-            let count = context.count(frames(peer, draw));
+            let count = context.count(frames(peer, sources, draw));
             samples.push(peer.send(traffic, sources, count, count.into())?);
         }
     }
     Ok(samples)
 }
 
-/// A set costs what it costs because of cache misses, so it is shown the whole trace.
-fn frames(peer: &Peer, draw: Draw) -> u32 {
-    let is_native_xdp = [
-        name::PLAIN_DROP,
-        name::PARSE_ONLY,
-        name::CERCO,
-        name::XDP_FILTER,
-        name::XDP_FILTER_LISTED,
-    ]
-    .contains(&peer.name);
-    let asks_a_set = peer.what == what::PATH && peer.name != name::GENERIC_DROP;
-    if is_native_xdp || (asks_a_set && draw == Draw::Many) {
-        FRAMES
-    } else {
-        FEWER_FRAMES
+fn frames(peer: &Peer, sources: Sources, draw: Draw) -> u32 {
+    let asks_a_set = peer.what == what::PATH;
+    match peer.name {
+        name::NFTABLES | name::NFTABLES_ALLOWLIST | name::IPTABLES | name::IPTABLES_ALLOWLIST => {
+            if peer.name == name::IPTABLES && asks_a_set && sources == Sources::TraceV6 {
+                FRAMES_FOR_SLOWEST
+            } else if asks_a_set && draw == Draw::Many {
+                FRAMES_FOR_SETS
+            } else {
+                FRAMES_WITHOUT_SET
+            }
+        }
+        name::GENERIC_DROP => FRAMES_WITHOUT_SET,
+        _ => FRAMES,
     }
 }

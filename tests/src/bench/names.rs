@@ -64,7 +64,7 @@ pub mod peer {
     /// With the allowed prefixes in its set, in place of the blocked ones.
     pub const NFTABLES_ALLOWLIST: &str = "nftables, allowlist";
     pub const IPTABLES: &str = "iptables+ipset";
-    pub const IPTABLES_ALLOWLIST: &str = "iptables+ipset, allowlist";
+    pub const IPTABLES_ALLOWLIST: &str = "ipset, allowlist";
     /// A frame that cerco's whole program allows under a limit.
     pub const CERCO_LIMITED: &str = "cerco, allowed and limited";
 }

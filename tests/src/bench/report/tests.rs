@@ -70,7 +70,7 @@ fn text_is_80_columns_wide() {
     }
     for expected in [
         "packet path, IPv4 (ns/packet): median (best)",
-        "iptables+ipset, allowlist    1235 (1235)  1235 (1235)",
+        "ipset, allowlist           1235 (1235)   1235 (1235)",
         "not measured: nft -f: nft does not start",
         "≤ 1.15           1.10 (1.10)                met",
         "3 goals met, 0 not met, 24 not measured.",

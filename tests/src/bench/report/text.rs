@@ -10,9 +10,9 @@ use crate::bench::{
 
 const WIDTH: usize = 80;
 /// Room for the peer's name.
-const NAME: usize = 27;
-/// Room for `1100 (1050)`, a median and a best.
-const CELL: usize = 13;
+const NAME: usize = 24;
+/// Room for `23000 (22000)`, a median and a best, and a space.
+const CELL: usize = 14;
 /// Traces side by side.
 const COLUMNS: usize = (WIDTH - NAME) / CELL;
 

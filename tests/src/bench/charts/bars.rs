@@ -39,7 +39,8 @@ const OTHERS: [RGBColor; 4] = [
 ];
 
 pub enum Scale {
-    Linear,
+    /// Up to the largest value, or to here: longer bars are cut, and say so.
+    Linear { end: f64 },
     /// The axis begins a little below the smallest value.
     Logarithmic,
 }
@@ -121,13 +122,22 @@ impl Bars {
                 let place = [(NAMES, y + 1), (end, y + BAR - 1)];
                 let style = ShapeStyle::from(&shades(group.is_ours, series)).filled();
                 root.draw(&Rectangle::new(place, style))?;
-                text(&number(*value), 12, INK, (end + 6, y + BAR / 2), HPos::Left)?;
+                let cut = if *value > self.end() { ", cut" } else { "" };
+                let words = number(*value) + cut;
+                text(&words, 12, INK, (end + 6, y + BAR / 2), HPos::Left)?;
                 y += BAR;
             }
             y += GAP;
         }
         root.present()?;
         Ok(())
+    }
+
+    fn end(&self) -> f64 {
+        match self.scale {
+            Scale::Linear { end } => end,
+            Scale::Logarithmic => f64::INFINITY,
+        }
     }
 
     /// Of the bar of a value.
@@ -138,9 +148,9 @@ impl Bars {
                 .flat_map(|group| group.values.iter().flatten().copied())
         };
         let room = f64::from(WIDTH - NAMES - NUMBERS);
-        let most = values().fold(f64::MIN_POSITIVE, f64::max);
+        let most = values().fold(f64::MIN_POSITIVE, f64::max).min(self.end());
         let share = match self.scale {
-            Scale::Linear => value / most,
+            Scale::Linear { .. } => value / most,
             Scale::Logarithmic => {
                 // Noise can make a net number zero or less, which has no logarithm.
                 let least = values().fold(most, f64::min).max(0.1) / 2.0;
@@ -176,7 +186,7 @@ mod tests {
     #[test]
     fn bars_are_as_long_as_their_values() {
         let room = WIDTH - NAMES - NUMBERS;
-        let linear = bars(Scale::Linear);
+        let linear = bars(Scale::Linear { end: f64::INFINITY });
         let lengths = [10.0, 20.0, 500.0, 1_000.0].map(|value| linear.length(value));
         assert_eq!(lengths, [5, 10, room / 2, room]);
         let logarithmic = bars(Scale::Logarithmic);
@@ -188,8 +198,15 @@ mod tests {
 
     #[test]
     fn picture_names_everybody_and_draws_a_bar_for_each_value() {
-        let svg = bars(Scale::Linear).svg().unwrap();
-        for words in ["&lt;title&gt;", "cerco", "LPM trie", "many", "1000"] {
+        let svg = bars(Scale::Linear { end: 500.0 }).svg().unwrap();
+        for words in [
+            "&lt;title&gt;",
+            "cerco",
+            "LPM trie",
+            "many",
+            "\n20.0\n",
+            "\n1000, cut\n",
+        ] {
             assert!(svg.contains(words), "{words}: {svg}");
         }
         // The background, two colours for each series, and the bars.

@@ -3,7 +3,7 @@
 /// An unsigned integer, as headers are made of. Any bytes are a valid value.
 pub trait Word: Copy + Default {
     /// From the byte order of the network to that of the host.
-    fn from_be(self) -> Self;
+    fn to_host(self) -> Self;
 
     /// `bytes`: as many as the integer has, in network byte order.
     fn from_network(bytes: &[u8]) -> Self;
@@ -13,7 +13,7 @@ macro_rules! impl_word {
     ($($int:ty),*) => {
         $(impl Word for $int {
             #[inline(always)] // One instruction.
-            fn from_be(self) -> Self {
+            fn to_host(self) -> Self {
                 <$int>::from_be(self)
             }
 

@@ -48,7 +48,7 @@ impl FrameBytes for XdpFrame<'_> {
         } else {
             self.read_from_fragments(offset)?
         };
-        Some(words.map(W::from_be))
+        Some(words.map(W::to_host))
     }
 
     #[inline(always)] // A store and a load.

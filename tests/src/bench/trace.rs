@@ -34,7 +34,7 @@ impl Draw {
     }
 
     /// A power of two.
-    pub const fn len(self) -> usize {
+    pub const fn count(self) -> usize {
         match self {
             Self::One => 1,
             Self::Few => 4_096,
@@ -71,7 +71,7 @@ impl Prefixes {
     /// Addresses in host byte order.
     pub fn draw_v4(&self, draw: Draw) -> Vec<u32> {
         let mut rng = Rng::with_seed(SEED);
-        (0..draw.len())
+        (0..draw.count())
             .map(|_| match (draw, self.v4[rng.usize(..self.v4.len())]) {
                 (Draw::Uniform, _) | (_, IpNetwork::V6(_)) => rng.u32(..),
                 (_, IpNetwork::V4(prefix)) => {
@@ -86,7 +86,7 @@ impl Prefixes {
     /// (RFC 4291 §2.4).
     pub fn draw_v6(&self, draw: Draw) -> Vec<u128> {
         let mut rng = Rng::with_seed(SEED);
-        (0..draw.len())
+        (0..draw.count())
             .map(|_| match (draw, self.v6[rng.usize(..self.v6.len())]) {
                 (Draw::Uniform, _) | (_, IpNetwork::V4(_)) => 1 << 125 | rng.u128(..) >> 3,
                 (_, IpNetwork::V6(prefix)) => {

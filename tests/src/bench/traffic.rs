@@ -128,15 +128,15 @@ impl Traffic {
             "a trace of {len} entries"
         );
         let ifindex = self.feed.read(0).ifindex;
-        self.write_feed(len - 1, ifindex);
+        self.write_feed(0, len - 1, ifindex);
         Ok(())
     }
 
-    fn write_feed(&mut self, mask: u64, ifindex: u32) {
+    fn write_feed(&mut self, next: u64, mask: u64, ifindex: u32) {
         self.feed.write(
             0,
             &[Feed {
-                next: 0,
+                next,
                 mask,
                 ifindex,
                 _pad: 0,
@@ -144,10 +144,10 @@ impl Traffic {
         );
     }
 
-    /// Where [`Traffic::send`] sends.
+    /// Where [`Traffic::send`] sends. The trace goes on where it was.
     pub fn set_link(&mut self, ifindex: u32) {
-        let mask = self.feed.read(0).mask;
-        self.write_feed(mask, ifindex);
+        let Feed { next, mask, .. } = self.feed.read(0);
+        self.write_feed(next, mask, ifindex);
     }
 
     /// Which program [`Traffic::run`] measures.
@@ -158,8 +158,11 @@ impl Traffic {
     }
 
     /// Sends `count` frames into the link, from the network namespace of the calling thread, and
-    /// returns how long it took. All that the frames cause on their way, up to where they are
-    /// dropped, happens on this CPU and is part of it.
+    /// returns how long one took, in whole nanoseconds. All that the frames cause on their way, up to
+    /// where they are dropped, happens on this CPU and is part of it.
+    ///
+    /// The kernel takes the time: around the loop, so without the tens of milliseconds in which it
+    /// prepares the run and waits for grace periods of RCU afterwards.
     pub fn send(&mut self, sources: Sources, frame: &[u8], count: u32) -> Result<Duration> {
         let program = program(&mut self.ebpf, sources.sender())?;
         let options = TestRunOptions {
@@ -168,9 +171,8 @@ impl Traffic {
             attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
             ..TestRunOptions::new()
         };
-        let start = Instant::now();
-        program.test_run(options).context("failed to send frames")?;
-        Ok(start.elapsed())
+        let result = program.test_run(options).context("failed to send frames")?;
+        Ok(result.duration)
     }
 
     /// Runs the program under test `count` times and returns the mean of one run in nanoseconds,

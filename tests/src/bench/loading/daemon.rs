@@ -107,10 +107,10 @@ impl Host {
         })?;
         let mut arrived = vec![false; sent.len()];
         while let Some(frame) = behind.receive(Instant::now())? {
-            if let Some(number) = frame.get(HEADERS..).and_then(<[u8]>::first_chunk) {
-                if let Some(arrived) = arrived.get_mut(u32::from_be_bytes(*number) as usize) {
-                    *arrived = true;
-                }
+            if let Some(number) = frame.get(HEADERS..).and_then(<[u8]>::first_chunk)
+                && let Some(arrived) = arrived.get_mut(u32::from_be_bytes(*number) as usize)
+            {
+                *arrived = true;
             }
         }
         let first = arrived.iter().position(|arrived| !arrived);

@@ -1,30 +1,18 @@
-//! Loading databases of a thousand to two million networks.
+//! Databases of a thousand to two million networks.
 
 use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 use filter_common::country::CountryCode;
-use filter_userspace::geo::{self, Address, Database, Range, covering_prefixes};
+use filter_userspace::geo::{Address, Database, Range, covering_prefixes};
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 
-use super::{Samples, enforcing, mmdb_file};
+use super::mmdb_file;
 
 /// The sizes, in networks of both families.
 pub const SIZES: [usize; 5] = [1_000, 10_000, 100_000, 1_000_000, 2_000_000];
 /// As many as the large free databases have.
 pub const REAL_SIZE: usize = 1_400_000;
-
-/// From a MaxMind DB file of each size until the gate enforces; milliseconds.
-pub fn load_times(runs: usize) -> Result<Vec<Samples>> {
-    let database = geo::builtin()?;
-    let directory = tempfile::tempdir().context("failed to make a directory for databases")?;
-    let path = directory.path().join("growth.mmdb");
-    let time = |&size: &usize| {
-        write_database(&path, &database, size)?;
-        enforcing::file(&path, runs)
-    };
-    SIZES.iter().map(time).collect()
-}
 
 /// Writes a MaxMind DB file of exactly `size` networks at `path`.
 pub fn write_database(path: &Path, database: &Database, size: usize) -> Result<()> {
@@ -107,7 +95,7 @@ mod tests {
 
     #[test]
     fn every_size_has_its_number_of_networks_and_none_overlap() {
-        let database = geo::builtin().unwrap();
+        let database = filter_userspace::geo::builtin().unwrap();
         for size in SIZES.into_iter().chain([REAL_SIZE]) {
             let networks = networks(&database, size).unwrap();
             assert_eq!(networks.len(), size);

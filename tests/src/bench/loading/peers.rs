@@ -31,6 +31,16 @@ pub enum Tool {
     Ipset,
 }
 
+impl Tool {
+    /// The Debian package that it is in.
+    pub const fn package(self) -> &'static str {
+        match self {
+            Self::Nftables => "nftables",
+            Self::Ipset => "ipset",
+        }
+    }
+}
+
 /// A list and what loads it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Peer {
@@ -51,7 +61,7 @@ impl Peer {
         Self { tool, joined }
     }
 
-    const fn label(self) -> &'static str {
+    pub const fn label(self) -> &'static str {
         match (self.tool, self.joined) {
             (Tool::Nftables, false) => "nft -f, as published",
             (Tool::Nftables, true) => "nft -f, joined",

@@ -100,7 +100,14 @@ fn walk(step: extern "C" fn(u64, *mut c_void) -> i64) -> u32 {
         return xdp_action::XDP_ABORTED;
     };
     // SAFETY: the callback takes no context. Helper since 5.17.
-    let done = unsafe { bpf_loop(walk.count as u32, step as *mut c_void, core::ptr::null_mut(), 0) };
+    let done = unsafe {
+        bpf_loop(
+            walk.count as u32,
+            step as *mut c_void,
+            core::ptr::null_mut(),
+            0,
+        )
+    };
     if done == walk.count as i64 {
         xdp_action::XDP_PASS
     } else {

@@ -17,10 +17,7 @@ use aya_ebpf::{
     macros::{btf_map, xdp},
     programs::XdpContext,
 };
-use filter_common::{
-    packet::{Address, Packet},
-    parse::parse,
-};
+use filter_common::{packet::Packet, parse::parse};
 use lru_layout::{DROPPED, LruCounts, LruLimit, SOURCES, WATCHED};
 
 use crate::frame::XdpFrame;
@@ -44,10 +41,9 @@ pub fn lru_limit(ctx: XdpContext) -> u32 {
 #[inline(always)] // One caller.
 fn limit(ctx: &XdpContext) -> Option<u32> {
     let limit = LIMIT.get(0)?;
-    let Address::V4(octets) = parsed(ctx)?.source else {
-        return None;
-    };
-    let source = u32::from_ne_bytes(octets);
+    // IPv4 fills the top half of the upper word.
+    let (hi, _) = parsed(ctx)?.source.left_aligned();
+    let source = (hi >> 32) as u32;
     let mut fate = if conforms(limit, source) { 0 } else { DROPPED };
     let action = match fate {
         0 => xdp_action::XDP_PASS,

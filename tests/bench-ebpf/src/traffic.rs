@@ -42,45 +42,45 @@ static NEXT_WHOLE: ProgramArray<1> = ProgramArray::new();
 
 #[xdp]
 pub fn send_v4(ctx: XdpContext) -> u32 {
-    write(&ctx, traced_v4).map_or(xdp_action::XDP_ABORTED, |feed| redirect(feed.ifindex))
+    timed(&ctx, traced_v4).map_or(xdp_action::XDP_ABORTED, redirect)
 }
 
 #[xdp]
 pub fn send_v6(ctx: XdpContext) -> u32 {
-    write(&ctx, traced_v6).map_or(xdp_action::XDP_ABORTED, |feed| redirect(feed.ifindex))
+    timed(&ctx, traced_v6).map_or(xdp_action::XDP_ABORTED, redirect)
 }
 
 #[xdp]
 pub fn send_drawn_v4(ctx: XdpContext) -> u32 {
-    write(&ctx, drawn_v4).map_or(xdp_action::XDP_ABORTED, |feed| redirect(feed.ifindex))
+    timed(&ctx, drawn_v4).map_or(xdp_action::XDP_ABORTED, redirect)
 }
 
 #[xdp(frags)]
 pub fn then_v4(ctx: XdpContext) -> u32 {
-    timed(&ctx, traced_v4).map_or(xdp_action::XDP_ABORTED, |()| call(&ctx, &NEXT))
+    timed(&ctx, traced_v4).map_or(xdp_action::XDP_ABORTED, |_| call(&ctx, &NEXT))
 }
 
 #[xdp(frags)]
 pub fn then_v6(ctx: XdpContext) -> u32 {
-    timed(&ctx, traced_v6).map_or(xdp_action::XDP_ABORTED, |()| call(&ctx, &NEXT))
+    timed(&ctx, traced_v6).map_or(xdp_action::XDP_ABORTED, |_| call(&ctx, &NEXT))
 }
 
 #[xdp(frags)]
 pub fn then_drawn_v4(ctx: XdpContext) -> u32 {
-    timed(&ctx, drawn_v4).map_or(xdp_action::XDP_ABORTED, |()| call(&ctx, &NEXT))
+    timed(&ctx, drawn_v4).map_or(xdp_action::XDP_ABORTED, |_| call(&ctx, &NEXT))
 }
 
 #[xdp]
 pub fn then_whole_v4(ctx: XdpContext) -> u32 {
-    timed(&ctx, traced_v4).map_or(xdp_action::XDP_ABORTED, |()| call(&ctx, &NEXT_WHOLE))
+    timed(&ctx, traced_v4).map_or(xdp_action::XDP_ABORTED, |_| call(&ctx, &NEXT_WHOLE))
 }
 
 #[xdp]
 pub fn then_whole_v6(ctx: XdpContext) -> u32 {
-    timed(&ctx, traced_v6).map_or(xdp_action::XDP_ABORTED, |()| call(&ctx, &NEXT_WHOLE))
+    timed(&ctx, traced_v6).map_or(xdp_action::XDP_ABORTED, |_| call(&ctx, &NEXT_WHOLE))
 }
 
-/// Takes the number of the next frame and lets `fill` write its source.
+/// Takes the number of the next frame and lets `fill` write its source; returns what was fed to it.
 #[inline(always)] // The verifier ties the bounds check to the pointer.
 fn write(ctx: &XdpContext, fill: impl Fn(&Feed, *mut u8) -> Option<()>) -> Option<Feed> {
     let feed = FEED.get_ptr_mut(0)?;
@@ -96,10 +96,10 @@ fn write(ctx: &XdpContext, fill: impl Fn(&Feed, *mut u8) -> Option<()>) -> Optio
     Some(now)
 }
 
-/// As [`write`], and reads the clock now and then: what test runs take is told in whole nanoseconds by
-/// the kernel, and with its preparations by a clock around the system call.
+/// As [`write`], returns the link, and reads the clock now and then: what test runs take is told in
+/// whole nanoseconds by the kernel, and with its preparations by a clock around the system call.
 #[inline(always)] // See `write`.
-fn timed(ctx: &XdpContext, fill: impl Fn(&Feed, *mut u8) -> Option<()>) -> Option<()> {
+fn timed(ctx: &XdpContext, fill: impl Fn(&Feed, *mut u8) -> Option<()>) -> Option<u32> {
     let feed = write(ctx, fill)?;
     if feed.next & (CLOCK_EVERY - 1) == 0 {
         let clock = CLOCK.get_ptr_mut(0)?;
@@ -113,7 +113,7 @@ fn timed(ctx: &XdpContext, fill: impl Fn(&Feed, *mut u8) -> Option<()>) -> Optio
             (*clock).count += 1;
         }
     }
-    Some(())
+    Some(feed.ifindex)
 }
 
 #[inline(always)] // See `write`.

@@ -110,13 +110,12 @@ mod tests {
             .collect();
         borders.sort_unstable();
         borders.dedup();
-        let random = Cover::from_ranges(borders.windows(2).enumerate().map(|(index, pair)| {
-            Painted {
+        let random =
+            Cover::from_ranges(borders.windows(2).enumerate().map(|(index, pair)| Painted {
                 first: pair[0],
                 last: pair[1] - 1,
                 class: Class((index % 250) as u8),
-            }
-        }));
+            }));
         vec![
             ("nothing", Cover::of(Class::UNKNOWN)),
             ("everything", Cover::of(Class(7))),
@@ -133,9 +132,10 @@ mod tests {
         for (name, cover) in covers() {
             let table = Dir24::build(&cover);
             let mut rng = Rng::with_seed(2);
-            let borders = cover.starts.iter().flat_map(|start| {
-                [start.wrapping_sub(1), *start, start.wrapping_add(1)]
-            });
+            let borders = cover
+                .starts
+                .iter()
+                .flat_map(|start| [start.wrapping_sub(1), *start, start.wrapping_add(1)]);
             let random = (0..100_000).map(|_| rng.u128(..));
             for address in borders.chain(random) {
                 assert_eq!(

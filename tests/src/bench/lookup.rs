@@ -15,11 +15,14 @@ use filter_userspace::{
 };
 
 use super::{
+    context::Context,
     cpu,
     lookup_layout::checksum_step,
-    lookup_programs::{CHECKSUM_BASIS, LOOKUPS, Lookups, Structure, World},
-    row::{Row, best_and_median},
-    trace::{Draw, Prefixes},
+    lookup_programs::{CHECKSUM_BASIS, LOOKUPS, Lookups, Structure, Walking, World},
+    names::{self, what},
+    part::Part,
+    row::{Row, Subject},
+    trace::Draw,
 };
 use crate::policies;
 
@@ -37,93 +40,102 @@ pub enum Order {
 impl Order {
     const ALL: [Self; 2] = [Self::Free, Self::Chained];
 
-    /// The name of the part of the benchmark, with the loop, and without it.
+    /// The thing measured, with the loop, and without it.
     const fn what(self) -> [&'static str; 2] {
         match self {
-            Self::Free => ["lookup", "lookup, net"],
-            Self::Chained => ["lookup, chained", "lookup, chained, net"],
+            Self::Free => ["lookup, with the loop", what::LOOKUP],
+            Self::Chained => ["chained lookup, with the loop", what::CHAINED_LOOKUP],
         }
     }
 }
 
-/// Measures everything, `runs` times each, on the calling thread, which is pinned to a CPU.
-pub fn measure(database: &Database, runs: usize) -> Result<Vec<Row>> {
+pub fn measure(context: &Context) -> Result<Vec<Row>> {
+    context.step("filling all tables")?;
     let policy = policies::deny_all();
-    let compiled = compile(&policy, database).context("failed to compile the table")?;
-    let (v4, v6) = covers(&policy, database, &compiled);
-    let mut lookups = Lookups::load(&World {
-        lines: &compiled.lines,
-        v4: &v4,
-        v6: &v6,
-    })?;
-    let prefixes = Prefixes::of(database, |_| true);
+    let compiled = compile(&policy, &context.database).context("failed to compile the table")?;
+    let (v4, v6) = covers(&policy, &context.database, &compiled);
+    let mut bench = Bench {
+        lookups: Lookups::load(&World {
+            lines: &compiled.lines,
+            v4: &v4,
+            v6: &v6,
+        })?,
+        context,
+        compiled: &compiled,
+    };
     cpu::pin()?;
     let mut rows = Vec::new();
     for draw in Draw::ALL {
-        let addresses = prefixes.draw_v4(draw);
-        lookups.set_v4(&addresses)?;
-        let ips: Vec<IpAddr> = addresses
-            .into_iter()
-            .map(|address| Ipv4Addr::from(address).into())
-            .collect();
-        rows.extend(rows_of(&mut lookups, database, &compiled, draw, &ips, runs)?);
+        let addresses = context.world.draw_v4(draw);
+        bench.lookups.set_v4(&addresses)?;
+        let trace = addresses.into_iter().map(Ipv4Addr::from).map(IpAddr::V4);
+        rows.extend(bench.rows(draw, &trace.collect::<Vec<_>>())?);
     }
     for draw in Draw::ALL {
-        let addresses = prefixes.draw_v6(draw);
-        lookups.set_v6(&addresses)?;
-        let ips: Vec<IpAddr> = addresses
-            .into_iter()
-            .map(|address| Ipv6Addr::from(address).into())
-            .collect();
-        rows.extend(rows_of(&mut lookups, database, &compiled, draw, &ips, runs)?);
+        let addresses = context.world.draw_v6(draw);
+        bench.lookups.set_v6(&addresses)?;
+        let trace = addresses.into_iter().map(Ipv6Addr::from).map(IpAddr::V6);
+        rows.extend(bench.rows(draw, &trace.collect::<Vec<_>>())?);
     }
     Ok(rows)
 }
 
-/// All structures over one trace, in turns.
-fn rows_of(
-    lookups: &mut Lookups,
-    database: &Database,
-    compiled: &CompiledPolicy,
-    draw: Draw,
-    trace: &[IpAddr],
-    runs: usize,
-) -> Result<Vec<Row>> {
-    let is_v4 = trace.first().is_some_and(IpAddr::is_ipv4);
-    let classes: Vec<u64> = trace
-        .iter()
-        .map(|address| class_of(database, compiled, *address).0.into())
-        .collect();
-    let first_bytes: Vec<u64> = trace.iter().map(first_byte).collect();
-    let answers = |structure| match structure {
-        Structure::NoLookup => &first_bytes,
-        _ => &classes,
-    };
-    let mut rows = Vec::new();
-    for order in Order::ALL {
-        let mut samples = [const { Vec::new() }; Structure::ALL.len()];
-        for _ in 0..runs {
-            for (structure, samples) in Structure::ALL.into_iter().zip(&mut samples) {
-                let chained = order == Order::Chained;
-                let walked = lookups.walk(structure, is_v4, chained, LOOKUPS)?;
-                let expected = answers(structure);
-                if walked.checksum != checksum(expected, LOOKUPS) {
-                    let at = first_wrong(expected, |count| {
-                        Ok(lookups.walk(structure, is_v4, chained, count)?.checksum)
-                    })?;
-                    bail!(
-                        "{} answers wrongly for {}, which has class {}",
-                        structure.label(),
-                        trace[at % trace.len()],
-                        expected[at % trace.len()]
-                    );
+struct Bench<'a> {
+    lookups: Lookups,
+    context: &'a Context,
+    compiled: &'a CompiledPolicy,
+}
+
+impl Bench<'_> {
+    /// All structures over one trace, in turns.
+    fn rows(&mut self, draw: Draw, trace: &[IpAddr]) -> Result<Vec<Row>> {
+        let is_v4 = trace.first().is_some_and(IpAddr::is_ipv4);
+        let database = &self.context.database;
+        let classes: Vec<u64> = trace
+            .iter()
+            .map(|address| class_of(database, self.compiled, *address).0.into())
+            .collect();
+        let first_bytes: Vec<u64> = trace.iter().map(first_byte).collect();
+        let mut rows = Vec::new();
+        for order in Order::ALL {
+            self.context
+                .step(&format!("{}, {}, {order:?}", family(is_v4), draw.label()))?;
+            let mut samples = [const { Vec::new() }; Structure::ALL.len()];
+            for _ in 0..self.context.rounds {
+                for (structure, samples) in Structure::ALL.into_iter().zip(&mut samples) {
+                    let walk = Walking {
+                        structure,
+                        is_v4,
+                        chained: order == Order::Chained,
+                    };
+                    let expected = match structure {
+                        Structure::NoLookup => &first_bytes,
+                        _ => &classes,
+                    };
+                    samples.push(self.timed(walk, trace, expected)?);
                 }
-                samples.push(walked.nanoseconds);
             }
+            rows.extend(order_rows(order, is_v4, draw, &samples));
         }
-        rows.extend(order_rows(order, is_v4, draw, &samples));
+        Ok(rows)
     }
-    Ok(rows)
+
+    /// Nanoseconds of a look-up; fails unless every answer is the expected one.
+    fn timed(&mut self, walk: Walking, trace: &[IpAddr], expected: &[u64]) -> Result<f64> {
+        let lookups = &mut self.lookups;
+        let walked = lookups.walk(walk, LOOKUPS)?;
+        if walked.checksum == checksum(expected, LOOKUPS) {
+            return Ok(walked.nanoseconds);
+        }
+        let at = first_wrong(expected, |count| Ok(lookups.walk(walk, count)?.checksum))?;
+        let at = at % trace.len();
+        bail!(
+            "{} answers wrongly for {}, which has class {}",
+            walk.structure.label(),
+            trace[at],
+            expected[at]
+        )
+    }
 }
 
 /// With the loop, and for look-ups also without the loop of the same round.
@@ -134,17 +146,15 @@ fn order_rows(
     samples: &[Vec<f64>; Structure::ALL.len()],
 ) -> Vec<Row> {
     let row = |what, structure: Structure, samples: &[f64]| {
-        let (best, median) = best_and_median(samples);
-        Row {
+        let subject = Subject {
+            part: Part::Lookup,
             what,
-            peer: structure.label().to_owned(),
-            family: if is_v4 { "IPv4" } else { "IPv6" },
-            trace: draw.label().to_owned(),
-            best,
-            median,
+            peer: structure.label(),
+            family: family(is_v4),
+            trace: draw.label(),
             unit: UNIT,
-            runs: samples.len(),
-        }
+        };
+        Row::new(subject, samples)
     };
     let [gross, net] = order.what();
     let harness = &samples[Structure::NoLookup as usize];
@@ -161,6 +171,14 @@ fn order_rows(
         }
     }
     rows
+}
+
+const fn family(is_v4: bool) -> &'static str {
+    if is_v4 {
+        names::family::V4
+    } else {
+        names::family::V6
+    }
 }
 
 /// What the database says, and where private space lies; by other code than the table's.

@@ -16,9 +16,10 @@ use ipnetwork::IpNetwork;
 use super::{
     dir_24_8::Dir24,
     lookup_layout::{
-        ADDRESSES, BLOCK_ENTRIES, BLOCKS_V4, BLOCKS_V6, FIRST_ENTRIES, IS_BLOCK_V4,
-        IS_BLOCK_V6, Walk,
+        ADDRESSES, BLOCK_ENTRIES, BLOCKS_V4, BLOCKS_V6, FIRST_ENTRIES, IS_BLOCK_V4, IS_BLOCK_V6,
+        Walk,
     },
+    names::peer,
 };
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lookups.bpf.o"));
@@ -49,22 +50,33 @@ impl Structure {
 
     pub const fn label(self) -> &'static str {
         match self {
-            Self::NoLookup => "harness",
-            Self::Cerco => "cerco",
-            Self::LpmTrie => "LPM trie",
-            Self::Dir24 => "DIR-24-8",
+            Self::NoLookup => "loop alone",
+            Self::Cerco => peer::CERCO,
+            Self::LpmTrie => peer::LPM_TRIE,
+            Self::Dir24 => peer::DIR_24_8,
         }
     }
+}
 
-    fn program(self, is_v4: bool, chained: bool) -> String {
-        let structure = match self {
-            Self::NoLookup => "no_lookup",
-            Self::Cerco => "cerco",
-            Self::LpmTrie => "trie",
-            Self::Dir24 => "dir",
+/// One of the programs.
+#[derive(Clone, Copy, Debug)]
+pub struct Walking {
+    pub structure: Structure,
+    pub is_v4: bool,
+    /// Whether each look-up waits for the one before.
+    pub chained: bool,
+}
+
+impl Walking {
+    fn program(self) -> String {
+        let structure = match self.structure {
+            Structure::NoLookup => "no_lookup",
+            Structure::Cerco => "cerco",
+            Structure::LpmTrie => "trie",
+            Structure::Dir24 => "dir",
         };
-        let family = if is_v4 { "v4" } else { "v6" };
-        let end = if chained { "_c" } else { "" };
+        let family = if self.is_v4 { "v4" } else { "v6" };
+        let end = if self.chained { "_c" } else { "" };
         format!("{structure}_{family}{end}")
     }
 }
@@ -110,7 +122,12 @@ impl Lookups {
         fill_dir_v6(&mut ebpf, &Dir24::build(world.v6))?;
         for structure in Structure::ALL {
             for (is_v4, chained) in [(true, false), (true, true), (false, false), (false, true)] {
-                let name = structure.program(is_v4, chained);
+                let walking = Walking {
+                    structure,
+                    is_v4,
+                    chained,
+                };
+                let name = walking.program();
                 program(&mut ebpf, &name)?
                     .load()
                     .with_context(|| format!("the kernel refused {name}"))?;
@@ -138,19 +155,13 @@ impl Lookups {
     }
 
     /// Looks the first `lookups` addresses of the trace up, which begins again at its end.
-    pub fn walk(
-        &mut self,
-        structure: Structure,
-        is_v4: bool,
-        chained: bool,
-        lookups: u32,
-    ) -> Result<Walked> {
+    pub fn walk(&mut self, walking: Walking, lookups: u32) -> Result<Walked> {
         let mut walk = Walk {
             mask: self.trace_len - 1,
             checksum: CHECKSUM_BASIS,
             ..Walk::default()
         };
-        let name = structure.program(is_v4, chained);
+        let name = walking.program();
         // The kernel's own clock, around the runs alone: the call also waits for several grace periods of
         // RCU before and after them, 4 ms each (bpf_prog_change_xdp, net/bpf/test_run.c).
         let mut nanoseconds = 0.0;
@@ -176,7 +187,10 @@ impl Lookups {
             walk = self.walk.read(0);
         }
         nanoseconds /= f64::from(lookups);
-        ensure!(walk.next == u64::from(lookups), "{name} did not look all up");
+        ensure!(
+            walk.next == u64::from(lookups),
+            "{name} did not look all up"
+        );
         Ok(Walked {
             nanoseconds,
             checksum: walk.checksum,
@@ -203,11 +217,7 @@ fn prefixes(cover: &Cover, is_v4: bool) -> Vec<(IpNetwork, Class)> {
     prefixes
 }
 
-fn fill_tries(
-    ebpf: &mut Ebpf,
-    v4: &[(IpNetwork, Class)],
-    v6: &[(IpNetwork, Class)],
-) -> Result<()> {
+fn fill_tries(ebpf: &mut Ebpf, v4: &[(IpNetwork, Class)], v6: &[(IpNetwork, Class)]) -> Result<()> {
     let mut trie: LpmTrie<&mut MapData, [u8; 4], u32> =
         LpmTrie::try_from(ebpf.map_mut("TRIE_V4").context("no map TRIE_V4")?)?;
     for (prefix, class) in v4 {
@@ -258,7 +268,9 @@ fn set_whole<T: Pod, const N: usize>(
         Ok(values) => values,
         Err(_) => anyhow::bail!("invariant: the vector was given this length"),
     };
-    let map = ebpf.map_mut(name).with_context(|| format!("no map {name}"))?;
+    let map = ebpf
+        .map_mut(name)
+        .with_context(|| format!("no map {name}"))?;
     let mut array: Array<&mut MapData, [T; N]> = Array::try_from(map)?;
     array
         .set(0, &*values, 0)

@@ -11,7 +11,7 @@ pub struct LruLimit {
     pub interval_ns: u64,
     /// Nanoseconds that a source may run ahead: (burst - 1) × interval.
     pub tolerance_ns: u64,
-    /// A source that is counted apart, network byte order; 0: none.
+    /// A source that is counted apart, host byte order; 0: none.
     pub watched: u32,
     pub _pad: u32,
 }

@@ -7,85 +7,93 @@
 
 use anyhow::{Context as _, Result, ensure};
 use filter_common::verdict::{Reason, Verdict};
-use filter_userspace::geo::Database;
 
 use super::{
     cable::Cable,
+    context::Context,
     cpu,
     drops::{Drops, Program},
-    program_cases::{Case, cases},
+    names::{family, peer, what},
+    part::Part,
+    program_cases::{CASES, Case, SourceSets},
     program_gates::Gates,
-    row::{Row, best_and_median},
+    row::{Row, Subject},
     trace::{Draw, Prefixes},
     traffic::{Sources, Traffic},
     xdp_filter::XdpFilter,
 };
 
 const UNIT: &str = "ns/packet";
+/// With the making of the frame and the tail call.
+const GROSS: &str = "program, with the harness";
+const EMPTY: &str = "empty program";
+const XDP_FILTER_DENIED: &str = "xdp-filter, denied";
 
 /// Frames of a sample.
 const FRAMES: u32 = 1 << 20;
 
-/// The part of the benchmark that a goal compares, see [`Case`].
-pub const ALLOWED_AND_LIMITED: &str = "program: allowed and limited";
+/// Numbers of `xdp_action`.
+const XDP_DROP: u32 = 1;
+const XDP_PASS: u32 = 2;
 
-/// Measures everything, `runs` times each, on the calling thread, which is pinned to a CPU. The texts
-/// tell what was left out, and why.
-pub fn measure(database: &Database, runs: usize) -> Result<(Vec<Row>, Vec<String>)> {
-    let mut notes = vec![
-        "program: reply is missing: cerco does not record this host's own connections yet".to_owned(),
-    ];
-    let xdp_filter = match XdpFilter::load() {
-        Ok(filter) => Some(filter),
-        Err(error) => {
-            notes.push(format!("program: xdp-filter is missing: {error:#}"));
-            None
-        }
-    };
+pub fn measure(context: &Context) -> Result<Vec<Row>> {
+    context.missing(
+        Part::Program,
+        "cerco, reply",
+        "cerco does not record the host's own connections yet",
+    );
+    let xdp_filter = XdpFilter::load()
+        .inspect_err(|error| {
+            context.missing(Part::Program, peer::XDP_FILTER, format!("{error:#}"));
+        })
+        .ok();
+    context.step("loading the gates")?;
     let mut bench = Bench {
         // Only for its frames: nothing is sent.
         cable: Cable::lay()?,
         traffic: Traffic::load()?,
-        gates: Gates::load(database)?,
+        gates: Gates::load(&context.database)?,
         drop_all: Drops::load(Program::DropAll, &Prefixes::default())?,
         parse_only: Drops::load(Program::ParseOnly, &Prefixes::default())?,
         xdp_filter,
-        runs,
+        context,
     };
     cpu::pin()?;
+    let sets = SourceSets::of(&context.database);
     let mut rows = Vec::new();
     for sources in [Sources::TraceV4, Sources::TraceV6] {
-        for case in cases() {
+        for case in CASES {
             if sources == Sources::TraceV6 && !case.has_v6() {
                 continue;
             }
             for draw in case.draws() {
+                context.step(&format!("{}, {}", case.peer, draw.label()))?;
                 rows.extend(
                     bench
-                        .rows(database, case, sources, *draw)
-                        .with_context(|| format!("{}, {sources:?}", case.what))?,
+                        .rows(&sets, case, sources, *draw)
+                        .with_context(|| format!("{}, {sources:?}", case.peer))?,
                 );
             }
         }
     }
-    Ok((rows, notes))
+    Ok(rows)
 }
 
-struct Bench {
+struct Bench<'a> {
     cable: Cable,
     traffic: Traffic,
     gates: Gates,
     drop_all: Drops,
     parse_only: Drops,
     xdp_filter: Option<XdpFilter>,
-    runs: usize,
+    context: &'a Context,
 }
 
-impl Bench {
+impl Bench<'_> {
     /// One case over one trace: cerco and what stands beside it, in turns.
     fn rows(
         &mut self,
-        database: &Database,
+        sets: &SourceSets,
         case: &Case,
         sources: Sources,
         draw: Draw,
@@ -93,73 +101,92 @@ impl Bench {
         let frame = case.frame(self.cable.frame(sources));
         match sources {
             Sources::TraceV6 => {
-                let addresses = case.sources_v6(database, draw, self.gates.banned_v6())?;
+                let addresses = case.sources_v6(sets, draw, self.gates.banned_v6())?;
                 self.traffic.set_v6(&addresses)?;
             }
             _ => {
-                let addresses = case.sources_v4(database, draw, self.gates.banned_v4())?;
+                let addresses = case.sources_v4(sets, draw, self.gates.banned_v4())?;
                 self.traffic.set_v4(&frame, &addresses)?;
             }
         }
-        // Once before all: caches, and the one packet that a source over its limit has free.
+        let frames = self.context.count(FRAMES);
+        // Once before all: caches, and the one packet that a source over its limit has free. So all of
+        // the trace comes, whatever the hurry.
         let gate = self.gates.of(case);
         self.traffic.set_program(gate.program_fd()?)?;
         self.traffic.run(sources, &frame, FRAMES)?;
 
-        let mut peers = vec!["empty program", "parse only", "cerco"];
-        let with_filter = case.is_denied && self.xdp_filter.is_some();
-        if with_filter {
-            peers.push("xdp-filter");
-        }
-        let mut samples = vec![Vec::new(); peers.len()];
-        for _ in 0..self.runs {
+        let (mut empty, mut parse, mut cerco, mut filter) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..self.context.rounds {
             self.traffic.set_program(self.drop_all.fd()?)?;
-            samples[0].push(self.traffic.run(sources, &frame, FRAMES)?.0);
-            self.traffic.set_program(self.parse_only.fd()?)?;
-            samples[1].push(self.traffic.run(sources, &frame, FRAMES)?.0);
-            samples[2].push(self.run_cerco(case, sources, &frame)?);
-            if let Some(filter) = self.xdp_filter.as_ref().filter(|_| with_filter) {
-                self.traffic.set_whole_program(filter.fd())?;
-                let (nanoseconds, action) = self.traffic.run_whole(sources, &frame, FRAMES)?;
+            empty.push(self.traffic.run(sources, &frame, frames)?.0);
+            if case.is_limited() {
+                self.traffic.set_program(self.parse_only.fd()?)?;
+                parse.push(self.traffic.run(sources, &frame, frames)?.0);
+            }
+            cerco.push(self.run_cerco(case, sources, &frame, frames)?);
+            if let Some(program) = self.xdp_filter.as_ref().filter(|_| case.is_denied()) {
+                self.traffic.set_whole_program(program.fd())?;
+                let (nanoseconds, action) = self.traffic.run_whole(sources, &frame, frames)?;
                 ensure!(action == XDP_DROP, "xdp-filter ended with action {action}");
-                samples[3].push(nanoseconds);
+                filter.push(nanoseconds);
             }
         }
-        Ok(peers
-            .into_iter()
-            .zip(&samples)
-            .map(|(peer, samples)| {
-                let (best, median) = best_and_median(samples);
-                Row {
-                    what: case.what,
-                    peer: peer.to_owned(),
-                    family: match sources {
-                        Sources::TraceV6 => "IPv6",
-                        _ => "IPv4",
-                    },
-                    trace: draw.label().to_owned(),
-                    best,
-                    median,
-                    unit: UNIT,
-                    runs: samples.len(),
-                }
-            })
-            .collect())
+        let mut rows = Vec::new();
+        for (peer, samples) in [
+            (EMPTY, &empty),
+            (peer::PARSE_ONLY, &parse),
+            (case.peer, &cerco),
+            (XDP_FILTER_DENIED, &filter),
+        ] {
+            // One row for the empty program is enough: it is the same in all cases.
+            if samples.is_empty() || (peer == EMPTY && !case.is_limited()) {
+                continue;
+            }
+            let subject = Subject {
+                part: Part::Program,
+                what: GROSS,
+                peer,
+                family: match sources {
+                    Sources::TraceV6 => family::V6,
+                    _ => family::V4,
+                },
+                trace: draw.label(),
+                unit: UNIT,
+            };
+            rows.push(Row::new(subject, samples));
+            if peer != EMPTY {
+                let net: Vec<f64> = samples
+                    .iter()
+                    .zip(&empty)
+                    .map(|(all, it)| all - it)
+                    .collect();
+                let what = what::PROGRAM;
+                rows.push(Row::new(Subject { what, ..subject }, &net));
+            }
+        }
+        Ok(rows)
     }
 
     /// A sample of cerco's program; fails unless every frame ended as the case claims.
-    fn run_cerco(&mut self, case: &Case, sources: Sources, frame: &[u8]) -> Result<f64> {
+    fn run_cerco(
+        &mut self,
+        case: &Case,
+        sources: Sources,
+        frame: &[u8],
+        frames: u32,
+    ) -> Result<f64> {
         let gate = self.gates.of(case);
         self.traffic.set_program(gate.program_fd()?)?;
         let before = self.gates.counted(case)?;
-        let (nanoseconds, action) = self.traffic.run(sources, frame, FRAMES)?;
+        let (nanoseconds, action) = self.traffic.run(sources, frame, frames)?;
         let after = self.gates.counted(case)?;
         for reason in Reason::ALL {
             let counted = after[*reason as usize] - before[*reason as usize];
-            let expected = if *reason == case.reason {
-                FRAMES.into()
-            } else {
-                0
+            let expected = match *reason == case.reason {
+                true => u64::from(frames),
+                false => 0,
             };
             ensure!(
                 counted == expected,
@@ -175,7 +202,3 @@ impl Bench {
         Ok(nanoseconds)
     }
 }
-
-/// Numbers of `xdp_action`.
-const XDP_DROP: u32 = 1;
-const XDP_PASS: u32 = 2;

@@ -1,19 +1,24 @@
 //! The ways that a packet can end, and the frames and sources that make it end so.
 
-use anyhow::{Result, ensure};
-use filter_common::{country::CountryCode, verdict::Reason};
+use std::{collections::BTreeMap, net::Ipv6Addr};
+
+use anyhow::{Context as _, Result, ensure};
+use filter_common::verdict::Reason;
 use filter_userspace::geo::Database;
 
 use super::{
-    program::ALLOWED_AND_LIMITED,
+    names::peer,
     trace::{Draw, Prefixes},
 };
 use crate::policies;
 
 /// Whose sources get what, the same in all gates.
 pub const ALLOWED: &str = "CN";
-pub const LIMITED: &str = "JP";
+/// Allowed too, but some of it may be banned.
+pub const ALLOWED_AND_BANNED: &str = "TW";
 /// Far above what anybody sends.
+pub const LIMITED: &str = "JP";
+/// One packet, and no more.
 pub const OVER_LIMIT: &str = "KR";
 pub const TRUSTED: &str = "MO";
 
@@ -30,9 +35,9 @@ pub enum Setup {
 
 /// Where the sources come from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum From {
+enum Origin {
     Country(&'static str),
-    /// Every country but the four above.
+    /// Every country but the five above.
     Denied,
     /// What the database does not know.
     Unknown,
@@ -52,118 +57,79 @@ enum Change {
 /// One way that a packet can end.
 #[derive(Debug)]
 pub struct Case {
-    /// The part of the benchmark.
-    pub what: &'static str,
+    /// The name of the row.
+    pub peer: &'static str,
     pub setup: Setup,
     /// How every frame must end.
     pub reason: Reason,
-    /// Whether xdp-filter, which denies by default here, has something to say beside.
-    pub is_denied: bool,
-    from: From,
+    origin: Origin,
     change: Change,
 }
 
-const fn case(what: &'static str, setup: Setup, from: From, reason: Reason) -> Case {
+/// In the order of the report.
+pub static CASES: &[Case] = {
+    use Origin::{Banned, Country, Denied, Unknown};
+    use Setup::{Bans, OnePort, Plain};
+    &[
+        case(
+            "cerco, denied by country",
+            Plain,
+            Denied,
+            Reason::CountryDenied,
+        ),
+        case(
+            "cerco, unknown and denied",
+            Plain,
+            Unknown,
+            Reason::UnknownDenied,
+        ),
+        case("cerco, allowed", Plain, Country(ALLOWED), Reason::Allowed),
+        case(
+            peer::CERCO_LIMITED,
+            Plain,
+            Country(LIMITED),
+            Reason::Allowed,
+        ),
+        case(
+            "cerco, over the limit",
+            Plain,
+            Country(OVER_LIMIT),
+            Reason::PacketLimit,
+        ),
+        case("cerco, trusted", Plain, Country(TRUSTED), Reason::Trusted),
+        case("cerco, out of scope", OnePort, Denied, Reason::OutOfScope),
+        Case {
+            change: Change::HeaderLen,
+            ..case("cerco, malformed", Plain, Denied, Reason::BadIpv4HeaderLen)
+        },
+        Case {
+            change: Change::EtherType,
+            ..case("cerco, not IP", Plain, Denied, Reason::NotIp)
+        },
+        case("cerco, banned", Bans, Banned, Reason::Banned),
+        case(
+            "cerco, denied among 100,000 bans",
+            Bans,
+            Denied,
+            Reason::CountryDenied,
+        ),
+        case(
+            "cerco, allowed among 100,000 bans",
+            Bans,
+            Country(ALLOWED),
+            Reason::Allowed,
+        ),
+    ]
+};
+
+const fn case(peer: &'static str, setup: Setup, origin: Origin, reason: Reason) -> Case {
     Case {
-        what,
+        peer,
         setup,
         reason,
-        is_denied: false,
-        from,
+        origin,
         change: Change::Nothing,
     }
-}
-
-static CASES: &[Case] = &[
-    Case {
-        is_denied: true,
-        ..case(
-            "program: denied by country",
-            Setup::Plain,
-            From::Denied,
-            Reason::CountryDenied,
-        )
-    },
-    case(
-        "program: unknown, denied",
-        Setup::Plain,
-        From::Unknown,
-        Reason::UnknownDenied,
-    ),
-    case(
-        "program: allowed",
-        Setup::Plain,
-        From::Country(ALLOWED),
-        Reason::Allowed,
-    ),
-    case(
-        ALLOWED_AND_LIMITED,
-        Setup::Plain,
-        From::Country(LIMITED),
-        Reason::Allowed,
-    ),
-    case(
-        "program: over the limit",
-        Setup::Plain,
-        From::Country(OVER_LIMIT),
-        Reason::PacketLimit,
-    ),
-    case(
-        "program: trusted",
-        Setup::Plain,
-        From::Country(TRUSTED),
-        Reason::Trusted,
-    ),
-    case(
-        "program: out of scope",
-        Setup::OnePort,
-        From::Denied,
-        Reason::OutOfScope,
-    ),
-    Case {
-        change: Change::HeaderLen,
-        ..case(
-            "program: malformed",
-            Setup::Plain,
-            From::Denied,
-            Reason::BadIpv4HeaderLen,
-        )
-    },
-    Case {
-        change: Change::EtherType,
-        ..case(
-            "program: not IP",
-            Setup::Plain,
-            From::Denied,
-            Reason::NotIp,
-        )
-    },
-    case(
-        "program: banned",
-        Setup::Bans,
-        From::Banned,
-        Reason::Banned,
-    ),
-    case(
-        "program: denied, with 100,000 bans",
-        Setup::Bans,
-        From::Denied,
-        Reason::CountryDenied,
-    ),
-    case(
-        "program: allowed, with 100,000 bans",
-        Setup::Bans,
-        From::Country(TRUSTED_NOT_BANNED),
-        Reason::Allowed,
-    ),
-];
-
-/// Allowed as well, and nobody of it is banned.
-pub const TRUSTED_NOT_BANNED: &str = "TW";
-
-/// In the order of the report.
-pub fn cases() -> &'static [Case] {
-    CASES
 }
 
 impl Case {
@@ -172,11 +138,23 @@ impl Case {
         self.change == Change::Nothing
     }
 
-    /// Where no address is read, the trace does not matter.
+    /// The case that a goal compares with the parser alone.
+    pub fn is_limited(&self) -> bool {
+        self.peer == peer::CERCO_LIMITED
+    }
+
+    /// The case in which xdp-filter, which denies by default here, has something to say beside.
+    pub fn is_denied(&self) -> bool {
+        self.reason == Reason::CountryDenied && self.setup == Setup::Plain
+    }
+
+    /// Where no address is read, the trace does not matter; and a million sources do not all fit the
+    /// limiter, which forgets some of them, so that they would not be over their limit.
     pub fn draws(&self) -> &'static [Draw] {
-        match self.change {
-            Change::Nothing => &[Draw::Few, Draw::Many],
-            Change::HeaderLen | Change::EtherType => &[Draw::Few],
+        if self.change == Change::Nothing && self.reason != Reason::PacketLimit {
+            &[Draw::Few, Draw::Many]
+        } else {
+            &[Draw::Few]
         }
     }
 
@@ -191,69 +169,83 @@ impl Case {
         frame
     }
 
-    /// Addresses in host byte order. Fails when the database has too few of them.
-    pub fn sources_v4(&self, database: &Database, draw: Draw, banned: &[u32]) -> Result<Vec<u32>> {
-        let sources: Vec<u32> = match self.from {
-            From::Banned => banned.iter().copied().cycle().take(draw.len()).collect(),
-            From::Unknown => {
-                let all = Prefixes::of(database, |_| true);
-                let uniform = all.draw_v4(Draw::Uniform);
-                let unknown = |address: &u32| is_unknown_v4(database, *address);
-                let some: Vec<u32> = uniform.into_iter().filter(unknown).collect();
-                ensure!(!some.is_empty(), "the database knows every address");
-                some.iter().copied().cycle().take(draw.len()).collect()
-            }
-            From::Country(_) | From::Denied => self.prefixes(database).draw_v4(draw),
-        };
-        Ok(sources)
+    /// Addresses in host byte order.
+    pub fn sources_v4(&self, sets: &SourceSets, draw: Draw, banned: &[u32]) -> Result<Vec<u32>> {
+        match self.origin {
+            Origin::Banned => repeated(banned, draw),
+            Origin::Unknown => repeated(&sets.unknown_v4, draw),
+            Origin::Country(code) => Ok(sets.country(code)?.draw_v4(draw)),
+            Origin::Denied => Ok(sets.denied.draw_v4(draw)),
+        }
     }
 
     /// As [`Case::sources_v4`].
-    pub fn sources_v6(
-        &self,
-        database: &Database,
-        draw: Draw,
-        banned: &[u128],
-    ) -> Result<Vec<u128>> {
-        let sources: Vec<u128> = match self.from {
-            From::Banned => banned.iter().copied().cycle().take(draw.len()).collect(),
-            From::Unknown => {
-                let all = Prefixes::of(database, |_| true);
-                let uniform = all.draw_v6(Draw::Uniform);
-                let unknown = |address: &u128| {
-                    let address = std::net::Ipv6Addr::from(*address);
-                    database.lookup(address.into()).country.is_none()
-                };
-                let some: Vec<u128> = uniform.into_iter().filter(unknown).collect();
-                ensure!(!some.is_empty(), "the database knows every address");
-                some.iter().copied().cycle().take(draw.len()).collect()
-            }
-            From::Country(_) | From::Denied => self.prefixes(database).draw_v6(draw),
-        };
-        Ok(sources)
-    }
-
-    fn prefixes(&self, database: &Database) -> Prefixes {
-        let named = [ALLOWED, LIMITED, OVER_LIMIT, TRUSTED, TRUSTED_NOT_BANNED]
-            .map(policies::country);
-        match self.from {
-            From::Country(code) => {
-                let wanted = policies::country(code);
-                Prefixes::of(database, |country| country == wanted)
-            }
-            _ => Prefixes::of(database, |country: CountryCode| !named.contains(&country)),
+    pub fn sources_v6(&self, sets: &SourceSets, draw: Draw, banned: &[u128]) -> Result<Vec<u128>> {
+        match self.origin {
+            Origin::Banned => repeated(banned, draw),
+            Origin::Unknown => repeated(&sets.unknown_v6, draw),
+            Origin::Country(code) => Ok(sets.country(code)?.draw_v6(draw)),
+            Origin::Denied => Ok(sets.denied.draw_v6(draw)),
         }
     }
 }
 
-/// Neither known, nor private, nor multicast (whose sources essential traffic may have).
+/// A trace of as many places as `draw` has, from fewer addresses.
+fn repeated<A: Copy>(addresses: &[A], draw: Draw) -> Result<Vec<A>> {
+    ensure!(!addresses.is_empty(), "there are no such addresses");
+    Ok(addresses
+        .iter()
+        .copied()
+        .cycle()
+        .take(draw.count())
+        .collect())
+}
+
+/// The address space by what the gates make of it.
+pub struct SourceSets {
+    countries: BTreeMap<&'static str, Prefixes>,
+    denied: Prefixes,
+    unknown_v4: Vec<u32>,
+    unknown_v6: Vec<u128>,
+}
+
+impl SourceSets {
+    pub fn of(database: &Database) -> Self {
+        let codes = [ALLOWED, ALLOWED_AND_BANNED, LIMITED, OVER_LIMIT, TRUSTED];
+        let named = codes.map(policies::country);
+        let of_country = |code| {
+            let wanted = policies::country(code);
+            (code, Prefixes::of(database, |country| country == wanted))
+        };
+        let denied = Prefixes::of(database, |country| !named.contains(&country));
+        let is_known_v6 = |address: &u128| {
+            let address = Ipv6Addr::from(*address);
+            database.lookup(address.into()).country.is_some()
+        };
+        let (mut unknown_v4, mut unknown_v6) =
+            (denied.draw_v4(Draw::Uniform), denied.draw_v6(Draw::Uniform));
+        unknown_v4.retain(|address| is_unknown_v4(database, *address));
+        unknown_v6.retain(|address| !is_known_v6(address));
+        Self {
+            countries: codes.into_iter().map(of_country).collect(),
+            denied,
+            unknown_v4,
+            unknown_v6,
+        }
+    }
+
+    fn country(&self, code: &str) -> Result<&Prefixes> {
+        let prefixes = self.countries.get(code);
+        prefixes.with_context(|| format!("{code} has no part in this"))
+    }
+}
+
+/// Neither in the database nor private.
 fn is_unknown_v4(database: &Database, address: u32) -> bool {
     let address = std::net::Ipv4Addr::from(address);
     let [a, b, ..] = address.octets();
-    let is_special = address.is_private()
-        || address.is_link_local()
-        || (a == 100 && b & 0xc0 == 64)
-        || a >= 224
-        || a == 0;
-    !is_special && database.lookup(address.into()).country.is_none()
+    // RFC 6598: shared address space.
+    let is_private =
+        address.is_private() || address.is_link_local() || (a == 100 && b & 0xc0 == 64);
+    !is_private && database.lookup(address.into()).country.is_none()
 }

@@ -12,13 +12,13 @@ use filter_common::limit::MAX_TOLERANCE_TICKS;
 use filter_userspace::{
     compile::{CompiledPolicy, compile},
     geo::Database,
-    kernel::{Gate, GateOptions, Mode},
+    kernel::{Gate, GateOptions, InterfaceCounters, Mode},
     policy::{Action, Limit, Policy, Scope},
 };
 use ipnetwork::IpNetwork;
 
 use super::{
-    program_cases::{ALLOWED, Case, LIMITED, OVER_LIMIT, Setup, TRUSTED, TRUSTED_NOT_BANNED},
+    program_cases::{ALLOWED, ALLOWED_AND_BANNED, Case, LIMITED, OVER_LIMIT, Setup, TRUSTED},
     trace::{Draw, Prefixes},
 };
 use crate::policies;
@@ -61,7 +61,7 @@ impl Gates {
 
     /// Bans sources that would be allowed otherwise.
     fn ban(&mut self, database: &Database) -> Result<()> {
-        let allowed = policies::country(ALLOWED);
+        let allowed = policies::country(ALLOWED_AND_BANNED);
         let prefixes = Prefixes::of(database, |country| country == allowed);
         let distinct: BTreeSet<u32> = prefixes.draw_v4(Draw::Many).into_iter().collect();
         self.banned_v4 = distinct.into_iter().take(BANS).collect();
@@ -104,15 +104,17 @@ impl Gates {
     }
 }
 
-/// Packets by reason, all together.
+/// Packets by reason.
 pub fn counted(gate: &Gate) -> Result<Vec<u64>> {
+    let counters = counters(gate)?;
+    let packets = counters.enforced.iter().map(|count| count.packets);
+    Ok(packets.collect())
+}
+
+/// What test runs have counted.
+pub fn counters(gate: &Gate) -> Result<InterfaceCounters> {
     let counters = gate.counters()?;
-    let interface = counters.first().context("no counters")?;
-    Ok(interface
-        .enforced
-        .iter()
-        .map(|count| count.packets)
-        .collect())
+    counters.into_iter().next().context("no counters")
 }
 
 /// Loads a gate that stands on no interface, and so leaves nothing behind.
@@ -143,7 +145,7 @@ fn policy(database: &Database, scope: Scope) -> Policy {
     Policy {
         countries: [
             (ALLOWED, Action::Allow),
-            (TRUSTED_NOT_BANNED, Action::Allow),
+            (ALLOWED_AND_BANNED, Action::Allow),
             (LIMITED, Action::Limit(0)),
             (OVER_LIMIT, Action::Limit(1)),
         ]

@@ -67,8 +67,9 @@ impl XdpFilter {
             "xdp-filter does not load: {}",
             String::from_utf8_lossy(&output.stderr).trim()
         );
-        let links: Vec<Link> = serde_json::from_str(&here.ip(&format!("-json link show dev {LINK}"))?)
-            .context("failed to read what ip says about the link")?;
+        let links: Vec<Link> =
+            serde_json::from_str(&here.ip(&format!("-json link show dev {LINK}"))?)
+                .context("failed to read what ip says about the link")?;
         let id = links
             .into_iter()
             .find_map(|link| Some(link.xdp?.prog.id))
@@ -95,7 +96,13 @@ fn keep_pins_apart(command: &mut Command) {
         command.pre_exec(|| {
             let private = libc::MS_REC | libc::MS_PRIVATE;
             let done = libc::unshare(libc::CLONE_NEWNS) == 0
-                && libc::mount(ptr::null(), c"/".as_ptr(), ptr::null(), private, ptr::null()) == 0
+                && libc::mount(
+                    ptr::null(),
+                    c"/".as_ptr(),
+                    ptr::null(),
+                    private,
+                    ptr::null(),
+                ) == 0
                 && libc::mount(
                     c"bpf".as_ptr(),
                     c"/sys/fs/bpf".as_ptr(),

@@ -130,11 +130,10 @@ impl Bench<'_> {
             let allowed = Reason::Allowed as usize;
             ensure_all(peer::CERCO, frames, after[allowed] - before[allowed])?;
 
-            let [before, _] = self.lru.fates()?;
+            let before = passed(&self.lru)?;
             self.traffic.set_program(self.lru.fd()?)?;
             lru.push(self.run(frames)?);
-            let [after, _] = self.lru.fates()?;
-            ensure_all(peer::LRU_HASH, frames, after.passed - before.passed)?;
+            ensure_all(peer::LRU_HASH, frames, passed(&self.lru)? - before)?;
         }
         let row = |what, peer, samples: &[f64]| {
             let subject = Subject {
@@ -163,6 +162,10 @@ impl Bench<'_> {
         let frame = self.cable.frame(Sources::DrawnV4);
         Ok(self.traffic.run(Sources::DrawnV4, frame, frames)?.0)
     }
+}
+
+fn passed(lru: &Lru) -> Result<u64> {
+    Ok(lru.fates()?.iter().map(|fates| fates.passed).sum())
 }
 
 /// Round by round.

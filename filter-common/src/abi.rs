@@ -255,7 +255,7 @@ impl Counters {
     pub const ZERO: Self = Self {
         reasons: [[Count::ZERO; 2]; REASON_SLOTS],
         classes: [[Count::ZERO; outcome::COUNT]; crate::country::Class::COUNT],
-        packet: PacketSlot([0; 6]),
+        packet: PacketSlot([0; 5]),
         number: 0,
     };
 }
@@ -263,7 +263,7 @@ impl Counters {
 /// Room for one [`crate::packet::Packet`], which the host never reads.
 #[repr(C, align(8))]
 #[derive(Clone, Copy)]
-pub struct PacketSlot([u64; 6]);
+pub struct PacketSlot([u64; 5]);
 
 const _: () = {
     assert!(Reason::COUNT <= REASON_SLOTS);
@@ -273,7 +273,7 @@ const _: () = {
     assert!(size_of::<PolicyBlock>() == 256 + 64 * 40 + 688 + 8 + 512);
     assert!(size_of::<PortSet>() == 8192);
     assert!(size_of::<BanKey>() == 24);
-    assert!(size_of::<Counters>() == 32 * 2 * 16 + 256 * 3 * 16 + 48 + 8);
+    assert!(size_of::<Counters>() == 32 * 2 * 16 + 256 * 3 * 16 + 40 + 8);
     // The largest value that a per-CPU map takes (PCPU_MIN_UNIT_SIZE).
     assert!(size_of::<Counters>() <= 32 * 1024);
     assert!(size_of::<crate::packet::Packet>() <= size_of::<PacketSlot>());

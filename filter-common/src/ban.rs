@@ -2,7 +2,7 @@
 
 use crate::{
     abi::{BanKey, MAX_BAN_LENGTHS, NO_BAN_LENGTH},
-    packet::Address,
+    packet::{Address, Family},
 };
 
 /// True while a ban covers `source`. `lengths` are those of the address family of `source`.
@@ -41,9 +41,9 @@ pub fn ban_key(address: &Address, prefix_len: u8) -> BanKey {
     BanKey {
         address: octets,
         prefix_len,
-        family: match address {
-            Address::V4(_) => 4,
-            Address::V6(_) => 6,
+        family: match address.family() {
+            Family::V4 => 4,
+            Family::V6 => 6,
         },
         _pad: [0; 6],
     }

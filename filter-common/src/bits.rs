@@ -22,6 +22,25 @@ fn sign_shift() -> u32 {
     63
 }
 
+/// `word`, about which the compiler knows nothing any more.
+///
+/// A test of the result is then made on the very register that is used after it, which is the one
+/// whose bounds the verifier learns.
+#[inline(always)] // One instruction.
+pub fn unknown(word: u64) -> u64 {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut word = word;
+        // SAFETY: copies a register to itself.
+        unsafe {
+            core::arch::asm!("{0} = {0}", inout(reg) word, options(pure, nomem, nostack));
+        }
+        word
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    word
+}
+
 /// 1 when the top bit is set, else 0.
 #[inline(always)] // One instruction.
 pub fn sign_bit(word: u64) -> u64 {

@@ -2,11 +2,11 @@
 
 use crate::{
     abi::{BanKey, Control, Limit, PolicyBlock, PortSet, action},
-    ban,
+    ban, bits,
     country::Class,
     essential,
     limit::{self, SourceKey, StampSet},
-    packet::{Address, Packet, Transport},
+    packet::{Address, Family, Packet, Transport},
     scope,
     table::{self, Line},
     verdict::{Decision, Reason},
@@ -54,12 +54,12 @@ pub fn decide<G: Gate>(gate: &G, packet: &Packet) -> Decision {
     if !scope::contains(&policy.scope, |index| gate.port_set(index), packet) {
         return Decision::new(Reason::OutOfScope, None);
     }
-    let Some(class) = table::lookup(|index| gate.line(index), &packet.source) else {
+    let Some(class) = table::lookup(|index| gate.line(index), &packet.source()) else {
         return Decision::new(Reason::TableEmpty, None);
     };
     let reason = if class == Class::TRUSTED {
         Reason::Trusted
-    } else if is_banned(gate, &packet.source) {
+    } else if is_banned(gate, &packet.source()) {
         Reason::Banned
     } else {
         by_class(gate, policy, packet, class)
@@ -69,9 +69,9 @@ pub fn decide<G: Gate>(gate: &G, packet: &Packet) -> Decision {
 
 #[inline(always)] // See `decide`.
 fn is_banned<G: Gate>(gate: &G, source: &Address) -> bool {
-    let lengths = match source {
-        Address::V4(_) => &gate.control().ban_lengths_v4,
-        Address::V6(_) => &gate.control().ban_lengths_v6,
+    let lengths = match source.family() {
+        Family::V4 => &gate.control().ban_lengths_v4,
+        Family::V6 => &gate.control().ban_lengths_v6,
     };
     ban::is_banned(
         lengths,
@@ -114,12 +114,15 @@ fn within_limit<G: Gate>(
 ) -> Reason {
     // An index beyond the array would be a fault of the compiler of policies; it lets the packet
     // pass unlimited, since its country is allowed.
-    let Some(limit) = policy.limits.get(limit_index as usize) else {
+    let Some(limit) = policy
+        .limits
+        .get(bits::unknown(limit_index.into()) as usize)
+    else {
         return Reason::Allowed;
     };
     let control = gate.control();
-    let (hi, _) = packet.source.left_aligned();
-    let is_v4 = matches!(packet.source, Address::V4(_));
+    let (hi, _) = packet.source().left_aligned();
+    let is_v4 = matches!(packet.family(), Family::V4);
     let source = SourceKey::new(limit_index, limit, hi, is_v4, &control.limiter_seed);
     let set_index = source.set(control.limiter_set_mask);
     let now_ns = gate.now_ns();
@@ -127,7 +130,7 @@ fn within_limit<G: Gate>(
         return Reason::PacketLimit;
     }
     let opens_connection =
-        matches!(packet.transport, Transport::Tcp { flags, .. } if flags.opens_connection());
+        matches!(packet.transport(), Transport::Tcp { flags, .. } if flags.opens_connection());
     if opens_connection
         && !conforms(
             gate,

@@ -3,7 +3,7 @@
 //! ARP is not IP and never gets here. What can come from beyond the local link (DHCPv4, path-MTU
 //! messages) is the smallest set that works; the rest is checked to be from the link itself.
 
-use crate::packet::{Packet, Transport, protocol};
+use crate::packet::{Family, Packet, Transport, protocol};
 
 /// A router lowers the hop limit, so 255 proves that the sender is a neighbour (RFC 4861 §6.1, §7.1).
 const FROM_NEIGHBOUR_HOP_LIMIT: u8 = 255;
@@ -34,7 +34,7 @@ mod port {
 /// True for neighbour discovery, group membership, DHCP replies and path-MTU messages.
 #[inline(always)] // Called once, on the hot path.
 pub fn is_essential(packet: &Packet) -> bool {
-    match packet.transport {
+    match packet.transport() {
         Transport::Icmpv6 { message_type, code } => is_essential_icmpv6(packet, message_type, code),
         Transport::Icmp { message_type, code } => {
             message_type == icmp::DESTINATION_UNREACHABLE && code == icmp::FRAGMENTATION_NEEDED
@@ -42,17 +42,18 @@ pub fn is_essential(packet: &Packet) -> bool {
         Transport::Udp {
             src_port: port::DHCPV4_SERVER,
             dst_port: port::DHCPV4_CLIENT,
-        } => matches!(packet.source, crate::packet::Address::V4(_)),
+        } => matches!(packet.family(), Family::V4),
         // Servers and relays answer a client from their link-local address (RFC 8415 §18.4).
         Transport::Udp {
             src_port: port::DHCPV6_SERVER,
             dst_port: port::DHCPV6_CLIENT,
-        } => packet.source.is_ipv6_link_local(),
+        } => packet.source().is_ipv6_link_local(),
         // IGMP: without it a snooping switch stops the host's multicast.
         Transport::Other {
             protocol: protocol::IGMP,
         } => {
-            packet.hop_limit == GROUP_MEMBERSHIP_HOP_LIMIT && packet.destination.is_ipv4_multicast()
+            packet.hop_limit() == GROUP_MEMBERSHIP_HOP_LIMIT
+                && packet.destination().is_ipv4_multicast()
         }
         _ => false,
     }
@@ -63,11 +64,11 @@ fn is_essential_icmpv6(packet: &Packet, message_type: u8, code: u8) -> bool {
     match message_type {
         icmpv6::PACKET_TOO_BIG => true,
         icmpv6::ROUTER_SOLICITATION..=icmpv6::REDIRECT => {
-            packet.hop_limit == FROM_NEIGHBOUR_HOP_LIMIT && code == 0
+            packet.hop_limit() == FROM_NEIGHBOUR_HOP_LIMIT && code == 0
         }
         icmpv6::MLD_QUERY..=icmpv6::MLD_DONE | icmpv6::MLDV2_REPORT => {
-            packet.hop_limit == GROUP_MEMBERSHIP_HOP_LIMIT
-                && (packet.source.is_ipv6_link_local() || packet.source.is_ipv6_unspecified())
+            packet.hop_limit() == GROUP_MEMBERSHIP_HOP_LIMIT
+                && (packet.source().is_ipv6_link_local() || packet.source().is_ipv6_unspecified())
         }
         _ => false,
     }

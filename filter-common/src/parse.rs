@@ -69,11 +69,22 @@ struct Payload {
 /// Reads one Ethernet frame.
 ///
 /// Bytes behind the end that the IP header gives are padding and are ignored.
-#[inline(always)] // One caller in the kernel; a BPF subprogram could not return the result by value.
 pub fn parse<F: FrameBytes + ?Sized>(frame: &F) -> Result<Option<Packet>, ParseError> {
+    parse_into(frame, |packet| packet)
+}
+
+/// As [`parse`], and hands the packet to `place` as soon as it is complete.
+///
+/// In the kernel a packet that is returned through two layers of `Result` would be taken apart into
+/// bytes and put together again; a reference to where it was laid is one register.
+#[inline(always)] // One caller in the kernel; a BPF subprogram could not return the result by value.
+pub fn parse_into<F: FrameBytes + ?Sized, P>(
+    frame: &F,
+    place: impl Fn(Packet) -> P,
+) -> Result<Option<P>, ParseError> {
     match ethernet::parse(frame)? {
-        Some(ethernet::Network::Ipv4 { offset }) => ipv4::parse(frame, offset).map(Some),
-        Some(ethernet::Network::Ipv6 { offset }) => ipv6::parse(frame, offset).map(Some),
+        Some(ethernet::Network::Ipv4 { offset }) => ipv4::parse(frame, offset, place).map(Some),
+        Some(ethernet::Network::Ipv6 { offset }) => ipv6::parse(frame, offset, place).map(Some),
         None => Ok(None),
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     abi::{PortSet, Scope, TCP_PORT_SET, UDP_PORT_SET, scope_flag},
-    packet::{Address, Packet, Transport, protocol},
+    packet::{Address, Family, Packet, Transport, protocol},
 };
 
 /// `port_set(index)` gives the TCP or UDP port set of the policy that decides; a missing one counts
@@ -13,14 +13,14 @@ pub fn contains<'a>(
     port_set: impl Fn(usize) -> Option<&'a PortSet>,
     packet: &Packet,
 ) -> bool {
-    if scope.flags & scope_flag::DESTINATIONS != 0 && !is_listed(scope, &packet.destination) {
+    if scope.flags & scope_flag::DESTINATIONS != 0 && !is_listed(scope, &packet.destination()) {
         return false;
     }
     if scope.flags & scope_flag::SERVICES == 0 {
         return true;
     }
     let has = |flag| scope.flags & flag != 0;
-    match packet.transport {
+    match packet.transport() {
         Transport::Tcp { dst_port, .. } => {
             has_protocol(scope, protocol::TCP)
                 || (has(scope_flag::TCP_PORTS) && has_port(port_set(TCP_PORT_SET), dst_port))
@@ -38,8 +38,7 @@ pub fn contains<'a>(
             has_protocol(scope, protocol)
                 || (protocol == protocol::TCP && has(scope_flag::TCP_PORTS))
                 || (protocol == protocol::UDP && has(scope_flag::UDP_PORTS))
-                || (matches!(packet.source, Address::V6(_))
-                    && protocol::is_ipv6_extension(protocol))
+                || (matches!(packet.family(), Family::V6) && protocol::is_ipv6_extension(protocol))
         }
     }
 }
@@ -57,8 +56,8 @@ fn has_port(set: Option<&PortSet>, port: u16) -> bool {
 #[inline(always)] // Called once.
 fn is_listed(scope: &Scope, destination: &Address) -> bool {
     let (hi, lo) = destination.left_aligned();
-    match destination {
-        Address::V4(_) => {
+    match destination.family() {
+        Family::V4 => {
             let address = (hi >> 32) as u32;
             let mut listed = false;
             for (index, prefix) in scope.destinations_v4.iter().enumerate() {
@@ -67,7 +66,7 @@ fn is_listed(scope: &Scope, destination: &Address) -> bool {
             }
             listed
         }
-        Address::V6(_) => {
+        Family::V6 => {
             let mut listed = false;
             for (index, prefix) in scope.destinations_v6.iter().enumerate() {
                 listed |= (index as u32) < scope.destination_count_v6

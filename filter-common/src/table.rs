@@ -16,7 +16,11 @@
 //! Everything is exact down to /32 and /128. Equal nodes are stored once. `filter-userspace::compile`
 //! builds the lines. An entry of 0, which a zeroed table is full of, is [`Class::UNKNOWN`].
 
-use crate::{bits::sign_bit, country::Class, packet::Address};
+use crate::{
+    bits::sign_bit,
+    country::Class,
+    packet::{Address, Family},
+};
 
 /// Words in a line.
 pub const LINE_WORDS: usize = 16;
@@ -112,9 +116,9 @@ impl Entry {
 #[inline(always)] // One caller in the kernel; the look-up is most of what a denied packet costs.
 pub fn lookup<'a>(line: impl Fn(u32) -> Option<&'a Line>, address: &Address) -> Option<Class> {
     let (mut hi, mut lo) = address.left_aligned();
-    let root = match address {
-        Address::V4(_) => ROOT_V4,
-        Address::V6(_) => ROOT_V6,
+    let root = match address.family() {
+        Family::V4 => ROOT_V4,
+        Family::V6 => ROOT_V6,
     };
     let slot = (hi >> 48) as u32;
     let mut entry = Entry(line(root + (slot >> 4))?.0[(slot & 15) as usize]);

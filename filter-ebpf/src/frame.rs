@@ -1,7 +1,7 @@
 //! The only module that dereferences packet pointers.
 
 use aya_ebpf::{EbpfContext as _, helpers::generated, programs::XdpContext};
-use filter_common::frame::FrameBytes;
+use filter_common::frame::{FrameBytes, Word};
 
 /// No header starts behind this offset: two VLAN tags, the IPv6 header and eight extension headers
 /// of at most 2,048 bytes. The verifier wants to see a bound below 64 KiB (MAX_PACKET_OFF).
@@ -37,17 +37,18 @@ impl FrameBytes for XdpFrame<'_> {
     }
 
     #[inline(always)] // The verifier ties the bounds check to this very pointer.
-    fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+    fn read<W: Word, const N: usize>(&self, offset: usize) -> Option<[W; N]> {
         if offset > MAX_OFFSET {
             return None;
         }
         let start = self.ctx.data() + offset;
-        if start + N <= self.ctx.data_end() {
-            // SAFETY: `offset + N <= data_end` was tested above, and `[u8; N]` has no alignment or
-            // validity requirement.
-            return Some(unsafe { core::ptr::read(start as *const [u8; N]) });
-        }
-        self.read_from_fragments(offset)
+        let words = if start + size_of::<[W; N]>() <= self.ctx.data_end() {
+            // SAFETY: the bytes end before `data_end`, as was tested above, and any bytes are words.
+            unsafe { core::ptr::read_unaligned(start as *const [W; N]) }
+        } else {
+            self.read_from_fragments(offset)?
+        };
+        Some(words.map(W::from_be))
     }
 
     #[inline(always)] // A store and a load.
@@ -64,20 +65,20 @@ impl FrameBytes for XdpFrame<'_> {
 impl XdpFrame<'_> {
     /// The slow way, for drivers that leave less than all headers in the first buffer.
     #[inline(always)] // A generic cannot be a BPF subprogram: it returns an array by value.
-    fn read_from_fragments<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        if offset + N > self.frame_len {
+    fn read_from_fragments<W: Word, const N: usize>(&self, offset: usize) -> Option<[W; N]> {
+        if offset + size_of::<[W; N]>() > self.frame_len {
             return None;
         }
-        let mut bytes = [0; N];
-        // SAFETY: the buffer is N bytes long; the helper checks the offset (since 5.18).
+        let mut words = [W::default(); N];
+        // SAFETY: the buffer is as long as is said; the helper checks the offset (since 5.18).
         let status = unsafe {
             generated::bpf_xdp_load_bytes(
                 self.ctx.as_ptr().cast(),
                 offset as u32,
-                bytes.as_mut_ptr().cast(),
-                N as u32,
+                words.as_mut_ptr().cast(),
+                size_of::<[W; N]>() as u32,
             )
         };
-        (status == 0).then_some(bytes)
+        (status == 0).then_some(words)
     }
 }

@@ -17,7 +17,7 @@ use filter_common::{
     decide::decide,
     frame::FrameBytes as _,
     packet::Packet,
-    parse::parse,
+    parse::parse_into,
     verdict::{Decision, Reason, Verdict},
 };
 
@@ -45,9 +45,10 @@ pub fn cerco(ctx: XdpContext) -> u32 {
     // SAFETY: a field of a map value of this CPU, which runs one packet at a time.
     let frame = XdpFrame::new(&ctx, unsafe { &raw mut (*counters).number });
     let frame_len = frame.frame_len() as u64;
-    let decision = match parse(&frame) {
-        // SAFETY: the place belongs to this CPU, which runs one packet at a time.
-        Ok(Some(packet)) => decide(&gate, unsafe { lay_down(counters, packet) }),
+    // SAFETY: the place belongs to this CPU, which runs one packet at a time.
+    let place = |packet| unsafe { lay_down(counters, packet) };
+    let decision = match parse_into(&frame, place) {
+        Ok(Some(packet)) => decide(&gate, packet),
         Ok(None) => Decision::new(Reason::NotIp, None),
         Err(error) => Decision::new(error.reason(), None),
     };

@@ -88,11 +88,11 @@ impl HostGate {
         let (lengths, address) = match prefix {
             IpNetwork::V4(v4) => (
                 &mut self.control.ban_lengths_v4,
-                Address::V4(v4.ip().octets()),
+                Address::v4(v4.ip().octets()),
             ),
             IpNetwork::V6(v6) => (
                 &mut self.control.ban_lengths_v6,
-                Address::V6(v6.ip().octets()),
+                Address::v6(v6.ip().octets()),
             ),
         };
         if !lengths.contains(&prefix.prefix()) {

@@ -184,9 +184,9 @@ fn span(prefix: &IpNetwork) -> (u128, u128, bool) {
 /// Fails with the address when the table and the oracle differ.
 fn check(compiled: &CompiledPolicy, oracle: &Oracle, aligned: u128, is_v4: bool) {
     let address = if is_v4 {
-        Address::V4(((aligned >> 96) as u32).to_be_bytes())
+        Address::v4(((aligned >> 96) as u32).to_be_bytes())
     } else {
-        Address::V6(aligned.to_be_bytes())
+        Address::v6(aligned.to_be_bytes())
     };
     // IPv4 has no bits behind its 32.
     let aligned = if is_v4 { aligned >> 96 << 96 } else { aligned };

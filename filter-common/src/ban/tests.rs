@@ -4,8 +4,8 @@ use crate::{
     packet::Address,
 };
 
-const V4: Address = Address::V4([203, 0, 113, 0xff]);
-const V6: Address = Address::V6([0xff; 16]);
+const V4: Address = Address::v4([203, 0, 113, 0xff]);
+const V6: Address = Address::v6([0xff; 16]);
 const END: u8 = NO_BAN_LENGTH;
 
 #[test]

@@ -155,16 +155,11 @@ const fn tcp(flags: u8) -> Transport {
 
 fn source_of(class: Class) -> Address {
     let index = CLASSES.iter().position(|known| *known == class).unwrap();
-    Address::V4([10 + index as u8, 0, 0, 1])
+    Address::v4([10 + index as u8, 0, 0, 1])
 }
 
 fn packet(class: Class, transport: Transport) -> Packet {
-    Packet {
-        source: source_of(class),
-        destination: Address::V4([192, 0, 2, 1]),
-        hop_limit: 64,
-        transport,
-    }
+    Packet::new(source_of(class), Address::v4([192, 0, 2, 1]), 64, transport)
 }
 
 fn ban(memory: &mut Memory, class: Class, expiry_ns: u64) {

@@ -1,19 +1,19 @@
 //! Each rule, and beside it the packet that just misses it.
 
 use super::is_essential;
-use crate::packet::{Address, Packet, Transport};
+use crate::packet::{Address, Family, Packet, Transport};
 
-const GLOBAL_V4: Address = Address::V4([198, 51, 100, 7]);
-const HOST_V4: Address = Address::V4([192, 0, 2, 1]);
-const GROUP_V4: Address = Address::V4([224, 0, 0, 22]);
-const UNSPECIFIED: Address = Address::V6([0; 16]);
+const GLOBAL_V4: Address = Address::v4([198, 51, 100, 7]);
+const HOST_V4: Address = Address::v4([192, 0, 2, 1]);
+const GROUP_V4: Address = Address::v4([224, 0, 0, 22]);
+const UNSPECIFIED: Address = Address::v6([0; 16]);
 
 const fn v6(first: u8, second: u8) -> Address {
     let mut octets = [0; 16];
     octets[0] = first;
     octets[1] = second;
     octets[15] = 1;
-    Address::V6(octets)
+    Address::v6(octets)
 }
 const LINK_LOCAL: Address = v6(0xfe, 0x80);
 const LAST_LINK_LOCAL: Address = v6(0xfe, 0xbf);
@@ -21,16 +21,11 @@ const SITE_LOCAL: Address = v6(0xfe, 0xc0);
 const GLOBAL_V6: Address = v6(0x20, 0x01);
 
 fn essential(source: Address, hop_limit: u8, transport: Transport) -> bool {
-    let destination = match source {
-        Address::V4(_) => HOST_V4,
-        Address::V6(_) => GLOBAL_V6,
+    let destination = match source.family() {
+        Family::V4 => HOST_V4,
+        Family::V6 => GLOBAL_V6,
     };
-    is_essential(&Packet {
-        source,
-        destination,
-        hop_limit,
-        transport,
-    })
+    is_essential(&Packet::new(source, destination, hop_limit, transport))
 }
 
 fn icmpv6(message_type: u8, code: u8) -> Transport {
@@ -132,21 +127,21 @@ fn dhcp_replies_are_essential_and_requests_are_not() {
 
 #[test]
 fn igmp_is_essential_with_one_hop_to_a_group() {
-    let igmp = |destination, hop_limit, protocol| {
-        is_essential(&Packet {
-            source: GLOBAL_V4,
-            destination,
-            hop_limit,
-            transport: Transport::Other { protocol },
-        })
+    let igmp = |destination: Address, hop_limit, protocol| {
+        let source = match destination.family() {
+            Family::V4 => GLOBAL_V4,
+            Family::V6 => GLOBAL_V6,
+        };
+        let transport = Transport::Other { protocol };
+        is_essential(&Packet::new(source, destination, hop_limit, transport))
     };
     assert!(igmp(GROUP_V4, 1, 2));
-    assert!(igmp(Address::V4([239, 255, 255, 255]), 1, 2));
+    assert!(igmp(Address::v4([239, 255, 255, 255]), 1, 2));
     assert!(!igmp(GROUP_V4, 2, 2));
     assert!(!igmp(GROUP_V4, 0, 2));
     assert!(!igmp(GROUP_V4, 1, 3));
     for destination in [[192, 0, 2, 1], [223, 255, 255, 255], [240, 0, 0, 1]] {
-        assert!(!igmp(Address::V4(destination), 1, 2), "{destination:?}");
+        assert!(!igmp(Address::v4(destination), 1, 2), "{destination:?}");
     }
     // The first octet of an IPv6 address is no IPv4 group.
     assert!(!igmp(v6(0xe0, 0), 1, 2));

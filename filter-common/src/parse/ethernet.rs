@@ -44,8 +44,8 @@ pub(super) fn parse<F: FrameBytes + ?Sized>(frame: &F) -> Result<Option<Network>
 #[inline(always)] // See `super::parse`.
 fn ethertype_before<F: FrameBytes + ?Sized>(frame: &F, end: usize) -> Result<u16, ParseError> {
     frame
-        .read::<2>(end - 2)
-        .map(u16::from_be_bytes)
+        .read::<u16, 1>(end - 2)
+        .map(|[ethertype]| ethertype)
         .ok_or(ParseError::TruncatedEthernet)
 }
 

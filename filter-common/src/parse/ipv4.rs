@@ -17,17 +17,19 @@ const FRAGMENT_OFFSET_MASK: u16 = 0x1fff;
 const FRAGMENT_UNIT: usize = 8;
 
 #[inline(always)] // See `super::parse`.
-pub(super) fn parse<F: FrameBytes + ?Sized>(
+pub(super) fn parse<F: FrameBytes + ?Sized, P>(
     frame: &F,
     offset: usize,
-) -> Result<Packet, ParseError> {
-    let header = frame
-        .read::<MIN_HEADER_LEN>(offset)
+    place: impl Fn(Packet) -> P,
+) -> Result<P, ParseError> {
+    const { assert!(size_of::<[u32; 5]>() == MIN_HEADER_LEN) };
+    let [lengths, fragmentation, protocol, source, destination] = frame
+        .read::<u32, 5>(offset)
         .ok_or(ParseError::TruncatedIpv4)?;
-    if header[0] >> 4 != 4 {
+    if lengths >> 28 != 4 {
         return Err(ParseError::BadIpv4Version);
     }
-    let header_len = (header[0] & 0x0f) as usize * 4;
+    let header_len = (lengths >> 24 & 0x0f) as usize * 4;
     if header_len < MIN_HEADER_LEN {
         return Err(ParseError::BadIpv4HeaderLen);
     }
@@ -35,18 +37,19 @@ pub(super) fn parse<F: FrameBytes + ?Sized>(
     if header_len > available {
         return Err(ParseError::TruncatedIpv4);
     }
-    let total_len = u16::from_be_bytes([header[2], header[3]]) as usize;
+    let total_len = lengths as u16 as usize;
     if total_len < header_len || total_len > available {
         return Err(ParseError::BadIpv4TotalLen);
     }
 
-    let fragment_word = u16::from_be_bytes([header[6], header[7]]);
+    let hop_limit = (protocol >> 24) as u8;
+    let protocol = (protocol >> 16) as u8;
+    let fragment_word = fragmentation as u16;
     let fragment_offset = (fragment_word & FRAGMENT_OFFSET_MASK) as usize * FRAGMENT_UNIT;
     // The header counts too: reassembled, it stands before the data (the "ping of death").
     if fragment_offset + total_len > MAX_DATAGRAM_LEN {
         return Err(ParseError::BadFragment);
     }
-    let protocol = header[9];
     let transport = if fragment_offset != 0 {
         Transport::LaterFragment { protocol }
     } else {
@@ -57,10 +60,10 @@ pub(super) fn parse<F: FrameBytes + ?Sized>(
         };
         transport::parse(frame, Carrier::Ipv4, protocol, payload)?
     };
-    Ok(Packet {
-        source: Address::V4([header[12], header[13], header[14], header[15]]),
-        destination: Address::V4([header[16], header[17], header[18], header[19]]),
-        hop_limit: header[8],
+    Ok(place(Packet::new(
+        Address::v4(source.to_be_bytes()),
+        Address::v4(destination.to_be_bytes()),
+        hop_limit,
         transport,
-    })
+    )))
 }

@@ -20,17 +20,19 @@ const MORE_FRAGMENTS: u16 = 0x0001;
 const FRAGMENT_OFFSET_MASK: u16 = 0xfff8;
 
 #[inline(always)] // See `super::parse`.
-pub(super) fn parse<F: FrameBytes + ?Sized>(
+pub(super) fn parse<F: FrameBytes + ?Sized, P>(
     frame: &F,
     offset: usize,
-) -> Result<Packet, ParseError> {
-    let header = frame
-        .read::<HEADER_LEN>(offset)
+    place: impl Fn(Packet) -> P,
+) -> Result<P, ParseError> {
+    const { assert!(size_of::<[u64; 5]>() == HEADER_LEN) };
+    let [first, source_hi, source_lo, destination_hi, destination_lo] = frame
+        .read::<u64, 5>(offset)
         .ok_or(ParseError::TruncatedIpv6)?;
-    if header[0] >> 4 != 6 {
+    if first >> 60 != 6 {
         return Err(ParseError::BadIpv6Version);
     }
-    let payload_len = u16::from_be_bytes([header[4], header[5]]) as usize;
+    let payload_len = (first >> 16) as u16 as usize;
     let available = frame.frame_len().saturating_sub(offset + HEADER_LEN);
     if payload_len > available {
         return Err(ParseError::BadIpv6PayloadLen);
@@ -40,17 +42,13 @@ pub(super) fn parse<F: FrameBytes + ?Sized>(
         len: payload_len,
         is_first_fragment: false,
     };
-    let transport = parse_payload(frame, header[6], payload)?;
-    let mut source = [0; 16];
-    let mut destination = [0; 16];
-    source.copy_from_slice(&header[8..24]);
-    destination.copy_from_slice(&header[24..40]);
-    Ok(Packet {
-        source: Address::V6(source),
-        destination: Address::V6(destination),
-        hop_limit: header[7],
+    let transport = parse_payload(frame, (first >> 8) as u8, payload)?;
+    Ok(place(Packet::new(
+        Address::v6_from_words(source_hi, source_lo),
+        Address::v6_from_words(destination_hi, destination_lo),
+        first as u8,
         transport,
-    })
+    )))
 }
 
 /// Walks the extension headers to the transport header.
@@ -72,19 +70,19 @@ fn parse_payload<F: FrameBytes + ?Sized>(
         if payload.len < MIN_EXTENSION_LEN {
             return Err(ParseError::TruncatedIpv6Ext);
         }
-        let extension = frame
-            .read::<4>(payload.offset)
+        let [header, fragment_word] = frame
+            .read::<u16, 2>(payload.offset)
             .ok_or(ParseError::TruncatedIpv6Ext)?;
+        let [following_header, length] = header.to_be_bytes();
         let extension_len = match next_header {
             protocol::FRAGMENT => {
-                let fragment_word = u16::from_be_bytes([extension[2], extension[3]]);
                 let fragment_offset = (fragment_word & FRAGMENT_OFFSET_MASK) as usize;
                 if fragment_offset + payload.len - MIN_EXTENSION_LEN > MAX_PAYLOAD_LEN {
                     return Err(ParseError::BadFragment);
                 }
                 if fragment_offset != 0 {
                     return Ok(Transport::LaterFragment {
-                        protocol: extension[0],
+                        protocol: following_header,
                     });
                 }
                 // Offset 0 and no more to come is an atomic fragment: a whole packet (RFC 6946).
@@ -93,15 +91,15 @@ fn parse_payload<F: FrameBytes + ?Sized>(
             }
             // AH counts in units of four bytes, less two (RFC 4302 §2.2), the others in units of
             // eight, less one.
-            protocol::AUTHENTICATION => (extension[1] as usize + 2) * 4,
-            _ => (extension[1] as usize + 1) * 8,
+            protocol::AUTHENTICATION => (length as usize + 2) * 4,
+            _ => (length as usize + 1) * 8,
         };
         if extension_len > payload.len {
             return Err(ParseError::TruncatedIpv6Ext);
         }
         payload.offset = frame.forget_bounds(payload.offset + extension_len);
         payload.len = frame.forget_bounds(payload.len - extension_len);
-        next_header = extension[0];
+        next_header = following_header;
     }
     if protocol::is_ipv6_extension(next_header) {
         return Err(ParseError::BadIpv6ExtChain);

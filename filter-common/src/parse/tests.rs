@@ -13,7 +13,7 @@ fn parsed(frame: &[u8]) -> Result<Option<Packet>, ParseError> {
 }
 
 fn transport(frame: &[u8]) -> Result<Transport, ParseError> {
-    parsed(frame).map(|packet| packet.expect("an IP frame").transport)
+    parsed(frame).map(|packet| packet.expect("an IP frame").transport())
 }
 
 const SYN: Transport = Transport::Tcp {
@@ -30,21 +30,21 @@ const DNS: Transport = Transport::Udp {
 fn whole_packet_is_read_in_both_families() {
     assert_eq!(
         parsed(&v4(6, &tcp())),
-        Ok(Some(Packet {
-            source: Address::V4([198, 51, 100, 7]),
-            destination: Address::V4([192, 0, 2, 1]),
-            hop_limit: 64,
-            transport: SYN,
-        }))
+        Ok(Some(Packet::new(
+            Address::v4([198, 51, 100, 7]),
+            Address::v4([192, 0, 2, 1]),
+            64,
+            SYN
+        )))
     );
     assert_eq!(
         parsed(&v6(17, &udp())),
-        Ok(Some(Packet {
-            source: Address::V6([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]),
-            destination: Address::V6([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
-            hop_limit: 64,
-            transport: DNS,
-        }))
+        Ok(Some(Packet::new(
+            Address::v6([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]),
+            Address::v6([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
+            64,
+            DNS
+        )))
     );
 }
 
@@ -465,11 +465,11 @@ fn special_addresses_are_read_as_they_are() {
         let frame = with(&v6(6, &tcp()), 22, &source);
         // A v4-mapped source on the wire is a forgery, not an IPv4 address.
         let packet = parsed(&frame).unwrap().unwrap();
-        assert_eq!(packet.source, Address::V6(source));
+        assert_eq!(packet.source(), Address::v6(source));
     }
     for source in [[0; 4], [255; 4], [127, 0, 0, 1], [224, 0, 0, 1]] {
         let packet = parsed(&with(&v4(6, &tcp()), 26, &source)).unwrap().unwrap();
-        assert_eq!(packet.source, Address::V4(source));
+        assert_eq!(packet.source(), Address::v4(source));
     }
 }
 

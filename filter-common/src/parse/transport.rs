@@ -46,17 +46,18 @@ fn parse_tcp<F: FrameBytes + ?Sized>(frame: &F, payload: Payload) -> Result<Tran
     if payload.len < TCP_MIN_HEADER_LEN {
         return Err(ParseError::TruncatedTransport);
     }
-    let header = frame
-        .read::<14>(payload.offset)
-        .ok_or(ParseError::TruncatedTransport)?;
-    let header_len = (header[12] >> 4) as usize * 4;
+    let [src_port, dst_port, _, _, _, _, offset_and_flags] =
+        frame
+            .read::<u16, 7>(payload.offset)
+            .ok_or(ParseError::TruncatedTransport)?;
+    let header_len = (offset_and_flags >> 12) as usize * 4;
     if header_len < TCP_MIN_HEADER_LEN || header_len > payload.len {
         return Err(ParseError::BadTcpHeaderLen);
     }
     Ok(Transport::Tcp {
-        src_port: u16::from_be_bytes([header[0], header[1]]),
-        dst_port: u16::from_be_bytes([header[2], header[3]]),
-        flags: TcpFlags(header[13]),
+        src_port,
+        dst_port,
+        flags: TcpFlags(offset_and_flags as u8),
     })
 }
 
@@ -70,20 +71,17 @@ fn parse_udp<F: FrameBytes + ?Sized>(
     if payload.len < UDP_HEADER_LEN {
         return Err(ParseError::TruncatedTransport);
     }
-    let header = frame
-        .read::<6>(payload.offset)
+    let [src_port, dst_port, udp_len] = frame
+        .read::<u16, 3>(payload.offset)
         .ok_or(ParseError::TruncatedTransport)?;
-    let udp_len = u16::from_be_bytes([header[4], header[5]]) as usize;
+    let udp_len = udp_len as usize;
     let is_whole = udp_len == 0 && zero_len_is_whole;
     if !is_whole
         && (udp_len < UDP_HEADER_LEN || (udp_len > payload.len && !payload.is_first_fragment))
     {
         return Err(ParseError::BadUdpLen);
     }
-    Ok(Transport::Udp {
-        src_port: u16::from_be_bytes([header[0], header[1]]),
-        dst_port: u16::from_be_bytes([header[2], header[3]]),
-    })
+    Ok(Transport::Udp { src_port, dst_port })
 }
 
 /// RFC 792, RFC 4443 §2.1.
@@ -93,6 +91,7 @@ fn parse_icmp<F: FrameBytes + ?Sized>(frame: &F, payload: Payload) -> Result<[u8
         return Err(ParseError::TruncatedTransport);
     }
     frame
-        .read::<2>(payload.offset)
+        .read::<u16, 1>(payload.offset)
+        .map(|[type_and_code]| type_and_code.to_be_bytes())
         .ok_or(ParseError::TruncatedTransport)
 }

@@ -110,7 +110,7 @@ fn differences(v4: &Cover, v6: &Cover, more: &[u128]) -> Vec<String> {
     let mut differences = Vec::new();
     for address in edges(v6).chain(more.iter().copied()) {
         let expected = Some(v6.class_of(address));
-        let got = look_up(&Address::V6(address.to_be_bytes()));
+        let got = look_up(&Address::v6(address.to_be_bytes()));
         if got != expected {
             differences.push(format!("{address:032x}: {got:?}, not {expected:?}"));
         }
@@ -118,7 +118,7 @@ fn differences(v4: &Cover, v6: &Cover, more: &[u128]) -> Vec<String> {
     for address in edges(v4).chain(more.iter().copied()) {
         let octets = ((address >> 96) as u32).to_be_bytes();
         let expected = Some(v4.class_of(u128::from(u32::from_be_bytes(octets)) << 96));
-        let got = look_up(&Address::V4(octets));
+        let got = look_up(&Address::v4(octets));
         if got != expected {
             differences.push(format!("{octets:?}: {got:?}, not {expected:?}"));
         }

@@ -491,11 +491,9 @@ fn refuse_lockout(
     compiled: &CompiledPolicy,
     (address, port): (IpAddr, u16),
 ) -> Result<(), Refusal> {
-    let source = match address {
-        IpAddr::V4(v4) => Address::V4(v4.octets()),
-        IpAddr::V6(v6) => Address::V6(v6.octets()),
-    };
-    let class = compiled.lookup(&source).unwrap_or(Class::UNKNOWN);
+    let class = compiled
+        .lookup(&Address::from(address))
+        .unwrap_or(Class::UNKNOWN);
     if !policy.scope.holds_tcp(port)
         || compiled.policy.actions[usize::from(class.0)] != action::DENY
     {

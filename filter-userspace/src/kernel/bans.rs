@@ -187,11 +187,7 @@ fn entries<M: Borrow<MapData>>(bans: &BanMap<M>) -> Result<Vec<(BanKey, u64)>, K
 }
 
 fn key(prefix: IpNetwork) -> BanKey {
-    let address = match prefix.ip() {
-        IpAddr::V4(v4) => Address::V4(v4.octets()),
-        IpAddr::V6(v6) => Address::V6(v6.octets()),
-    };
-    ban_key(&address, prefix.prefix())
+    ban_key(&Address::from(prefix.ip()), prefix.prefix())
 }
 
 fn prefix(key: &BanKey) -> Option<IpNetwork> {

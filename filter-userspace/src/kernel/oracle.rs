@@ -6,7 +6,7 @@ use filter_common::{
     abi::{BanKey, Control, PORT_SETS, PolicyBlock, PortSet},
     decide::{self, Charge},
     limit::StampSet,
-    packet::{Address, Packet, TcpFlags, Transport, protocol},
+    packet::{Address, Family, Packet, TcpFlags, Transport, protocol},
     table::Line,
     verdict::Decision,
 };
@@ -33,8 +33,8 @@ impl Gate {
         destination: IpAddr,
         service: Service,
     ) -> Result<Decision, KernelError> {
-        let source = address(source);
-        let transport = match (service, source) {
+        let source = Address::from(source);
+        let transport = match (service, source.family()) {
             (Service::Tcp(dst_port), _) => Transport::Tcp {
                 src_port: 0xffff,
                 dst_port,
@@ -45,21 +45,16 @@ impl Gate {
                 dst_port,
             },
             // Echo request: type 8 (RFC 792) and 128 (RFC 4443 §4.1).
-            (Service::Ping, Address::V4(_)) => Transport::Icmp {
+            (Service::Ping, Family::V4) => Transport::Icmp {
                 message_type: 8,
                 code: 0,
             },
-            (Service::Ping, Address::V6(_)) => Transport::Icmpv6 {
+            (Service::Ping, Family::V6) => Transport::Icmpv6 {
                 message_type: 128,
                 code: 0,
             },
         };
-        let packet = Packet {
-            source,
-            destination: address(destination),
-            hop_limit: 64,
-            transport,
-        };
+        let packet = Packet::new(source, destination.into(), 64, transport);
         let snapshot = Snapshot {
             gate: self,
             generation: self.generation(),
@@ -78,13 +73,6 @@ impl Service {
             (Self::Ping, IpAddr::V4(_)) => protocol::ICMP,
             (Self::Ping, IpAddr::V6(_)) => protocol::ICMPV6,
         }
-    }
-}
-
-fn address(address: IpAddr) -> Address {
-    match address {
-        IpAddr::V4(v4) => Address::V4(v4.octets()),
-        IpAddr::V6(v6) => Address::V6(v6.octets()),
     }
 }
 

@@ -12,20 +12,23 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use filter_common::{
-    packet::{Address, Packet},
-    parse::parse,
+    packet::{Family, Packet},
+    parse::parse_into,
 };
 
 use crate::frame::XdpFrame;
 
-/// Blocked prefixes; the loader sets the sizes.
+/// Blocked prefixes, keys in network byte order; the loader sets the sizes.
 #[btf_map]
 static BLOCKED_V4: LpmTrie<[u8; 4], u32, 1> = LpmTrie::new();
 #[btf_map]
-static BLOCKED_V6: LpmTrie<[u8; 16], u32, 1> = LpmTrie::new();
+static BLOCKED_V6: LpmTrie<[u64; 2], u32, 1> = LpmTrie::new();
 /// A word for `FrameBytes::forget_bounds`.
 #[btf_map]
 static SCRATCH: PerCpuArray<[u64; 8], 1> = PerCpuArray::new();
+/// A key of `BLOCKED_V6`.
+#[btf_map]
+static KEY: PerCpuArray<[u64; 3], 1> = PerCpuArray::new();
 
 /// The least that a program can do.
 #[xdp(frags)]
@@ -38,7 +41,7 @@ pub fn drop_all(_ctx: XdpContext) -> u32 {
 pub fn parse_only(ctx: XdpContext) -> u32 {
     match parsed(&ctx) {
         // The address decides about the action, so that the compiler keeps the parser.
-        Some(packet) if packet.source.left_aligned() == (0, 0) => xdp_action::XDP_PASS,
+        Some(packet) if packet.source().left_aligned() == (0, 0) => xdp_action::XDP_PASS,
         _ => xdp_action::XDP_DROP,
     }
 }
@@ -46,9 +49,20 @@ pub fn parse_only(ctx: XdpContext) -> u32 {
 /// As a GeoIP filter with the kernel's own structure would do it.
 #[xdp(frags)]
 pub fn lpm_trie(ctx: XdpContext) -> u32 {
-    let blocked = match parsed(&ctx).map(|packet| packet.source) {
-        Some(Address::V4(octets)) => BLOCKED_V4.get(&Key::new(32, octets)).is_some(),
-        Some(Address::V6(octets)) => BLOCKED_V6.get(&Key::new(128, octets)).is_some(),
+    let blocked = match parsed(&ctx) {
+        Some(packet) => {
+            let (hi, lo) = packet.source().left_aligned();
+            match packet.family() {
+                Family::V4 => {
+                    let octets = ((hi >> 32) as u32).to_be_bytes();
+                    BLOCKED_V4.get(&Key::new(32, octets)).is_some()
+                }
+                Family::V6 => {
+                    let key = Key::new(128, [hi.to_be(), lo.to_be()]);
+                    in_scratch(key).is_some_and(|key| BLOCKED_V6.get(key).is_some())
+                }
+            }
+        }
         None => false,
     };
     if blocked {
@@ -64,13 +78,26 @@ pub fn lpm_trie(ctx: XdpContext) -> u32 {
 fn parsed(ctx: &XdpContext) -> Option<&Packet> {
     let scratch = SCRATCH.get_ptr_mut(0)?;
     let frame = XdpFrame::new(ctx, scratch.cast());
-    let packet = parse(&frame).ok()??;
-    // SAFETY: the value has 64 bytes and belongs to this CPU, which runs one packet at a time.
+    let place = |packet| {
+        const { assert!(size_of::<Packet>() == 40) };
+        // SAFETY: the value belongs to this CPU, which runs one packet at a time.
+        unsafe {
+            let place = scratch.cast::<u64>().add(1).cast::<Packet>();
+            place.write_volatile(packet);
+            &*place
+        }
+    };
+    parse_into(&frame, place).ok()?
+}
+
+/// Lays a key into memory that may be written at any offset; the stack takes whole words alone.
+#[inline(always)] // A few stores.
+fn in_scratch(key: Key<[u64; 2]>) -> Option<&'static Key<[u64; 2]>> {
+    let scratch = KEY.get_ptr_mut(0)?.cast::<Key<[u64; 2]>>();
+    // SAFETY: the value has room for the key and belongs to this CPU, which runs one packet at a time.
     unsafe {
-        const { assert!(size_of::<Packet>() <= 56) };
-        let place = scratch.cast::<u64>().add(1).cast::<Packet>();
-        place.write_volatile(packet);
-        Some(&*place)
+        scratch.write_volatile(key);
+        Some(&*scratch)
     }
 }
 

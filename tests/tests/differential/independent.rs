@@ -41,12 +41,12 @@ pub fn compare(frame: &[u8], packet: &Packet) -> Result<Compared, String> {
     else {
         return Ok(Compared::Nothing);
     };
-    let same_network = theirs.source == packet.source
-        && theirs.destination == packet.destination
-        && theirs.hop_limit == packet.hop_limit;
+    let same_network = theirs.source == packet.source()
+        && theirs.destination == packet.destination()
+        && theirs.hop_limit == packet.hop_limit();
     match theirs.transport {
         None if same_network => Ok(Compared::Addresses),
-        Some(transport) if same_network && transport == packet.transport => Ok(Compared::All),
+        Some(transport) if same_network && transport == packet.transport() => Ok(Compared::All),
         transport => Err(format!(
             "{:?} to {:?}, hop limit {}, {transport:?}",
             theirs.source, theirs.destination, theirs.hop_limit
@@ -70,8 +70,8 @@ fn read(sliced: &SlicedPacket<'_>) -> Option<Independent> {
                 transport(sliced, protocol, v4.payload().payload)
             };
             Some(Independent {
-                source: Address::V4(header.source()),
-                destination: Address::V4(header.destination()),
+                source: Address::v4(header.source()),
+                destination: Address::v4(header.destination()),
                 hop_limit: header.ttl(),
                 transport,
             })
@@ -101,8 +101,8 @@ fn read(sliced: &SlicedPacket<'_>) -> Option<Independent> {
                 transport(sliced, protocol, v6.payload().payload)
             };
             Some(Independent {
-                source: Address::V6(header.source()),
-                destination: Address::V6(header.destination()),
+                source: Address::v6(header.source()),
+                destination: Address::v6(header.destination()),
                 hop_limit: header.hop_limit(),
                 transport,
             })

@@ -144,12 +144,12 @@ fn first_byte<const N: usize>(address: &[u8; N]) -> u64 {
 
 #[inline(always)] // See `first_byte`.
 fn cerco_class_v4(address: &[u8; 4]) -> u64 {
-    cerco_class(&Address::V4(*address))
+    cerco_class(&Address::v4(*address))
 }
 
 #[inline(always)] // See `first_byte`.
 fn cerco_class_v6(address: &[u8; 16]) -> u64 {
-    cerco_class(&Address::V6(*address))
+    cerco_class(&Address::v6(*address))
 }
 
 #[inline(always)] // See `first_byte`.

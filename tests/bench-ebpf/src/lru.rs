@@ -9,6 +9,7 @@
 mod frame;
 #[path = "../../src/bench/lru_layout.rs"]
 mod lru_layout;
+mod parsed;
 
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, xdp_action},
@@ -17,10 +18,9 @@ use aya_ebpf::{
     macros::{btf_map, xdp},
     programs::XdpContext,
 };
-use filter_common::{packet::Packet, parse::parse};
 use lru_layout::{DROPPED, LruCounts, LruLimit, SOURCES, WATCHED};
 
-use crate::frame::XdpFrame;
+use crate::parsed::parsed;
 
 #[btf_map]
 static LIMIT: Array<LruLimit, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
@@ -29,9 +29,6 @@ static LIMIT: Array<LruLimit, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
 static STAMPS: LruHashMap<u32, u64, SOURCES> = LruHashMap::new();
 #[btf_map]
 static COUNTS: PerCpuArray<LruCounts, 1> = PerCpuArray::new();
-/// A word for `FrameBytes::forget_bounds`, then the packet.
-#[btf_map]
-static SCRATCH: PerCpuArray<[u64; 8], 1> = PerCpuArray::new();
 
 #[xdp(frags)]
 pub fn lru_limit(ctx: XdpContext) -> u32 {
@@ -42,7 +39,7 @@ pub fn lru_limit(ctx: XdpContext) -> u32 {
 fn limit(ctx: &XdpContext) -> Option<u32> {
     let limit = LIMIT.get(0)?;
     // IPv4 fills the top half of the upper word.
-    let (hi, _) = parsed(ctx)?.source.left_aligned();
+    let (hi, _) = parsed(ctx)?.source().left_aligned();
     let source = (hi >> 32) as u32;
     let mut fate = if conforms(limit, source) { 0 } else { DROPPED };
     let action = match fate {
@@ -75,22 +72,6 @@ fn conforms(limit: &LruLimit, source: u32) -> bool {
     // SAFETY: as above.
     unsafe { *stamp = arrival + limit.interval_ns };
     true
-}
-
-/// The packet, laid into this CPU's scratch memory as in cerco's program: the verifier forgets which
-/// way the parser took.
-#[inline(always)] // A BPF subprogram could not return the result by value.
-fn parsed(ctx: &XdpContext) -> Option<&Packet> {
-    let scratch = SCRATCH.get_ptr_mut(0)?;
-    let frame = XdpFrame::new(ctx, scratch.cast());
-    let packet = parse(&frame).ok()??;
-    // SAFETY: the value has 64 bytes and belongs to this CPU, which runs one packet at a time.
-    unsafe {
-        const { assert!(size_of::<Packet>() <= 56) };
-        let place = scratch.cast::<u64>().add(1).cast::<Packet>();
-        place.write_volatile(packet);
-        Some(&*place)
-    }
 }
 
 #[cfg(not(test))]

@@ -36,7 +36,7 @@ const HEAVY_EVERY: usize = 1_024;
 /// … and so ten times what it may. All others send about one frame a second.
 const FRAMES_PER_SECOND: u64 = 10 * PER_SECOND as u64 * HEAVY_EVERY as u64;
 /// How long it goes on.
-const DURATION: Duration = Duration::from_secs(4);
+const DURATION: Duration = Duration::from_secs(3);
 const QUICK_DURATION: Duration = Duration::from_secs(2);
 /// Between two calls.
 const PAUSE: Duration = Duration::from_millis(1);

@@ -122,12 +122,15 @@ impl Bench<'_> {
 
     /// Nanoseconds of a look-up; fails unless every answer is the expected one.
     fn timed(&mut self, walk: Walking, trace: &[IpAddr], expected: &[u64]) -> Result<f64> {
+        let count = self.context.count(LOOKUPS);
         let lookups = &mut self.lookups;
-        let walked = lookups.walk(walk, LOOKUPS)?;
-        if walked.checksum == checksum(expected, LOOKUPS) {
+        let walked = lookups.walk(walk, count)?;
+        if walked.checksum == checksum(expected, count) {
             return Ok(walked.nanoseconds);
         }
-        let at = first_wrong(expected, |count| Ok(lookups.walk(walk, count)?.checksum))?;
+        let at = first_wrong(expected, count, |count| {
+            Ok(lookups.walk(walk, count)?.checksum)
+        })?;
         let at = at % trace.len();
         bail!(
             "{} answers wrongly for {}, which has class {}",
@@ -216,10 +219,14 @@ fn checksum(answers: &[u64], count: u32) -> u64 {
         .fold(CHECKSUM_BASIS, |sum, answer| checksum_step(sum, *answer))
 }
 
-/// The number of the first wrong answer, given that there is one.
-fn first_wrong(expected: &[u64], mut walk: impl FnMut(u32) -> Result<u64>) -> Result<usize> {
+/// The number of the first wrong answer, given that there is one among the first `count`.
+fn first_wrong(
+    expected: &[u64],
+    count: u32,
+    mut walk: impl FnMut(u32) -> Result<u64>,
+) -> Result<usize> {
     // `right` answers are right; among `wrong` answers is a wrong one.
-    let (mut right, mut wrong) = (0, LOOKUPS);
+    let (mut right, mut wrong) = (0, count);
     while wrong - right > 1 {
         let middle = right + (wrong - right) / 2;
         if walk(middle)? == checksum(expected, middle) {
@@ -262,7 +269,7 @@ mod tests {
                     checksum_step(sum, if index == place { 9 } else { *answer })
                 }))
             };
-            assert_eq!(first_wrong(&expected, walk).unwrap(), place);
+            assert_eq!(first_wrong(&expected, LOOKUPS, walk).unwrap(), place);
         }
     }
 }

@@ -29,8 +29,10 @@ const GROSS: &str = "program, with the harness";
 const EMPTY: &str = "empty program";
 const XDP_FILTER_DENIED: &str = "xdp-filter, denied";
 
-/// Frames of a sample.
+/// Frames of a sample: all of the longest trace.
 const FRAMES: u32 = 1 << 20;
+/// Frames of a sample where the trace is short.
+const FEW_FRAMES: u32 = 1 << 18;
 
 /// Numbers of `xdp_action`.
 const XDP_DROP: u32 = 1;
@@ -109,7 +111,10 @@ impl Bench<'_> {
                 self.traffic.set_v4(&frame, &addresses)?;
             }
         }
-        let frames = self.context.count(FRAMES);
+        let frames = self.context.count(match draw {
+            Draw::One | Draw::Few => FEW_FRAMES,
+            Draw::Many | Draw::Uniform => FRAMES,
+        });
         // Once before all: caches, and the one packet that a source over its limit has free. So all of
         // the trace comes, whatever the hurry.
         let gate = self.gates.of(case);

@@ -37,4 +37,4 @@ pub struct Clock {
 }
 
 /// A power of two, so large that reading the clock costs nothing.
-pub const CLOCK_EVERY: u64 = 1 << 14;
+pub const CLOCK_EVERY: u64 = 1 << 12;

@@ -137,30 +137,80 @@ pub fn set_gro(netns: &NetNs, link: &str, on: bool) -> Result<()> {
         cmd: u32,
         value: u32,
     }
+    let mut value = EthtoolValue {
+        cmd: ETHTOOL_SGRO,
+        value: on.into(),
+    };
     netns.run(|| {
-        let op = || format!("set gro of {link} to {on}");
-        // SAFETY: socket takes no pointers.
-        let fd = check(
-            unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) },
-            op,
-        )?;
-        // SAFETY: the kernel has just given this descriptor to us alone.
-        let socket = unsafe { OwnedFd::from_raw_fd(fd) };
-        let mut value = EthtoolValue {
-            cmd: ETHTOOL_SGRO,
-            value: on.into(),
-        };
-        // SAFETY: an all-zero ifreq is valid: integers, byte arrays and a null pointer.
-        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-        copy_link_name(&mut request.ifr_name, link)?;
-        request.ifr_ifru.ifru_data = (&raw mut value).cast();
-        // SAFETY: `request` and the `value` that it points to live until the call returns.
-        check(
-            unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) },
-            op,
-        )?;
-        Ok(())
+        ethtool(link, (&raw mut value).cast(), || {
+            format!("set gro of {link} to {on}")
+        })
     })?
+}
+
+/// Names and values of a driver's own statistics, as `ethtool -S` shows them.
+pub fn ethtool_stats(netns: &NetNs, link: &str) -> Result<Vec<(String, u64)>> {
+    // include/uapi/linux/ethtool.h
+    const ETHTOOL_GDRVINFO: u32 = 0x03;
+    const ETHTOOL_GSTRINGS: u32 = 0x1b;
+    const ETHTOOL_GSTATS: u32 = 0x1d;
+    const ETH_SS_STATS: u32 = 1;
+    const NAME_BYTES: usize = 32;
+    /// `struct ethtool_drvinfo` has 196 bytes; here lies `n_stats`.
+    const N_STATS: usize = 180 / 4;
+
+    let op = || format!("read the statistics of {link}");
+    netns.run(|| {
+        let mut info = [0u32; 196 / 4];
+        info[0] = ETHTOOL_GDRVINFO;
+        ethtool(link, info.as_mut_ptr().cast(), op)?;
+        let count = info[N_STATS];
+
+        // Three words, and then the names; words keep the alignment.
+        let mut names = vec![0u32; 3 + count as usize * NAME_BYTES / 4];
+        names[..3].copy_from_slice(&[ETHTOOL_GSTRINGS, ETH_SS_STATS, count]);
+        ethtool(link, names.as_mut_ptr().cast(), op)?;
+
+        // Two words, which are one long word here, and then the values.
+        let mut values = vec![0u64; 1 + count as usize];
+        // SAFETY: two u32 lie in one u64, whatever the byte order.
+        unsafe {
+            values
+                .as_mut_ptr()
+                .cast::<[u32; 2]>()
+                .write([ETHTOOL_GSTATS, count])
+        };
+        ethtool(link, values.as_mut_ptr().cast(), op)?;
+
+        let text = names[3..].chunks_exact(NAME_BYTES / 4).map(|words| {
+            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+            let end = bytes.iter().position(|byte| *byte == 0);
+            String::from_utf8_lossy(&bytes[..end.unwrap_or(NAME_BYTES)]).into_owned()
+        });
+        Ok(text.zip(values.into_iter().skip(1)).collect())
+    })?
+}
+
+/// One SIOCETHTOOL request in the network namespace of the calling thread. `value`: the structure of
+/// the request, large enough for all that the kernel writes.
+fn ethtool(link: &str, value: *mut libc::c_char, op: impl Fn() -> String + Copy) -> Result<()> {
+    // SAFETY: socket takes no pointers.
+    let fd = check(
+        unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) },
+        op,
+    )?;
+    // SAFETY: the kernel has just given this descriptor to us alone.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    // SAFETY: an all-zero ifreq is valid: integers, byte arrays and a null pointer.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    copy_link_name(&mut request.ifr_name, link)?;
+    request.ifr_ifru.ifru_data = value;
+    // SAFETY: `request` lives until the call returns, and so does what `value` points to.
+    check(
+        unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) },
+        op,
+    )?;
+    Ok(())
 }
 
 fn copy_link_name(target: &mut [libc::c_char], link: &str) -> Result<()> {

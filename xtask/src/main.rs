@@ -1,10 +1,11 @@
-//! Builds, tests and demonstrates cerco, and first installs what is missing for that.
+//! Builds, tests, demonstrates and measures cerco, and first installs what is missing for that.
 
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
 mod apt;
+mod bench;
 mod build;
 mod demo;
 mod ebpf;
@@ -50,6 +51,16 @@ enum Task {
         )]
         arguments: Vec<String>,
     },
+    /// Measure cerco beside what else could be installed; ten minutes, `--quick` for one
+    Bench {
+        /// Passed on to the benchmark; `cargo xtask bench -- --help` lists them
+        #[arg(
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_name = "ARGS"
+        )]
+        arguments: Vec<String>,
+    },
     /// Make the embedded snapshot of the GeoIP database anew
     GeoSnapshot {
         /// Read this database file instead of fetching one
@@ -64,6 +75,7 @@ fn main() -> ExitCode {
         Task::Build { debug } => build::run(debug),
         Task::Test { arguments } => test::run(&arguments),
         Task::Demo { arguments } => demo::run(&arguments),
+        Task::Bench { arguments } => bench::run(&arguments),
         Task::GeoSnapshot { from } => geo_snapshot::run(from),
     };
     match result {

@@ -20,10 +20,38 @@ use crate::{demo::interrupt, policies};
 /// The countries that the gate lets in, everywhere in the benchmark.
 pub const ALLOWED: [&str; 2] = ["MO", "CN"];
 
-/// Rounds of `--quick`. Goals ask for [`RUNS`], so a quick run only hints at them.
-const QUICK_ROUNDS: usize = 3;
-/// A quick run makes its loops that much shorter.
-const QUICK_DIVISOR: u32 = 8;
+/// How much is measured.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Amount {
+    /// What the goals ask for.
+    Full,
+    /// A minute. Goals ask for [`RUNS`], so it only hints at them.
+    Quick,
+    /// Enough to see that it works.
+    Tiny,
+}
+
+impl Amount {
+    const fn rounds(self) -> usize {
+        match self {
+            Self::Full => RUNS,
+            Self::Quick => 3,
+            Self::Tiny => 1,
+        }
+    }
+
+    /// Loops are that much shorter.
+    const fn divisor(self) -> u32 {
+        match self {
+            Self::Full => 1,
+            Self::Quick => 8,
+            Self::Tiny => 1_024,
+        }
+    }
+}
+
+/// Characters of a reason that are kept.
+const REASON_LIMIT: usize = 300;
 
 /// Something that could not be measured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -39,11 +67,15 @@ pub struct Context {
     pub database: Database,
     /// All prefixes of `database` outside of [`ALLOWED`]: what every peer blocks.
     pub blocked: Prefixes,
+    /// All prefixes of [`ALLOWED`].
+    pub allowed: Prefixes,
     /// All prefixes of `database`.
     pub world: Prefixes,
+    /// Whether this is not the full benchmark.
     pub quick: bool,
     /// How often each thing is measured, round by round: all peers once, then all again.
     pub rounds: usize,
+    divisor: u32,
     started: Instant,
     part: Cell<Option<Part>>,
     missing: RefCell<Vec<Missing>>,
@@ -57,17 +89,24 @@ impl Context {
             Some(path) => geo::read_file(path, &ReadOptions::default())
                 .with_context(|| format!("failed to read {}", path.display()))?,
         };
+        let amount = if quick { Amount::Quick } else { Amount::Full };
+        Ok(Self::with(database, amount))
+    }
+
+    pub fn with(database: Database, amount: Amount) -> Self {
         let allowed = ALLOWED.map(policies::country);
-        Ok(Self {
+        Self {
             blocked: Prefixes::of(&database, |country| !allowed.contains(&country)),
+            allowed: Prefixes::of(&database, |country| allowed.contains(&country)),
             world: Prefixes::of(&database, |_| true),
             database,
-            quick,
-            rounds: if quick { QUICK_ROUNDS } else { RUNS },
+            quick: amount != Amount::Full,
+            rounds: amount.rounds(),
+            divisor: amount.divisor(),
             started: Instant::now(),
             part: Cell::new(None),
             missing: RefCell::default(),
-        })
+        }
     }
 
     /// The policy of the benchmark: [`ALLOWED`] are let in without a limit, all else is denied, and
@@ -83,11 +122,7 @@ impl Context {
 
     /// How often a loop runs that runs `full` times when there is no hurry.
     pub fn count(&self, full: u32) -> u32 {
-        if self.quick {
-            (full / QUICK_DIVISOR).max(1)
-        } else {
-            full
-        }
+        (full / self.divisor).max(1)
     }
 
     /// Says on standard error what happens now; an error when somebody pressed Ctrl-C, so to be
@@ -102,7 +137,10 @@ impl Context {
 
     /// Notes that `rows` of `part` cannot be measured on this machine, for the report.
     pub fn missing(&self, part: Part, rows: &str, reason: impl Into<String>) {
-        let reason = reason.into();
+        let reason: String = reason.into();
+        // The verifier's log follows the first line.
+        let first = reason.lines().next().unwrap_or_default();
+        let reason: String = first.chars().take(REASON_LIMIT).collect();
         eprintln!("       {}: no {rows}: {reason}", part.title());
         self.missing.borrow_mut().push(Missing {
             part,

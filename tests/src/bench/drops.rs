@@ -54,13 +54,16 @@ impl Drops {
             fill(&mut ebpf, blocked)?;
         }
         let mut drops = Self { ebpf, program };
-        drops.xdp()?.load()?;
+        drops
+            .xdp()?
+            .load()
+            .with_context(|| format!("the kernel refused {}", program.name()))?;
         Ok(drops)
     }
 
     /// Attaches to the cable's link, in the network namespace of the calling thread.
-    pub fn attach(&mut self) -> Result<()> {
-        self.xdp()?.attach(LINK, XdpMode::Driver)?;
+    pub fn attach(&mut self, mode: XdpMode) -> Result<()> {
+        self.xdp()?.attach(LINK, mode)?;
         Ok(())
     }
 

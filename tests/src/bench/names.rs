@@ -13,6 +13,9 @@ pub mod what {
     pub const PATH: &str = "packet path";
     /// The same without any set of addresses: what the mechanism itself costs.
     pub const PATH_NO_SET: &str = "packet path, no set";
+    /// Both less the plain drop of the same round.
+    pub const PATH_OVER: &str = "packet path, over plain drop";
+    pub const PATH_NO_SET_OVER: &str = "packet path, no set, over plain drop";
     /// Nanoseconds of the limiter for one packet.
     pub const LIMITER: &str = "limiter";
     /// What the heavy source got through, as a share of its limit: 1 is exact.
@@ -55,8 +58,13 @@ pub mod peer {
     pub const PARSE_ONLY: &str = "parse only";
     pub const GENERIC_DROP: &str = "generic drop";
     pub const XDP_FILTER: &str = "xdp-filter";
+    /// The same program with the trace's addresses on its list.
+    pub const XDP_FILTER_LISTED: &str = "xdp-filter, listed";
     pub const NFTABLES: &str = "nftables";
+    /// With the allowed prefixes in its set, in place of the blocked ones.
+    pub const NFTABLES_ALLOWLIST: &str = "nftables, allowlist";
     pub const IPTABLES: &str = "iptables+ipset";
+    pub const IPTABLES_ALLOWLIST: &str = "iptables+ipset, allowlist";
     /// A frame that cerco's whole program allows under a limit.
     pub const CERCO_LIMITED: &str = "cerco, allowed and limited";
 }

@@ -1,9 +1,6 @@
 //! The program that makes frames, and the trace that it takes sources from.
 
-use std::{
-    net::{Ipv4Addr, Ipv6Addr},
-    time::Duration,
-};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context as _, Result, ensure};
 use aya::{
@@ -140,15 +137,15 @@ impl Traffic {
             "a trace of {len} entries"
         );
         let ifindex = self.feed.read(0).ifindex;
-        self.write_feed(len - 1, ifindex);
+        self.write_feed(0, len - 1, ifindex);
         Ok(())
     }
 
-    fn write_feed(&mut self, mask: u64, ifindex: u32) {
+    fn write_feed(&mut self, next: u64, mask: u64, ifindex: u32) {
         self.feed.write(
             0,
             &[Feed {
-                next: 0,
+                next,
                 mask,
                 ifindex,
                 _pad: 0,
@@ -156,10 +153,10 @@ impl Traffic {
         );
     }
 
-    /// Where [`Traffic::send`] sends.
+    /// Where [`Traffic::send`] sends. The trace goes on where it was.
     pub fn set_link(&mut self, ifindex: u32) {
-        let mask = self.feed.read(0).mask;
-        self.write_feed(mask, ifindex);
+        let Feed { next, mask, .. } = self.feed.read(0);
+        self.write_feed(next, mask, ifindex);
     }
 
     /// Which program [`Traffic::run`] measures.
@@ -170,32 +167,17 @@ impl Traffic {
     }
 
     /// Sends `count` frames into the link, from the network namespace of the calling thread, and
-    /// returns how long they took. All that the frames cause on their way, up to where they are
-    /// dropped, happens on this CPU and is part of it.
-    pub fn send(&mut self, sources: Sources, frame: &[u8], count: u32) -> Result<Duration> {
-        let program = program(&mut self.ebpf, sources.sender())?;
+    /// returns nanoseconds of one. All that the frames cause on their way, up to where they are dropped,
+    /// happens on this CPU and is part of it.
+    pub fn send(&mut self, sources: Sources, frame: &[u8], count: u32) -> Result<f64> {
         let options = TestRunOptions {
             data_in: Some(frame),
             repeat: count,
             attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
             ..TestRunOptions::new()
         };
-        self.clock.write(0, &[Clock::default()]);
-        let result = program.test_run(options).context("failed to send frames")?;
-        let nanoseconds = self.frame_ns().unwrap_or(result.duration.as_nanos() as f64);
-        Ok(Duration::from_nanos(
-            (nanoseconds * f64::from(count)) as u64,
-        ))
-    }
-
-    /// Nanoseconds from one frame of the last test run to the next. `None`: there were too few.
-    ///
-    /// A clock around the system call would tell more: it waits for grace periods of RCU, some 20 ms
-    /// (bpf_prog_change_xdp, net/bpf/test_run.c), which among a million frames are 20 ns each.
-    fn frame_ns(&self) -> Option<f64> {
-        let clock = self.clock.read(0);
-        let frames = clock.count.checked_sub(1).filter(|count| *count > 0)? * CLOCK_EVERY;
-        Some((clock.last_ns - clock.first_ns) as f64 / frames as f64)
+        let (nanoseconds, _) = self.test_run(sources.sender(), options)?;
+        Ok(nanoseconds)
     }
 
     /// Which program [`Traffic::run_whole`] measures: one that was loaded without `frags`.
@@ -223,17 +205,34 @@ impl Traffic {
     }
 
     fn run_caller(&mut self, caller: &str, frame: &[u8], count: u32) -> Result<(f64, u32)> {
-        let program = program(&mut self.ebpf, caller)?;
         let options = TestRunOptions {
             data_in: Some(frame),
             repeat: count,
             ..TestRunOptions::new()
         };
+        self.test_run(caller, options)
+    }
+
+    /// Nanoseconds of a frame, and the action of the last one.
+    ///
+    /// The kernel takes the time around the loop: so without the tens of milliseconds in which it
+    /// prepares a run and waits for grace periods of RCU, and without other processes, but in whole
+    /// nanoseconds, rounded down. The clock that the programs read tells the rest.
+    fn test_run(&mut self, name: &str, options: TestRunOptions<'_>) -> Result<(f64, u32)> {
         self.clock.write(0, &[Clock::default()]);
-        let result = program
+        let result = program(&mut self.ebpf, name)?
             .test_run(options)
-            .context("failed to run the program")?;
-        let nanoseconds = self.frame_ns().unwrap_or(result.duration.as_nanos() as f64);
+            .with_context(|| format!("failed to run {name}"))?;
+        let whole = result.duration.as_nanos() as f64;
+        let clock = self.clock.read(0);
+        let nanoseconds = match clock.count {
+            0 | 1 => whole,
+            readings => {
+                let frames = ((readings - 1) * CLOCK_EVERY) as f64;
+                let mean = (clock.last_ns - clock.first_ns) as f64 / frames;
+                mean.clamp(whole, whole + 1.0)
+            }
+        };
         Ok((nanoseconds, result.return_value))
     }
 }

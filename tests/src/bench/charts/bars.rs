@@ -6,7 +6,7 @@ use plotters::{
     drawing::IntoDrawingArea as _,
     element::{Rectangle, Text},
     style::{
-        Color as _, IntoFont as _, RGBColor, ShapeStyle,
+        IntoFont as _, RGBColor, ShapeStyle,
         text_anchor::{HPos, Pos, VPos},
     },
 };

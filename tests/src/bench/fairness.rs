@@ -27,17 +27,18 @@ use super::{
 };
 use crate::policies;
 
-/// What everybody may send. The burst absorbs the pauses between two calls, in which the kernel waits
-/// for grace periods of RCU.
+/// What everybody may send.
 const PER_SECOND: u32 = 100;
-const BURST: u32 = 10;
+/// Absorbs half a second in which nothing is sent: between two calls the kernel waits for grace periods
+/// of RCU, and this machine may do something else.
+const BURST: u32 = 50;
 /// The heavy source sends every frame of the trace whose number is a multiple of this …
 const HEAVY_EVERY: usize = 1_024;
 /// … and so ten times what it may. All others send about one frame a second.
 const FRAMES_PER_SECOND: u64 = 10 * PER_SECOND as u64 * HEAVY_EVERY as u64;
 /// How long it goes on.
 const DURATION: Duration = Duration::from_secs(3);
-const QUICK_DURATION: Duration = Duration::from_secs(2);
+const QUICK_DURATION: Duration = Duration::from_secs(1);
 /// Between two calls.
 const PAUSE: Duration = Duration::from_millis(1);
 /// The most that one call sends, should this machine have slept.

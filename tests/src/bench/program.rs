@@ -111,15 +111,15 @@ impl Bench<'_> {
                 self.traffic.set_v4(&frame, &addresses)?;
             }
         }
-        let frames = self.context.count(match draw {
-            Draw::One | Draw::Few => FEW_FRAMES,
-            Draw::Many | Draw::Uniform => FRAMES,
-        });
-        // Once before all: caches, and the one packet that a source over its limit has free. So all of
-        // the trace comes, whatever the hurry.
+        let (frames, first) = match draw {
+            Draw::One | Draw::Few => (self.context.count(FEW_FRAMES), draw.count() as u32),
+            Draw::Many | Draw::Uniform => (self.context.count(FRAMES), self.context.count(FRAMES)),
+        };
+        // Once before all: caches, and of the short trace the one packet that a source over its limit
+        // has free.
         let gate = self.gates.of(case);
         self.traffic.set_program(gate.program_fd()?)?;
-        self.traffic.run(sources, &frame, FRAMES)?;
+        self.traffic.run(sources, &frame, first)?;
 
         let (mut empty, mut parse, mut cerco, mut filter) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());

@@ -272,8 +272,10 @@ fn set_whole<T: Pod, const N: usize>(
         .map_mut(name)
         .with_context(|| format!("no map {name}"))?;
     let mut array: Array<&mut MapData, [T; N]> = Array::try_from(map)?;
+    // By reference: it is too large for the stack.
+    let values: &[T; N] = &values;
     array
-        .set(0, &*values, 0)
+        .set(0, values, 0)
         .with_context(|| format!("failed to fill {name}"))
 }
 

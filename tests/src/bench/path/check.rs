@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 
 use anyhow::{Context as _, Result};
-use fastrand::Rng;
 use filter_userspace::geo::Found;
 
 use super::peer::Peer;
@@ -13,41 +12,41 @@ use crate::bench::{
     traffic::{Sources, Traffic},
 };
 
-/// Addresses of each kind, blocked and not; both together make a trace.
+/// Addresses of each kind and family; a trace, so a power of two.
 const OF_EACH: usize = 1 << 13;
 
-/// Sends the same mixed addresses to each peer that knows countries, and compares how many it dropped
-/// with what the database says about each address. The others must drop all of them.
+/// Sends addresses that are blocked, and then addresses that are not, to each peer that knows
+/// countries, and compares how many it dropped with what the database says about each of them. Since
+/// that is all or none of a kind, equal numbers mean that no address was judged wrongly.
 pub fn all(context: &Context, peers: &[Peer], traffic: &mut Traffic) -> Result<()> {
-    let mut rng = Rng::with_seed(OF_EACH as u64);
-    let mut v4: Vec<u32> = context.blocked.draw_v4(Draw::Many)[..OF_EACH].to_vec();
-    v4.extend(&context.allowed.draw_v4(Draw::Many)[..OF_EACH]);
-    rng.shuffle(&mut v4);
-    let mut v6: Vec<u128> = context.blocked.draw_v6(Draw::Many)[..OF_EACH].to_vec();
-    v6.extend(&context.allowed.draw_v6(Draw::Many)[..OF_EACH]);
-    rng.shuffle(&mut v6);
+    let cable = &peers.first().context("no peers")?.site.cable;
+    for prefixes in [&context.blocked, &context.allowed] {
+        let v4 = prefixes.draw_v4(Draw::Many);
+        let v4 = v4.get(..OF_EACH).context("a short trace")?;
+        traffic.set_v4(cable.frame(Sources::TraceV4), v4)?;
+        let addresses = v4.iter().map(|bits| bits.to_be_bytes().into());
+        compare(
+            peers,
+            traffic,
+            Sources::TraceV4,
+            blocked(context, addresses),
+        )?;
 
-    let v4_blocked = blocked(
-        context,
-        v4.iter().map(|bits| IpAddr::from(bits.to_be_bytes())),
-    );
-    let v6_blocked = blocked(
-        context,
-        v6.iter().map(|bits| IpAddr::from(bits.to_be_bytes())),
-    );
-    let frame = peers
-        .first()
-        .context("no peers")?
-        .site
-        .cable
-        .frame(Sources::TraceV4);
-    traffic.set_v4(frame, &v4)?;
-    compare(peers, traffic, Sources::TraceV4, v4.len(), v4_blocked)?;
-    traffic.set_v6(&v6)?;
-    compare(peers, traffic, Sources::TraceV6, v6.len(), v6_blocked)
+        let v6 = prefixes.draw_v6(Draw::Many);
+        let v6 = v6.get(..OF_EACH).context("a short trace")?;
+        traffic.set_v6(v6)?;
+        let addresses = v6.iter().map(|bits| bits.to_be_bytes().into());
+        compare(
+            peers,
+            traffic,
+            Sources::TraceV6,
+            blocked(context, addresses),
+        )?;
+    }
+    Ok(())
 }
 
-/// How many of the addresses the database puts into a country that is not allowed.
+/// How many of the addresses the database does not put into an allowed country.
 fn blocked(context: &Context, addresses: impl Iterator<Item = IpAddr>) -> u64 {
     let is_blocked = |address| {
         let Found { country, .. } = context.database.lookup(address);
@@ -56,15 +55,9 @@ fn blocked(context: &Context, addresses: impl Iterator<Item = IpAddr>) -> u64 {
     addresses.filter(|address| is_blocked(*address)).count() as u64
 }
 
-fn compare(
-    peers: &[Peer],
-    traffic: &mut Traffic,
-    sources: Sources,
-    count: usize,
-    blocked: u64,
-) -> Result<()> {
+fn compare(peers: &[Peer], traffic: &mut Traffic, sources: Sources, blocked: u64) -> Result<()> {
     for peer in peers.iter().filter(|peer| peer.knows_countries) {
-        peer.send(traffic, sources, count as u32, blocked)
+        peer.send(traffic, sources, OF_EACH as u32, blocked)
             .with_context(|| format!("{} disagrees with the database", peer.name))?;
     }
     Ok(())

@@ -14,7 +14,7 @@ mod ebpf;
 mod toolchain;
 
 /// The binaries of the package.
-const OBJECTS: &[&str] = &["traffic", "drops"];
+const OBJECTS: &[&str] = &["traffic", "drops", "lookups", "lru"];
 
 fn main() -> ExitCode {
     match build() {
@@ -32,6 +32,8 @@ fn build() -> Result<(), String> {
         "bench-ebpf/Cargo.lock",
         "bench-ebpf/Cargo.toml",
         "bench-ebpf/src",
+        "src/bench/lookup_layout.rs",
+        "src/bench/lru_layout.rs",
         "src/bench/shared.rs",
         "../filter-common/Cargo.toml",
         "../filter-common/src",

@@ -78,3 +78,37 @@ fn everybody_on_the_packet_path_drops_what_is_blocked_or_is_named_as_missing() {
     assert_eq!(goal("lookup-ipv4").measured, None);
     assert!(!report.goals_met);
 }
+
+/// The benchmark fails by itself when a structure answers wrongly, or a frame ends otherwise than its
+/// row claims.
+#[test]
+fn lookups_and_programs_are_measured_with_the_right_answers_for_every_goal() {
+    let context = Context::with(small_world(), Amount::Tiny);
+    let report = bench::run(&context, &[Part::Lookup, Part::Program]).unwrap();
+    for goal in &report.goals {
+        let is_ours = goal.id.starts_with("lookup-") || goal.id.starts_with("limited-");
+        assert_eq!(goal.measured.is_some(), is_ours, "{goal:?}");
+    }
+    for missing in &report.missing {
+        // xdp-filter may not be installed.
+        let expected = ["cerco, reply", peer::XDP_FILTER];
+        assert!(expected.contains(&missing.rows.as_str()), "{missing:?}");
+    }
+}
+
+#[test]
+fn limiter_is_fair_to_a_million_quiet_sources_beside_a_heavy_one() {
+    let context = Context::with(small_world(), Amount::Tiny);
+    let report = bench::run(&context, &[Part::Limiter]).unwrap();
+    for goal in &report.goals {
+        assert_eq!(
+            goal.measured.is_some(),
+            goal.id.starts_with("limiter-"),
+            "{goal:?}"
+        );
+    }
+    for id in ["limiter-heavy", "limiter-quiet"] {
+        let goal = report.goals.iter().find(|goal| goal.id == id).unwrap();
+        assert_eq!(goal.met, Some(true), "{goal:?}");
+    }
+}

@@ -4,6 +4,7 @@
 
 #[path = "../../../filter-ebpf/src/frame.rs"]
 mod frame;
+mod parsed;
 
 use aya_ebpf::{
     bindings::xdp_action,
@@ -11,21 +12,15 @@ use aya_ebpf::{
     macros::{btf_map, xdp},
     programs::XdpContext,
 };
-use filter_common::{
-    packet::{Family, Packet},
-    parse::parse_into,
-};
+use filter_common::packet::Family;
 
-use crate::frame::XdpFrame;
+use crate::parsed::parsed;
 
 /// Blocked prefixes, keys in network byte order; the loader sets the sizes.
 #[btf_map]
 static BLOCKED_V4: LpmTrie<[u8; 4], u32, 1> = LpmTrie::new();
 #[btf_map]
 static BLOCKED_V6: LpmTrie<[u64; 2], u32, 1> = LpmTrie::new();
-/// A word for `FrameBytes::forget_bounds`.
-#[btf_map]
-static SCRATCH: PerCpuArray<[u64; 8], 1> = PerCpuArray::new();
 /// A key of `BLOCKED_V6`.
 #[btf_map]
 static KEY: PerCpuArray<[u64; 3], 1> = PerCpuArray::new();
@@ -70,24 +65,6 @@ pub fn lpm_trie(ctx: XdpContext) -> u32 {
     } else {
         xdp_action::XDP_PASS
     }
-}
-
-/// The packet, laid into this CPU's scratch memory as in cerco's program: the verifier forgets which
-/// way the parser took.
-#[inline(always)] // A BPF subprogram could not return the result by value.
-fn parsed(ctx: &XdpContext) -> Option<&Packet> {
-    let scratch = SCRATCH.get_ptr_mut(0)?;
-    let frame = XdpFrame::new(ctx, scratch.cast());
-    let place = |packet| {
-        const { assert!(size_of::<Packet>() == 40) };
-        // SAFETY: the value belongs to this CPU, which runs one packet at a time.
-        unsafe {
-            let place = scratch.cast::<u64>().add(1).cast::<Packet>();
-            place.write_volatile(packet);
-            &*place
-        }
-    };
-    parse_into(&frame, place).ok()?
 }
 
 /// Lays a key into memory that may be written at any offset; the stack takes whole words alone.

@@ -12,11 +12,11 @@ mod shared;
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, xdp_action},
     btf_maps::{Array, ProgramArray},
-    helpers::bpf_redirect,
+    helpers::{bpf_ktime_get_ns, bpf_redirect},
     macros::{btf_map, xdp},
     programs::XdpContext,
 };
-use shared::{Feed, TRACE_LEN, TraceV4, TraceV6};
+use shared::{CLOCK_EVERY, Clock, Feed, TRACE_LEN, TraceV4, TraceV6};
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 const LAST: u32 = TRACE_LEN - 1;
@@ -31,43 +31,58 @@ static FEED: Array<Feed, 1, MMAPABLE> = Array::new();
 static TRACE_V4: Array<TraceV4, { TRACE_LEN as usize }, MMAPABLE> = Array::new();
 #[btf_map]
 static TRACE_V6: Array<TraceV6, { TRACE_LEN as usize }, MMAPABLE> = Array::new();
+#[btf_map]
+static CLOCK: Array<Clock, 1, MMAPABLE> = Array::new();
 /// The program under test, at 0.
 #[btf_map]
 static NEXT: ProgramArray<1> = ProgramArray::new();
+/// The same for programs that do not take frames in several buffers: the kernel keeps both kinds apart.
+#[btf_map]
+static NEXT_WHOLE: ProgramArray<1> = ProgramArray::new();
 
 #[xdp]
 pub fn send_v4(ctx: XdpContext) -> u32 {
-    write(&ctx, traced_v4).map_or(xdp_action::XDP_ABORTED, redirect)
+    timed(&ctx, traced_v4).map_or(xdp_action::XDP_ABORTED, redirect)
 }
 
 #[xdp]
 pub fn send_v6(ctx: XdpContext) -> u32 {
-    write(&ctx, traced_v6).map_or(xdp_action::XDP_ABORTED, redirect)
+    timed(&ctx, traced_v6).map_or(xdp_action::XDP_ABORTED, redirect)
 }
 
 #[xdp]
 pub fn send_drawn_v4(ctx: XdpContext) -> u32 {
-    write(&ctx, drawn_v4).map_or(xdp_action::XDP_ABORTED, redirect)
+    timed(&ctx, drawn_v4).map_or(xdp_action::XDP_ABORTED, redirect)
 }
 
 #[xdp(frags)]
 pub fn then_v4(ctx: XdpContext) -> u32 {
-    write(&ctx, traced_v4).map_or(xdp_action::XDP_ABORTED, |_| call(&ctx))
+    timed(&ctx, traced_v4).map_or(xdp_action::XDP_ABORTED, |_| call(&ctx, &NEXT))
 }
 
 #[xdp(frags)]
 pub fn then_v6(ctx: XdpContext) -> u32 {
-    write(&ctx, traced_v6).map_or(xdp_action::XDP_ABORTED, |_| call(&ctx))
+    timed(&ctx, traced_v6).map_or(xdp_action::XDP_ABORTED, |_| call(&ctx, &NEXT))
 }
 
 #[xdp(frags)]
 pub fn then_drawn_v4(ctx: XdpContext) -> u32 {
-    write(&ctx, drawn_v4).map_or(xdp_action::XDP_ABORTED, |_| call(&ctx))
+    timed(&ctx, drawn_v4).map_or(xdp_action::XDP_ABORTED, |_| call(&ctx, &NEXT))
 }
 
-/// Takes the number of the next frame and lets `fill` write its source.
+#[xdp]
+pub fn then_whole_v4(ctx: XdpContext) -> u32 {
+    timed(&ctx, traced_v4).map_or(xdp_action::XDP_ABORTED, |_| call(&ctx, &NEXT_WHOLE))
+}
+
+#[xdp]
+pub fn then_whole_v6(ctx: XdpContext) -> u32 {
+    timed(&ctx, traced_v6).map_or(xdp_action::XDP_ABORTED, |_| call(&ctx, &NEXT_WHOLE))
+}
+
+/// Takes the number of the next frame and lets `fill` write its source; returns what was fed to it.
 #[inline(always)] // The verifier ties the bounds check to the pointer.
-fn write(ctx: &XdpContext, fill: impl Fn(&Feed, *mut u8) -> Option<()>) -> Option<u32> {
+fn write(ctx: &XdpContext, fill: impl Fn(&Feed, *mut u8) -> Option<()>) -> Option<Feed> {
     let feed = FEED.get_ptr_mut(0)?;
     // SAFETY: a map value; one CPU runs this program at a time.
     let now = unsafe { *feed };
@@ -78,7 +93,27 @@ fn write(ctx: &XdpContext, fill: impl Fn(&Feed, *mut u8) -> Option<()>) -> Optio
         return None;
     }
     fill(&now, place as *mut u8)?;
-    Some(now.ifindex)
+    Some(now)
+}
+
+/// As [`write`], returns the link, and reads the clock now and then: what test runs take is told in
+/// whole nanoseconds by the kernel, and with its preparations by a clock around the system call.
+#[inline(always)] // See `write`.
+fn timed(ctx: &XdpContext, fill: impl Fn(&Feed, *mut u8) -> Option<()>) -> Option<u32> {
+    let feed = write(ctx, fill)?;
+    if feed.next & (CLOCK_EVERY - 1) == 0 {
+        let clock = CLOCK.get_ptr_mut(0)?;
+        // SAFETY: a helper without arguments, and a map value; one CPU runs this program at a time.
+        unsafe {
+            let now = bpf_ktime_get_ns();
+            if (*clock).count == 0 {
+                (*clock).first_ns = now;
+            }
+            (*clock).last_ns = now;
+            (*clock).count += 1;
+        }
+    }
+    Some(feed.ifindex)
 }
 
 #[inline(always)] // See `write`.
@@ -121,9 +156,9 @@ fn redirect(ifindex: u32) -> u32 {
 
 /// Only returns when there is no program under test.
 #[inline(always)] // One call.
-fn call(ctx: &XdpContext) -> u32 {
-    // SAFETY: the daemon put an XDP program there, or nothing.
-    unsafe { NEXT.tail_call(ctx, 0) };
+fn call(ctx: &XdpContext, next: &ProgramArray<1>) -> u32 {
+    // SAFETY: the loader put an XDP program there, or nothing.
+    unsafe { next.tail_call(ctx, 0) };
     xdp_action::XDP_ABORTED
 }
 

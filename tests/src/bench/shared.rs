@@ -23,3 +23,18 @@ pub const TRACE_LEN: u32 = 1 << 20;
 pub type TraceV4 = u64;
 /// One entry of an IPv6 trace: the source address as it stands in the frame.
 pub type TraceV6 = [u64; 2];
+
+/// The clock when frames number 0, [`CLOCK_EVERY`], … of a test run were made.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Clock {
+    /// Nanoseconds of the first reading; 0: there was none.
+    pub first_ns: u64,
+    /// Nanoseconds of the last one.
+    pub last_ns: u64,
+    /// Readings.
+    pub count: u64,
+}
+
+/// A power of two, so large that reading the clock costs nothing.
+pub const CLOCK_EVERY: u64 = 1 << 12;

@@ -97,3 +97,79 @@ impl Prefixes {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::BTreeSet,
+        net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    };
+
+    use super::*;
+    use crate::policies;
+
+    fn prefixes() -> Prefixes {
+        let of_both = policies::prefixes(&[
+            "192.0.2.0/24",
+            "198.51.100.7/32",
+            "2001:db8::/32",
+            "2001:db8:1::1/128",
+        ]);
+        let (v4, v6) = of_both.into_iter().partition(IpNetwork::is_ipv4);
+        Prefixes { v4, v6 }
+    }
+
+    fn drawn(draw: Draw) -> [Vec<IpAddr>; 2] {
+        let v4 = prefixes().draw_v4(draw).into_iter().map(Ipv4Addr::from);
+        let v6 = prefixes().draw_v6(draw).into_iter().map(Ipv6Addr::from);
+        [v4.map(IpAddr::V4).collect(), v6.map(IpAddr::V6).collect()]
+    }
+
+    #[test]
+    fn every_trace_has_its_length_and_is_the_same_each_time() {
+        for (draw, len) in [
+            (Draw::One, 1),
+            (Draw::Few, 4_096),
+            (Draw::Many, 1_048_576),
+            (Draw::Uniform, 1_048_576),
+        ] {
+            let traces = drawn(draw);
+            assert_eq!(traces.each_ref().map(Vec::len), [len; 2], "{draw:?}");
+            assert!(traces == drawn(draw), "{draw:?}");
+        }
+    }
+
+    #[test]
+    fn sources_lie_in_the_prefixes_and_use_all_of_them() {
+        for (trace, prefixes) in drawn(Draw::Few).iter().zip([prefixes().v4, prefixes().v6]) {
+            let of: BTreeSet<_> = trace
+                .iter()
+                .map(|source| prefixes.iter().rposition(|prefix| prefix.contains(*source)))
+                .collect();
+            assert_eq!(of, [Some(0), Some(1)].into());
+            let [low, high] = [trace.iter().min(), trace.iter().max()];
+            assert_ne!(low, high);
+        }
+    }
+
+    #[test]
+    fn uniform_sources_lie_everywhere_that_is_given_out() {
+        let [v4, v6] = drawn(Draw::Uniform);
+        let first_bytes: BTreeSet<u8> = v4
+            .iter()
+            .filter_map(|source| match source {
+                IpAddr::V4(v4) => Some(v4.octets()[0]),
+                IpAddr::V6(_) => None,
+            })
+            .collect();
+        assert_eq!(first_bytes.len(), 256);
+        let first_bytes: BTreeSet<u8> = v6
+            .iter()
+            .filter_map(|source| match source {
+                IpAddr::V6(v6) => Some(v6.octets()[0]),
+                IpAddr::V4(_) => None,
+            })
+            .collect();
+        assert_eq!(first_bytes, (0x20..=0x3f).collect());
+    }
+}

@@ -1,9 +1,6 @@
 //! The program that makes frames, and the trace that it takes sources from.
 
-use std::{
-    net::{Ipv4Addr, Ipv6Addr},
-    time::{Duration, Instant},
-};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context as _, Result, ensure};
 use aya::{
@@ -13,7 +10,7 @@ use aya::{
 };
 use filter_userspace::kernel::MappedArray;
 
-use super::shared::{Feed, TRACE_LEN, TraceV4, TraceV6};
+use super::shared::{CLOCK_EVERY, Clock, Feed, TRACE_LEN, TraceV4, TraceV6};
 use crate::veth::Mac;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/traffic.bpf.o"));
@@ -54,17 +51,24 @@ impl Sources {
     }
 }
 
+/// Calls a program that does not take frames in several buffers, with sources of a trace.
+const WHOLE_CALLERS: [&str; 2] = ["then_whole_v4", "then_whole_v6"];
+
 /// The loaded programs.
 pub struct Traffic {
     ebpf: Ebpf,
     feed: MappedArray<Feed>,
+    clock: MappedArray<Clock>,
     trace_v4: MappedArray<TraceV4>,
     trace_v6: MappedArray<TraceV6>,
     next: ProgramArray<aya::maps::MapData>,
+    next_whole: ProgramArray<aya::maps::MapData>,
 }
 
 // SAFETY: integers alone, without padding.
 unsafe impl aya::Pod for Feed {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Clock {}
 
 impl Traffic {
     pub fn load() -> Result<Self> {
@@ -72,22 +76,27 @@ impl Traffic {
             .load(OBJECT)
             .context("failed to load the traffic programs")?;
         for sources in Sources::ALL {
-            for name in [sources.sender(), sources.caller()] {
-                program(&mut ebpf, name)?
-                    .load()
-                    .with_context(|| format!("the kernel refused {name}"))?;
-            }
+            load(&mut ebpf, sources.sender())?;
+            load(&mut ebpf, sources.caller())?;
+        }
+        for name in WHOLE_CALLERS {
+            load(&mut ebpf, name)?;
         }
         let feed = MappedArray::new(array(&ebpf, "FEED")?, "FEED")?;
+        let clock = MappedArray::new(array(&ebpf, "CLOCK")?, "CLOCK")?;
         let trace_v4 = MappedArray::new(array(&ebpf, "TRACE_V4")?, "TRACE_V4")?;
         let trace_v6 = MappedArray::new(array(&ebpf, "TRACE_V6")?, "TRACE_V6")?;
         let next = ProgramArray::try_from(ebpf.take_map("NEXT").context("no map NEXT")?)?;
+        let next_whole = ebpf.take_map("NEXT_WHOLE").context("no map NEXT_WHOLE")?;
+        let next_whole = ProgramArray::try_from(next_whole)?;
         Ok(Self {
             ebpf,
             feed,
+            clock,
             trace_v4,
             trace_v6,
             next,
+            next_whole,
         })
     }
 
@@ -158,37 +167,72 @@ impl Traffic {
     }
 
     /// Sends `count` frames into the link, from the network namespace of the calling thread, and
-    /// returns how long one took, in whole nanoseconds. All that the frames cause on their way, up to
-    /// where they are dropped, happens on this CPU and is part of it.
-    ///
-    /// The kernel takes the time: around the loop, so without the tens of milliseconds in which it
-    /// prepares the run and waits for grace periods of RCU afterwards.
-    pub fn send(&mut self, sources: Sources, frame: &[u8], count: u32) -> Result<Duration> {
-        let program = program(&mut self.ebpf, sources.sender())?;
+    /// returns nanoseconds of one. All that the frames cause on their way, up to where they are dropped,
+    /// happens on this CPU and is part of it.
+    pub fn send(&mut self, sources: Sources, frame: &[u8], count: u32) -> Result<f64> {
         let options = TestRunOptions {
             data_in: Some(frame),
             repeat: count,
             attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
             ..TestRunOptions::new()
         };
-        let result = program.test_run(options).context("failed to send frames")?;
-        Ok(result.duration)
+        let (nanoseconds, _) = self.test_run(sources.sender(), options)?;
+        Ok(nanoseconds)
+    }
+
+    /// Which program [`Traffic::run_whole`] measures: one that was loaded without `frags`.
+    pub fn set_whole_program(&mut self, program: &ProgramFd) -> Result<()> {
+        self.next_whole
+            .set(0, program, 0)
+            .context("failed to set the program under test")
     }
 
     /// Runs the program under test `count` times and returns the mean of one run in nanoseconds,
     /// with the making of its frame; also the action that the last run returned.
     pub fn run(&mut self, sources: Sources, frame: &[u8], count: u32) -> Result<(f64, u32)> {
-        let program = program(&mut self.ebpf, sources.caller())?;
+        self.run_caller(sources.caller(), frame, count)
+    }
+
+    /// As [`Traffic::run`], with sources of a trace.
+    pub fn run_whole(&mut self, sources: Sources, frame: &[u8], count: u32) -> Result<(f64, u32)> {
+        let [v4, v6] = WHOLE_CALLERS;
+        let caller = match sources {
+            Sources::TraceV4 => v4,
+            Sources::TraceV6 => v6,
+            Sources::DrawnV4 => anyhow::bail!("only traces reach a program without frags"),
+        };
+        self.run_caller(caller, frame, count)
+    }
+
+    fn run_caller(&mut self, caller: &str, frame: &[u8], count: u32) -> Result<(f64, u32)> {
         let options = TestRunOptions {
             data_in: Some(frame),
             repeat: count,
             ..TestRunOptions::new()
         };
-        let start = Instant::now();
-        let result = program
+        self.test_run(caller, options)
+    }
+
+    /// Nanoseconds of a frame, and the action of the last one.
+    ///
+    /// The kernel takes the time around the loop: so without the tens of milliseconds in which it
+    /// prepares a run and waits for grace periods of RCU, and without other processes, but in whole
+    /// nanoseconds, rounded down. The clock that the programs read tells the rest.
+    fn test_run(&mut self, name: &str, options: TestRunOptions<'_>) -> Result<(f64, u32)> {
+        self.clock.write(0, &[Clock::default()]);
+        let result = program(&mut self.ebpf, name)?
             .test_run(options)
-            .context("failed to run the program")?;
-        let nanoseconds = start.elapsed().as_nanos() as f64 / f64::from(count);
+            .with_context(|| format!("failed to run {name}"))?;
+        let whole = result.duration.as_nanos() as f64;
+        let clock = self.clock.read(0);
+        let nanoseconds = match clock.count {
+            0 | 1 => whole,
+            readings => {
+                let frames = ((readings - 1) * CLOCK_EVERY) as f64;
+                let mean = (clock.last_ns - clock.first_ns) as f64 / frames;
+                mean.clamp(whole, whole + 1.0)
+            }
+        };
         Ok((nanoseconds, result.return_value))
     }
 }
@@ -250,6 +294,12 @@ fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
     Ok(program
         .with_context(|| format!("no program {name}"))?
         .try_into()?)
+}
+
+fn load(ebpf: &mut Ebpf, name: &str) -> Result<()> {
+    program(ebpf, name)?
+        .load()
+        .with_context(|| format!("the kernel refused {name}"))
 }
 
 fn array<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a aya::maps::MapData> {

@@ -113,8 +113,7 @@ pub fn counted(gate: &Gate) -> Result<Vec<u64>> {
 
 /// What test runs have counted.
 pub fn counters(gate: &Gate) -> Result<InterfaceCounters> {
-    let counters = gate.counters()?;
-    counters.into_iter().next().context("no counters")
+    Ok(gate.elsewhere()?)
 }
 
 /// Loads a gate that stands on no interface, and so leaves nothing behind.

@@ -136,7 +136,7 @@ pub fn load(peer: Peer, database: &Database, runs: usize) -> Result<Vec<Samples>
 /// A denied address is in the set, and one of an allowed country is not.
 fn check(peer: Peer, netns: &NetNs) -> Result<()> {
     use crate::places::{Family, address_in};
-    for (country, expected) in [("DE", true), ("CN", true), (ALLOWED[0], false)] {
+    for (country, expected) in [("DE", true), ("FR", true), (ALLOWED[0], false)] {
         for (family, set) in [(Family::V4, "v4"), (Family::V6, "v6")] {
             let address = address_in(country, family, 1, 0).to_string();
             let output = match peer.tool {

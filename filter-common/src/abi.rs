@@ -37,8 +37,8 @@ pub struct Control {
     pub observe: u32,
     /// Lines that each generation has in the table map.
     pub lines_per_generation: u32,
-    /// Sets of each limiter array, a power of two, less one.
-    pub limiter_set_mask: u32,
+    /// Bits of [`logged`], set by the kernel side: what it has said already.
+    pub logged: u32,
     /// Entries of `interfaces` in use.
     pub interface_count: u32,
     /// Kernel interface index by slot; the slot numbers the value in the counter map, see
@@ -50,9 +50,6 @@ pub struct Control {
     pub ban_lengths_v4: [u8; MAX_BAN_LENGTHS],
     /// Prefix lengths (bits) that IPv6 bans have now, then [`NO_BAN_LENGTH`].
     pub ban_lengths_v6: [u8; MAX_BAN_LENGTHS],
-    /// Bits of [`logged`], set by the kernel side: what it has said already.
-    pub logged: u32,
-    pub _pad: u32,
     /// Random numbers of this load; an attacker who knew them could aim at one set of the limiter.
     pub limiter_seed: [u64; 2],
 }
@@ -78,6 +75,10 @@ pub struct PolicyBlock {
     pub actions: [u8; crate::country::Class::COUNT],
     pub limits: [Limit; MAX_LIMITS],
     pub scope: Scope,
+    /// Sets of the limiter's array for packets that this policy uses, a power of two, less one.
+    pub packet_set_mask: u32,
+    /// The same for new connections.
+    pub connection_set_mask: u32,
     /// When this policy was published: seconds since the Unix epoch.
     pub published_unix_s: u64,
     /// The letters of each country class, for whoever reads the maps without the daemon; zeroes for
@@ -260,6 +261,8 @@ pub struct Counters {
     pub packet: PacketSlot,
     /// Where the parser lays a number for the same purpose.
     pub number: u64,
+    /// What the clock said to this CPU a moment ago.
+    pub clock: RecentTime,
 }
 
 impl Counters {
@@ -269,7 +272,21 @@ impl Counters {
         classes: [[Count::ZERO; outcome::COUNT]; crate::country::Class::COUNT],
         packet: PacketSlot([0; 5]),
         number: 0,
+        clock: RecentTime {
+            jiffies: 0,
+            now_ns: 0,
+        },
     };
+}
+
+/// The time at the first packet after a timer tick.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct RecentTime {
+    /// The kernel's count of ticks then.
+    pub jiffies: u64,
+    /// Nanoseconds of CLOCK_BOOTTIME.
+    pub now_ns: u64,
 }
 
 /// Room for one [`crate::packet::Packet`], which the host never reads.
@@ -279,13 +296,16 @@ pub struct PacketSlot([u64; 5]);
 
 const _: () = {
     assert!(Reason::COUNT <= REASON_SLOTS);
-    assert!(size_of::<Control>() == 24 + 64 + 16 + 16 + 8 + 16);
+    assert!(size_of::<Control>() == 24 + 64 + 16 + 16 + 16);
+    // Written as one word each.
+    assert!(core::mem::offset_of!(Control, ban_lengths_v4).is_multiple_of(8));
+    assert!(core::mem::offset_of!(Control, ban_lengths_v6).is_multiple_of(8));
     assert!(size_of::<Limit>() == 40);
     assert!(size_of::<Scope>() == 16 + 32 + 16 * 8 + 16 * 32);
-    assert!(size_of::<PolicyBlock>() == 256 + 64 * 40 + 688 + 8 + 512);
+    assert!(size_of::<PolicyBlock>() == 256 + 64 * 40 + 688 + 8 + 8 + 512);
     assert!(size_of::<PortSet>() == 8192);
     assert!(size_of::<BanKey>() == 24);
-    assert!(size_of::<Counters>() == 32 * 2 * 16 + 256 * 3 * 16 + 40 + 8);
+    assert!(size_of::<Counters>() == 32 * 2 * 16 + 256 * 3 * 16 + 40 + 8 + 16);
     // The largest value that a per-CPU map takes (PCPU_MIN_UNIT_SIZE).
     assert!(size_of::<Counters>() <= 32 * 1024);
     assert!(size_of::<crate::packet::Packet>() <= size_of::<PacketSlot>());

@@ -21,7 +21,7 @@ pub enum Charge {
 
 /// The memory that a decision reads, of one generation: maps in the kernel, copies on the host.
 pub trait Gate {
-    type Stamps<'a>: StampSet
+    type Stamps<'a>: StampSet + Copy
     where
         Self: 'a;
 
@@ -38,6 +38,8 @@ pub trait Gate {
     fn stamps(&self, kind: Charge, index: u32) -> Option<Self::Stamps<'_>>;
     /// Nanoseconds of CLOCK_BOOTTIME.
     fn now_ns(&self) -> u64;
+    /// As `now_ns`, but up to a timer tick late, for the twentieth part of the price.
+    fn recent_ns(&self) -> u64;
     /// Does the packet answer a connection that this host opened?
     fn is_reply(&self, packet: &Packet) -> bool;
 }
@@ -124,23 +126,12 @@ fn within_limit<G: Gate>(
     let (hi, _) = packet.source().left_aligned();
     let is_v4 = matches!(packet.family(), Family::V4);
     let source = SourceKey::new(limit_index, limit, hi, is_v4, &control.limiter_seed);
-    let set_index = source.set(control.limiter_set_mask);
-    let now_ns = gate.now_ns();
-    if !conforms(gate, Charge::Packet, limit, source, set_index, now_ns) {
+    if !conforms(gate, policy, Charge::Packet, limit, source) {
         return Reason::PacketLimit;
     }
     let opens_connection =
         matches!(packet.transport(), Transport::Tcp { flags, .. } if flags.opens_connection());
-    if opens_connection
-        && !conforms(
-            gate,
-            Charge::NewConnection,
-            limit,
-            source,
-            set_index,
-            now_ns,
-        )
-    {
+    if opens_connection && !conforms(gate, policy, Charge::NewConnection, limit, source) {
         return Reason::ConnectionLimit;
     }
     Reason::Allowed
@@ -150,20 +141,29 @@ fn within_limit<G: Gate>(
 #[inline(always)] // See `decide`.
 fn conforms<G: Gate>(
     gate: &G,
+    policy: &PolicyBlock,
     kind: Charge,
     limit: &Limit,
     source: SourceKey,
-    set_index: u32,
-    now_ns: u64,
 ) -> bool {
-    let (interval, tolerance) = match kind {
-        Charge::Packet => (limit.packet_interval, limit.packet_tolerance),
-        Charge::NewConnection => (limit.connection_interval, limit.connection_tolerance),
+    let (interval, tolerance, set_mask) = match kind {
+        Charge::Packet => (
+            limit.packet_interval,
+            limit.packet_tolerance,
+            policy.packet_set_mask,
+        ),
+        Charge::NewConnection => (
+            limit.connection_interval,
+            limit.connection_tolerance,
+            policy.connection_set_mask,
+        ),
     };
     interval == 0
-        || gate
-            .stamps(kind, set_index)
-            .is_none_or(|set| limit::charge(set, source, interval, tolerance, now_ns))
+        || gate.stamps(kind, source.set(set_mask)).is_none_or(|set| {
+            limit::charge(set, source, interval, tolerance, gate.recent_ns())
+                    // Only who seems to be over the limit is worth the price of the true time.
+                    || limit::charge(set, source, interval, tolerance, gate.now_ns())
+        })
 }
 
 #[cfg(test)]

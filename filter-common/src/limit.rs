@@ -6,10 +6,16 @@
 //! `tolerance = (burst - 1) × interval` a rested source may send exactly `burst` packets at once.
 //!
 //! A stamp is one 64-bit word, so that compare-exchange updates it whole: the upper 20 bits are a tag
-//! of the source, the lower 44 its TAT in ticks, modulo 2^44 (78 hours). Eight stamps share a cache
-//! line and make a set. A new source takes the stamp whose TAT is the furthest behind: the source
+//! of the source, the lower 44 its TAT in ticks, modulo 2^44 (78 hours). Four stamps make a set, half a
+//! cache line. A new source takes the stamp whose TAT is the furthest behind: the source
 //! that is closest to having been idle, which loses nothing by being forgotten. A source far over
 //! its limit has its TAT the furthest ahead and is the last to be forgotten.
+//!
+//! A stamp that is not ahead of the clock says as much as none. Each packet keeps one ahead for
+//! `interval` at most, so what must be remembered at a time is packets a second × interval, however many
+//! sources there are: see [`sets_for`].
+//!
+//! The time may lag behind, see [`charge`].
 
 use crate::{
     abi::Limit,
@@ -17,12 +23,15 @@ use crate::{
 };
 
 /// Stamps in a set.
-pub const WAYS: usize = 8;
+pub const WAYS: usize = 4;
 /// Nanoseconds in a tick; at a million packets a second an interval is 62 ticks, so rounding it
 /// changes a rate by less than one per cent.
 pub const TICK_NS: u64 = 16;
 /// Ticks that a burst may span; the rest of the 44 bits tells "ahead" from "long ago".
 pub const MAX_TOLERANCE_TICKS: u64 = 3_600 * 1_000_000_000 / TICK_NS;
+
+/// How late the time that [`charge`] is given may be, in ticks: a second, far more than a timer tick.
+const MAX_LATENESS_TICKS: u64 = 1_000_000_000 / TICK_NS;
 
 const TAT_BITS: u32 = 44;
 const TAT_MASK: u64 = (1 << TAT_BITS) - 1;
@@ -46,7 +55,7 @@ pub struct SourceKey {
 
 impl SourceKey {
     /// `hi`: the upper 64 bits of the left-aligned address; `is_v4`: which family it is of.
-    #[inline(always)] // On the hot path, two multiplications.
+    #[inline(always)] // On the hot path, a few multiplications.
     pub fn new(limit_index: u8, limit: &Limit, hi: u64, is_v4: bool, seed: &[u64; 2]) -> Self {
         let prefix_len = if is_v4 {
             limit.ipv4_prefix_len
@@ -54,10 +63,10 @@ impl SourceKey {
             limit.ipv6_prefix_len
         };
         let source = hi & crate::ban::leading_ones(prefix_len as u8);
-        // Family and limit go where no IPv4 source has bits, and are spread by the multiplication.
-        let salt = seed[1] ^ ((limit_index as u64) << 1 | is_v4 as u64);
+        // Family and limit are spread over the word by a number that the attacker does not know.
+        let salt = ((limit_index as u64) << 2 | (is_v4 as u64) << 1 | 1).wrapping_mul(seed[1]);
         Self {
-            hash: mix(mix(source ^ seed[0]).wrapping_add(salt)),
+            hash: mix((source ^ seed[0]).wrapping_add(salt)),
         }
     }
 
@@ -82,10 +91,29 @@ fn mix(mut word: u64) -> u64 {
     word ^ (word >> 31)
 }
 
+/// Sets that hold what `packets_per_second` of any number of sources keep ahead of the clock, between 2^8
+/// and `most`; a power of two, as `most` is.
+///
+/// Fewer are better: memory that is in a cache is read ten times as fast. `interval`: ticks.
+pub const fn sets_for(interval: u64, packets_per_second: u64, most: u32) -> u32 {
+    let ticks_per_second = 1_000_000_000 / TICK_NS;
+    let ahead = packets_per_second.saturating_mul(interval) / ticks_per_second;
+    let sets = (ahead / WAYS as u64).next_power_of_two();
+    if sets > most as u64 {
+        most
+    } else if sets < 1 << 8 {
+        1 << 8
+    } else {
+        sets as u32
+    }
+}
+
 /// Charges one arrival to `source`; false when it is over the limit, and then nothing is charged.
 ///
-/// `now_ns`: nanoseconds of a clock that does not go back. `interval` above 0 and `tolerance` at
-/// most [`MAX_TOLERANCE_TICKS`], in ticks.
+/// `now_ns`: nanoseconds of a clock that does not go back; it may be late. A late time finds a source
+/// further ahead than it is, so who conforms conforms in truth; who does not is to be asked about again
+/// with the true time. What a source loses of its rest stands in its favour: at most the lateness, once
+/// for each pause. `interval` above 0 and `tolerance` at most [`MAX_TOLERANCE_TICKS`], in ticks.
 // In the kernel a call of its own, because it is long and has two callers.
 #[cfg_attr(target_arch = "bpf", inline(never))]
 pub fn charge<S: StampSet>(
@@ -105,8 +133,9 @@ pub fn charge<S: StampSet>(
         let old = set.load(way);
         let mut ahead = ticks_ahead(old, now);
         // Someone else's stamp: the source is new here and starts rested. Further ahead than this
-        // limit can bring a stamp: left from the last round of the 44-bit clock.
-        if old >> TAT_BITS != tag || ahead > tolerance + interval {
+        // limit can bring a stamp, however late the time: left from the last round of the 44-bit
+        // clock.
+        if old >> TAT_BITS != tag || ahead > tolerance + interval + MAX_LATENESS_TICKS {
             ahead = 0;
         }
         if ahead > tolerance {

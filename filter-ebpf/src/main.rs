@@ -34,9 +34,6 @@ pub fn cerco(ctx: XdpContext) -> u32 {
     };
     // SAFETY: `control` is a map value; the daemon writes whole aligned words.
     let published = unsafe { core::ptr::read_volatile(&raw const (*control).published) };
-    // SAFETY: as above. The reference is read-only here; `logged` is written through the pointer.
-    let gate = KernelGate::new(unsafe { &*control }, published);
-
     // SAFETY: a map value; the daemon changes it before it attaches an interface.
     let slot = interface_slot(unsafe { &*control }, ctx.ingress_ifindex() as u32);
     let Some(counters) = maps::counters(slot) else {
@@ -44,6 +41,10 @@ pub fn cerco(ctx: XdpContext) -> u32 {
         log_rare(&ctx, control, logged::MAP_MISSING);
         return xdp_action::XDP_PASS;
     };
+    // SAFETY: as above; the reference is read-only here, and `logged` is written through the pointer.
+    let gate = KernelGate::new(unsafe { &*control }, published, unsafe {
+        &raw mut (*counters).clock
+    });
     // SAFETY: a field of a map value of this CPU, which runs one packet at a time.
     let frame = XdpFrame::new(&ctx, unsafe { &raw mut (*counters).number });
     let frame_len = frame.frame_len() as u64;

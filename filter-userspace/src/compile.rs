@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use filter_common::{
     abi::{self, MAX_DESTINATIONS, MAX_LIMITS, PolicyBlock, PortSet, action, scope_flag},
     country::{Class, CountryCode},
-    limit::{MAX_TOLERANCE_TICKS, TICK_NS},
+    limit::{MAX_TOLERANCE_TICKS, TICK_NS, sets_for},
     packet::Address,
     table::{self, Line},
 };
@@ -170,6 +170,8 @@ pub fn compile(policy: &Policy, database: &Database) -> Result<CompiledPolicy, C
             actions: [action::DENY; Class::COUNT],
             limits: limits(&policy.limits)?,
             scope: scope(&policy.scope)?,
+            packet_set_mask: 0,
+            connection_set_mask: 0,
             published_unix_s: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |since| since.as_secs()),
@@ -179,6 +181,10 @@ pub fn compile(policy: &Policy, database: &Database) -> Result<CompiledPolicy, C
         countries,
     };
     fill_actions(policy, &mut compiled);
+    let block = &mut compiled.policy;
+    block.packet_set_mask = set_mask(block.limits.iter().map(|limit| limit.packet_interval));
+    block.connection_set_mask =
+        set_mask(block.limits.iter().map(|limit| limit.connection_interval));
     let (v4, v6) = covers(policy, database, &compiled);
     compiled.lines = trie::build(&v4, &v6)?;
     compiled.line_count = compiled.lines.len();
@@ -289,6 +295,19 @@ fn lay(
         }
         cover.painted(cover::flatten(&prefixes).into_iter())
     })
+}
+
+/// Sets of each limiter array: with 4 sources a set, a million sources at 8 MiB an array.
+pub const LIMITER_SETS: u32 = 1 << 18;
+
+/// Packets a second up to which the limiter remembers every source that is not at rest: more than
+/// ten CPU cores take.
+pub const REMEMBERED_PACKETS_PER_SECOND: u64 = 10_000_000;
+
+/// The sets that limits of these intervals use, less one.
+fn set_mask(intervals: impl Iterator<Item = u64>) -> u32 {
+    let longest = intervals.max().unwrap_or(0);
+    sets_for(longest, REMEMBERED_PACKETS_PER_SECOND, LIMITER_SETS) - 1
 }
 
 fn limits(limits: &[Limit]) -> Result<[abi::Limit; MAX_LIMITS], CompileError> {

@@ -22,9 +22,6 @@ use filter_common::{
 use filter_userspace::compile::CompiledPolicy;
 use ipnetwork::IpNetwork;
 
-/// Sets of each limiter array: room for a hundred thousand sources.
-const LIMITER_SETS: u32 = 1 << 14;
-
 type StampArray = Vec<[AtomicU64; WAYS]>;
 
 /// One generation of a gate, with a clock that the test sets.
@@ -51,29 +48,28 @@ impl HostGate {
                 published: 1,
                 observe: 0,
                 lines_per_generation: 0,
-                limiter_set_mask: LIMITER_SETS - 1,
                 interface_count: 1,
                 interfaces: [0; MAX_INTERFACES],
                 attach_modes: [0; MAX_INTERFACES],
                 ban_lengths_v4: [NO_BAN_LENGTH; MAX_BAN_LENGTHS],
                 ban_lengths_v6: [NO_BAN_LENGTH; MAX_BAN_LENGTHS],
                 logged: 0,
-                _pad: 0,
                 limiter_seed: [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344],
             },
             policy: None,
             ports: Box::new([PortSet([0; 1024]); PORT_SETS]),
             lines: Vec::new(),
             bans: HashMap::new(),
-            packet_stamps: stamps(),
-            connection_stamps: stamps(),
+            packet_stamps: stamps(compiled.policy.packet_set_mask),
+            connection_stamps: stamps(compiled.policy.connection_set_mask),
             now_ns: 0,
         };
         gate.publish(compiled);
         gate
     }
 
-    /// Replaces table, policy and ports; bans and stamps stay, as in the kernel.
+    /// Replaces table, policy and ports; bans and stamps stay, as in the kernel. A policy that uses more
+    /// of the stamps than the first one would find them missing.
     pub fn publish(&mut self, compiled: &CompiledPolicy) {
         self.lines.clone_from(&compiled.lines);
         self.ports.clone_from(&compiled.ports);
@@ -113,8 +109,8 @@ impl HostGate {
     }
 }
 
-fn stamps() -> StampArray {
-    (0..LIMITER_SETS)
+fn stamps(set_mask: u32) -> StampArray {
+    (0..=set_mask)
         .map(|_| [const { AtomicU64::new(0) }; WAYS])
         .collect()
 }
@@ -154,12 +150,17 @@ impl Gate for HostGate {
         self.now_ns
     }
 
+    fn recent_ns(&self) -> u64 {
+        self.now_ns
+    }
+
     fn is_reply(&self, _packet: &filter_common::packet::Packet) -> bool {
         false
     }
 }
 
 /// One set of a limiter array, on real atomics.
+#[derive(Clone, Copy)]
 pub struct HostStamps<'a>(&'a [AtomicU64; WAYS]);
 
 impl StampSet for HostStamps<'_> {

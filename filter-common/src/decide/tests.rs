@@ -33,6 +33,7 @@ const LIMITED: Class = Class(7);
 /// Its action names a limit that does not exist.
 const BAD_LIMIT: Class = Class(255);
 
+#[derive(Clone, Copy)]
 struct Set<'a>(&'a [AtomicU64; WAYS]);
 
 impl StampSet for Set<'_> {
@@ -88,6 +89,10 @@ impl Gate for Memory {
         1_000_000_000_000
     }
 
+    fn recent_ns(&self) -> u64 {
+        self.now_ns()
+    }
+
     fn is_reply(&self, _packet: &Packet) -> bool {
         self.replies
     }
@@ -117,20 +122,20 @@ fn memory() -> Memory {
             published: 1,
             observe: 0,
             lines_per_generation: FIRST_NODE,
-            limiter_set_mask: 0,
             interface_count: 1,
             interfaces: [0; MAX_INTERFACES],
             attach_modes: [0; MAX_INTERFACES],
             ban_lengths_v4: [NO_BAN_LENGTH; MAX_BAN_LENGTHS],
             ban_lengths_v6: [NO_BAN_LENGTH; MAX_BAN_LENGTHS],
             logged: 0,
-            _pad: 0,
             limiter_seed: [1, 2],
         },
         policy: Some(Box::new(PolicyBlock {
             actions,
             limits,
             scope: Scope::EVERYTHING,
+            packet_set_mask: 0,
+            connection_set_mask: 0,
             published_unix_s: 0,
             country_letters: [[0; 2]; Class::COUNT],
         })),

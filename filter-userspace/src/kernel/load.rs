@@ -19,7 +19,7 @@ use super::{
     pins::PinPaths,
 };
 use crate::{
-    compile::{CompiledPolicy, action_number},
+    compile::{CompiledPolicy, LIMITER_SETS, action_number},
     policy::Action,
 };
 
@@ -28,9 +28,6 @@ pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), 
 
 /// The program in [`OBJECT`].
 pub(super) const PROGRAM: &str = "cerco";
-
-/// Sets of each limiter array: with 8 sources a set, a million sources at 8 MiB an array.
-const LIMITER_SETS: u32 = 1 << 17;
 
 /// Ends a message about something that the kernel did not permit.
 pub(super) const NEEDS_CAPABILITIES: &str =
@@ -216,14 +213,12 @@ impl Gate {
                 published: 0,
                 observe: observe_flag(mode),
                 lines_per_generation: self.lines_per_generation as u32,
-                limiter_set_mask: LIMITER_SETS - 1,
                 interface_count: self.interfaces.len() as u32,
                 interfaces: [0; MAX_INTERFACES],
                 attach_modes: [0; MAX_INTERFACES],
                 ban_lengths_v4: [NO_BAN_LENGTH; _],
                 ban_lengths_v6: [NO_BAN_LENGTH; _],
                 logged: 0,
-                _pad: 0,
                 limiter_seed: [word(first), word(second)],
             }],
         );

@@ -133,12 +133,17 @@ impl<M: Borrow<MapData>> decide::Gate for Snapshot<'_, M> {
         boot_ns()
     }
 
+    fn recent_ns(&self) -> u64 {
+        boot_ns()
+    }
+
     fn is_reply(&self, _packet: &Packet) -> bool {
         false
     }
 }
 
 /// A set in which nobody has sent anything, and which remembers nothing.
+#[derive(Clone, Copy)]
 pub(super) struct Rested;
 
 impl StampSet for Rested {

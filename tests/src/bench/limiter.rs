@@ -90,7 +90,9 @@ pub fn gate(context: &Context, everybody: Action, limit: &Limit) -> Result<Gate>
         limits: vec![limit.clone()],
         ..policies::deny_all()
     };
-    let compiled = compile(&policy, &context.database).context("failed to compile the policy")?;
+    let mut compiled =
+        compile(&policy, &context.database).context("failed to compile the policy")?;
+    program_gates::use_stamps_of_common_limit(&mut compiled);
     program_gates::load(&compiled)
 }
 

@@ -8,9 +8,9 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use filter_common::limit::MAX_TOLERANCE_TICKS;
+use filter_common::limit::{MAX_TOLERANCE_TICKS, TICK_NS, sets_for};
 use filter_userspace::{
-    compile::{CompiledPolicy, compile},
+    compile::{CompiledPolicy, LIMITER_SETS, REMEMBERED_PACKETS_PER_SECOND, compile},
     geo::Database,
     kernel::{Gate, GateOptions, InterfaceCounters, Mode},
     policy::{Action, Limit, Policy, Scope},
@@ -158,6 +158,14 @@ fn policy(database: &Database, scope: Scope) -> Policy {
     }
 }
 
+/// A limit that nobody reaches needs few stamps, which would all lie in the nearest cache. This takes as
+/// many as a limit of 200 packets a second, so that the cost is that of limits in use.
+pub fn use_stamps_of_common_limit(compiled: &mut CompiledPolicy) {
+    let interval = 1_000_000_000 / TICK_NS / 200;
+    let sets = sets_for(interval, REMEMBERED_PACKETS_PER_SECOND, LIMITER_SETS);
+    compiled.policy.packet_set_mask = sets - 1;
+}
+
 /// The second limit lets a packet through in an hour, which no config can ask for: so the counts of
 /// the case are exact.
 fn compiled(policy: &Policy, database: &Database) -> Result<CompiledPolicy> {
@@ -165,5 +173,6 @@ fn compiled(policy: &Policy, database: &Database) -> Result<CompiledPolicy> {
     let narrow = &mut compiled.policy.limits[1];
     narrow.packet_interval = MAX_TOLERANCE_TICKS;
     narrow.packet_tolerance = 0;
+    use_stamps_of_common_limit(&mut compiled);
     Ok(compiled)
 }

@@ -25,7 +25,7 @@ use filter_common::{
     verdict::{Decision, Reason, Verdict},
 };
 use filter_userspace::{
-    compile::{CompiledPolicy, compile},
+    compile::{CompiledPolicy, LIMITER_SETS, compile},
     geo,
     kernel::{Gate, GateOptions, InterfaceCounters, Mode},
     policy::{Action, Limit, Policy, Scope},
@@ -286,6 +286,9 @@ fn scope() -> Scope {
 /// which may open a connection, then nothing for as long as the test runs.
 fn compiled(policy: &Policy, database: &geo::Database) -> CompiledPolicy {
     let mut compiled = compile(policy, database).unwrap();
+    // No source may be forgotten that the other side remembers.
+    compiled.policy.packet_set_mask = LIMITER_SETS - 1;
+    compiled.policy.connection_set_mask = LIMITER_SETS - 1;
     for limit in &mut compiled.policy.limits[1..3] {
         *limit = abi::Limit {
             packet_interval: STRICT_INTERVAL,

@@ -51,7 +51,7 @@ enum Task {
         )]
         arguments: Vec<String>,
     },
-    /// Measure cerco beside what else could be installed; ten minutes, `--quick` for one
+    /// Measure cerco beside what else could be installed; ten minutes, `--quick` for two
     Bench {
         /// Passed on to the benchmark; `cargo xtask bench -- --help` lists them
         #[arg(

@@ -2,6 +2,8 @@
 #![no_std]
 #![no_main]
 
+mod end;
+
 #[path = "../../../filter-ebpf/src/frame.rs"]
 mod frame;
 mod parsed;
@@ -77,13 +79,3 @@ fn in_scratch(key: Key<[u64; 2]>) -> Option<&'static Key<[u64; 2]>> {
         Some(&*scratch)
     }
 }
-
-#[cfg(not(test))]
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo) -> ! {
-    loop {}
-}
-
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

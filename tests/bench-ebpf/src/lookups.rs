@@ -6,6 +6,8 @@
 #![no_std]
 #![no_main]
 
+mod end;
+
 #[path = "../../src/bench/lookup_layout.rs"]
 mod lookup_layout;
 
@@ -201,13 +203,3 @@ fn dir_class_v6(address: &[u8; 16]) -> u64 {
     }
     entry as u64
 }
-
-#[cfg(not(test))]
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo) -> ! {
-    loop {}
-}
-
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

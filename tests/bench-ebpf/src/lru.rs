@@ -5,6 +5,8 @@
 #![no_std]
 #![no_main]
 
+mod end;
+
 #[path = "../../../filter-ebpf/src/frame.rs"]
 mod frame;
 #[path = "../../src/bench/lru_layout.rs"]
@@ -73,13 +75,3 @@ fn conforms(limit: &LruLimit, source: u32) -> bool {
     unsafe { *stamp = arrival + limit.interval_ns };
     true
 }
-
-#[cfg(not(test))]
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo) -> ! {
-    loop {}
-}
-
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -6,6 +6,8 @@
 #![no_std]
 #![no_main]
 
+mod end;
+
 #[path = "../../src/bench/shared.rs"]
 mod shared;
 
@@ -161,13 +163,3 @@ fn call(ctx: &XdpContext, next: &ProgramArray<1>) -> u32 {
     unsafe { next.tail_call(ctx, 0) };
     xdp_action::XDP_ABORTED
 }
-
-#[cfg(not(test))]
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo) -> ! {
-    loop {}
-}
-
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

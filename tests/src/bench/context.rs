@@ -25,7 +25,7 @@ pub const ALLOWED: [&str; 2] = ["MO", "CN"];
 pub enum Amount {
     /// What the goals ask for.
     Full,
-    /// A minute. Goals ask for [`RUNS`], so it only hints at them.
+    /// Two minutes. Goals ask for [`RUNS`], so it only hints at them.
     Quick,
     /// Enough to see that it works.
     Tiny,

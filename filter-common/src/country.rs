@@ -79,8 +79,9 @@ impl Class {
     pub const FIRST_COUNTRY: u8 = 5;
     /// Distinct values.
     pub const COUNT: usize = 256;
-    /// How many countries fit beside the fixed classes; ISO 3166-1 has 249, and databases add Kosovo.
-    pub const MAX_COUNTRIES: usize = Self::COUNT - Self::FIRST_COUNTRY as usize;
+    /// How many countries fit beside the fixed classes and [`crate::table::FINER`], which is none; ISO
+    /// 3166-1 has 249, and databases add Kosovo.
+    pub const MAX_COUNTRIES: usize = crate::table::FINER as usize - Self::FIRST_COUNTRY as usize;
 }
 
 #[cfg(test)]

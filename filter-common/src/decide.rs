@@ -8,7 +8,7 @@ use crate::{
     limit::{self, SourceKey, StampSet},
     packet::{Address, Family, Packet, Transport},
     scope,
-    table::{self, Line},
+    table::{self, Memory},
     verdict::{Decision, Reason},
 };
 
@@ -24,14 +24,17 @@ pub trait Gate {
     type Stamps<'a>: StampSet + Copy
     where
         Self: 'a;
+    type Table<'a>: Memory
+    where
+        Self: 'a;
 
     fn control(&self) -> &Control;
     /// `None`: no policy is published.
     fn policy(&self) -> Option<&PolicyBlock>;
     /// `index` is [`crate::abi::TCP_PORT_SET`] or [`crate::abi::UDP_PORT_SET`].
     fn port_set(&self, index: usize) -> Option<&PortSet>;
-    /// Line `index` of the table, counted from the start of the generation.
-    fn line(&self, index: u32) -> Option<&Line>;
+    /// The address table; `None`: the map is missing.
+    fn table(&self) -> Option<Self::Table<'_>>;
     /// Expiry of a ban, nanoseconds of CLOCK_BOOTTIME.
     fn ban_expiry_ns(&self, key: &BanKey) -> Option<u64>;
     /// Set `index` of a limiter array.
@@ -56,7 +59,10 @@ pub fn decide<G: Gate>(gate: &G, packet: &Packet) -> Decision {
     if !scope::contains(&policy.scope, |index| gate.port_set(index), packet) {
         return Decision::new(Reason::OutOfScope, None);
     }
-    let Some(class) = table::lookup(|index| gate.line(index), &packet.source()) else {
+    let class = gate
+        .table()
+        .and_then(|table| table::lookup(&table, &packet.source()));
+    let Some(class) = class else {
         return Decision::new(Reason::TableEmpty, None);
     };
     let reason = if class == Class::TRUSTED {

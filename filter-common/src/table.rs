@@ -1,9 +1,19 @@
 //! The compiled address table: layout and look-up.
 //!
-//! A trie over left-aligned 128-bit addresses, in one flat array of 64-byte lines (a cache line
-//! each). Both families use the same nodes and the same walk; IPv4 addresses end after 32 bits.
-//! Each family's root is an array of 65,536 entries, indexed by the first 16 bits. An entry is a
-//! class, or the kind and first line of a node that decides on the bits behind:
+//! One flat array of 64-byte lines (a cache line each) for both families; addresses are left-aligned in
+//! 128 bits, and IPv4 addresses end after 32. Each family has a root of 65,536 words, indexed by the
+//! first 16 bits.
+//!
+//! **IPv4** is a grid: the word of a /16 names a block of 256 bytes, one for each /24. A byte is the class
+//! of its /24, or [`FINER`]: then a record of 8 bytes holds up to 3 range starts inside the /24 and 4
+//! classes. Two or three loads, and no comparison on most ways. Blocks of equal content are stored once.
+//! Records lie so that those of one /16 have a common displacement: record `slot` of it stands `slot`
+//! places behind, and the gaps between them hold those of others (row displacement, Tarjan and Yao 1979),
+//! so they need no keys. A /16 that does not fit this (more boundaries in one /24) takes a detour into the
+//! trie.
+//!
+//! **IPv6**, and such a /16, is a trie. A word of it is a class, or the kind and first line of a node that
+//! decides on the bits behind:
 //!
 //! | node | lines | bits used | holds |
 //! |---|---|---|---|
@@ -14,7 +24,8 @@
 //! | deep list | 1 | 32 | up to 7 range starts and 8 entries, for ranges finer than 32 bits |
 //!
 //! Everything is exact down to /32 and /128. Equal nodes are stored once. `filter-userspace::compile`
-//! builds the lines. An entry of 0, which a zeroed table is full of, is [`Class::UNKNOWN`].
+//! builds the lines. An entry of 0, which a zeroed table is full of, is [`Class::UNKNOWN`]: for IPv4
+//! because block 0 would lie in the root, which starts with zeroes then.
 
 use crate::{
     bits::sign_bit,
@@ -24,13 +35,15 @@ use crate::{
 
 /// Words in a line.
 pub const LINE_WORDS: usize = 16;
+/// Bytes of a line.
+pub const LINE_BYTES: usize = 64;
 /// Range starts in a list.
 pub const LIST_KEYS: usize = 12;
 /// Range starts in the first line of a tree; the word behind them is the number of its last list.
 pub const TREE_KEYS: usize = 15;
 /// Range starts in a deep list.
 pub const DEEP_KEYS: usize = 7;
-/// Lines of a narrow node.
+/// Lines of a narrow node, and of a block of the grid.
 pub const NARROW_LINES: u32 = 4;
 /// Lines of a wide node.
 pub const WIDE_LINES: u32 = 16;
@@ -40,11 +53,21 @@ pub const ROOT_LINES: u32 = 65_536 / LINE_WORDS as u32;
 pub const ROOT_V4: u32 = 0;
 /// The first line of the IPv6 root.
 pub const ROOT_V6: u32 = ROOT_LINES;
-/// The first line behind the roots.
+/// The first line behind the roots: the records of the grid, then its blocks, then the trie's nodes.
 pub const FIRST_NODE: u32 = 2 * ROOT_LINES;
 
+/// Range starts of a record.
+pub const RECORD_KEYS: usize = 3;
+/// Bytes of a record: starts, classes, and one that is unused.
+pub const RECORD_BYTES: usize = 8;
+/// Records in a line; the displacement of a /16 counts in lines.
+pub const RECORDS_PER_LINE: usize = LINE_BYTES / RECORD_BYTES;
+/// The byte of a block that stands for "see the record"; no class of the grid has this number.
+pub const FINER: u8 = 0xff;
+
 /// The range start that fills the unused places of a list, a tree or a deep list. The largest key
-/// counts those too, so the last class or entry of a list is repeated to its end.
+/// counts those too, so the last class or entry of a list is repeated to its end. Records do the same
+/// with a byte of ones.
 pub const NO_KEY: u32 = u32::MAX;
 
 /// Nodes on the longest way through the table: 112 bits behind the root, at least 8 a node.
@@ -81,8 +104,8 @@ pub struct Entry(pub u32);
 impl Entry {
     /// The lower bits, which hold a number of [`Kind`].
     pub const KIND_BITS: u32 = 3;
-    /// The largest line number that an entry can name.
-    pub const MAX_LINE: u32 = u32::MAX >> Self::KIND_BITS;
+    /// The largest line number that an entry can name: bytes are counted in 32 bits.
+    pub const MAX_LINE: u32 = u32::MAX / LINE_BYTES as u32;
 
     pub const fn class(class: Class) -> Self {
         Self((class.0 as u32) << Self::KIND_BITS)
@@ -111,20 +134,127 @@ impl Entry {
     }
 }
 
-/// The class of `address`, or `None` when a line is missing: a fault of the table, never of the packet.
-///
-/// `line(index)` gives a line of the table, counted from the start of its generation.
-#[inline(always)] // One caller in the kernel; the look-up is most of what a denied packet costs.
-pub fn lookup<'a>(line: impl Fn(u32) -> Option<&'a Line>, address: &Address) -> Option<Class> {
-    let (mut hi, mut lo) = address.left_aligned();
-    let root = match address.family() {
-        Family::V4 => ROOT_V4,
-        Family::V6 => ROOT_V6,
-    };
-    let slot = (hi >> 48) as u32;
-    let mut entry = Entry(line(root + (slot >> 4))?.0[(slot & 15) as usize]);
-    (hi, lo) = shift_left(hi, lo, 16);
+/// A word of the IPv4 root: a block and a displacement, or an [`Entry`] of the trie.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(transparent)]
+pub struct GridEntry(pub u32);
 
+impl GridEntry {
+    /// Set in a detour. Below it lies the number of the block.
+    const DETOUR: u32 = 1 << 15;
+    /// The largest block number.
+    pub const MAX_BLOCK: u32 = Self::DETOUR - 1;
+    /// The largest displacement.
+    pub const MAX_DISPLACEMENT: u32 = 0xffff;
+    /// `block`: its first line, counted in blocks. `displacement`: line of the records, counted from the
+    /// first of them.
+    pub const fn grid(block: u32, displacement: u32) -> Self {
+        Self(displacement << 16 | block)
+    }
+
+    /// Any entry that names at most [`Entry::MAX_LINE`] fits beside the flag.
+    pub const fn detour(entry: Entry) -> Self {
+        let high = entry.0 >> 15 << 16;
+        Self(high | Self::DETOUR | (entry.0 & Self::MAX_BLOCK))
+    }
+
+    /// Where the trie goes on, in a detour.
+    #[inline(always)] // Five instructions.
+    pub const fn as_detour(self) -> Option<Entry> {
+        if self.0 & Self::DETOUR == 0 {
+            None
+        } else {
+            Some(Entry(self.0 >> 16 << 15 | (self.0 & Self::MAX_BLOCK)))
+        }
+    }
+
+    /// The number of the block, unless this is a detour.
+    #[inline(always)] // One instruction.
+    pub const fn block(self) -> u32 {
+        self.0 & Self::MAX_BLOCK
+    }
+
+    /// See [`GridEntry::grid`].
+    #[inline(always)] // One instruction.
+    pub const fn displacement(self) -> u32 {
+        self.0 >> 16
+    }
+}
+
+/// The memory of one generation of the table. `None`: beyond its end.
+pub trait Memory {
+    fn line(&self, index: u32) -> Option<&Line>;
+    /// Four bytes; index 0 is the first word of line 0.
+    fn word(&self, index: u32) -> Option<u32>;
+    /// Eight bytes, the first word in the lower half.
+    fn double_word(&self, index: u32) -> Option<u64>;
+    /// Low byte of a word first, whatever the byte order of the host.
+    fn byte(&self, index: u32) -> Option<u8>;
+}
+
+impl Memory for &[Line] {
+    fn line(&self, index: u32) -> Option<&Line> {
+        self.get(index as usize)
+    }
+
+    fn word(&self, index: u32) -> Option<u32> {
+        let index = index as usize;
+        Some(self.get(index / LINE_WORDS)?.0[index % LINE_WORDS])
+    }
+
+    fn double_word(&self, index: u32) -> Option<u64> {
+        let (low, high) = (self.word(2 * index)?, self.word(2 * index + 1)?);
+        Some((high as u64) << 32 | low as u64)
+    }
+
+    fn byte(&self, index: u32) -> Option<u8> {
+        Some((self.word(index / 4)? >> (index % 4 * 8)) as u8)
+    }
+}
+
+/// The class of `address`, or `None` when a line is missing: a fault of the table, never of the packet.
+#[inline(always)] // One caller in the kernel; the look-up is most of what a denied packet costs.
+pub fn lookup<M: Memory>(memory: &M, address: &Address) -> Option<Class> {
+    let (hi, lo) = address.left_aligned();
+    match address.family() {
+        Family::V4 => {
+            let address = (hi >> 32) as u32;
+            let entry = GridEntry(memory.word(address >> 16)?);
+            match entry.as_detour() {
+                None => in_grid(memory, entry, address),
+                Some(entry) => in_trie(memory, entry, shift_left(hi, lo, 16)),
+            }
+        }
+        Family::V6 => {
+            let root = ROOT_V6 * LINE_WORDS as u32;
+            let entry = Entry(memory.word(root + (hi >> 48) as u32)?);
+            in_trie(memory, entry, shift_left(hi, lo, 16))
+        }
+    }
+}
+
+#[inline(always)] // See `lookup`.
+fn in_grid<M: Memory>(memory: &M, entry: GridEntry, address: u32) -> Option<Class> {
+    const { assert!(NARROW_LINES as usize * LINE_BYTES == 1 << 8) };
+    let slot = address >> 8 & 0xff;
+    let class = memory.byte(entry.block() << 8 | slot)?;
+    if class != FINER {
+        return Some(Class(class));
+    }
+    let first = FIRST_NODE + entry.displacement();
+    let record = memory.double_word(first * RECORDS_PER_LINE as u32 + slot)?;
+    let key = address as u64 & 0xff;
+    let mut rank = 0;
+    for place in 0..RECORD_KEYS {
+        // As in `rank`.
+        rank += sign_bit((record >> (8 * place) & 0xff).wrapping_sub(key + 1));
+    }
+    Some(Class((record >> (8 * (RECORD_KEYS as u64 + rank))) as u8))
+}
+
+/// `hi`, `lo`: the bits that no node has decided on yet.
+#[inline(always)] // See `lookup`.
+fn in_trie<M: Memory>(memory: &M, mut entry: Entry, (mut hi, mut lo): (u64, u64)) -> Option<Class> {
     // Opaque to the compiler, which would unroll the loop, but a constant to the verifier.
     let mut depth_left = core::hint::black_box(MAX_DEPTH);
     while depth_left > 0 {
@@ -134,24 +264,23 @@ pub fn lookup<'a>(line: impl Fn(u32) -> Option<&'a Line>, address: &Address) -> 
             return Some(Class(first as u8));
         } else if entry.kind() == Kind::Narrow as u32 {
             let slot = (hi >> 56) as u32;
-            let classes = line(first + (slot >> 6))?;
-            return Some(byte(classes, 0, slot & 63));
+            return memory.byte(first * LINE_BYTES as u32 + slot).map(Class);
         } else if entry.kind() == Kind::Wide as u32 {
             let slot = (hi >> 56) as u32;
-            entry = Entry(line(first + (slot >> 4))?.0[(slot & 15) as usize]);
+            entry = Entry(memory.word(first * LINE_WORDS as u32 + slot)?);
             (hi, lo) = shift_left(hi, lo, 8);
         } else if entry.kind() == Kind::DeepList as u32 {
-            let list = line(first)?;
+            let list = memory.line(first)?;
             let rank = rank::<DEEP_KEYS>(list, (hi >> 32) as u32);
             entry = Entry(list.0[(DEEP_KEYS as u32 + rank) as usize & 15]);
             (hi, lo) = shift_left(hi, lo, 32);
         } else {
             let key = (hi >> 32) as u32;
-            let mut list = line(first)?;
+            let mut list = memory.line(first)?;
             if entry.kind() == Kind::Tree as u32 {
                 // The largest key also counts the unused places.
                 let child = rank::<TREE_KEYS>(list, key).min(list.0[TREE_KEYS]);
-                list = line(first + 1 + child)?;
+                list = memory.line(first + 1 + child)?;
             }
             return Some(byte(list, LIST_KEYS, rank::<LIST_KEYS>(list, key)));
         }

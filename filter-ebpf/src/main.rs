@@ -9,6 +9,7 @@
 
 mod frame;
 mod maps;
+mod table;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 use aya_log_ebpf::{info, warn};

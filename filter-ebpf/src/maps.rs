@@ -20,6 +20,8 @@ use filter_common::{
     table::Line,
 };
 
+use crate::table::KernelTable;
+
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 
 #[btf_map]
@@ -28,9 +30,14 @@ static CONTROL: Array<Control, 1, MMAPABLE> = Array::new();
 static POLICY: Array<PolicyBlock, GENERATIONS, MMAPABLE> = Array::new();
 #[btf_map]
 static PORTS: Array<PortSet, { GENERATIONS * PORT_SETS }, MMAPABLE> = Array::new();
-/// The loader sets the number of lines from the compiled table.
+/// Both generations in one value, so that a look-up here is made once a packet and the table is plain
+/// memory from then on. The loader makes this map itself, as large as [`GENERATION_BYTES`] says.
 #[btf_map]
-static TABLE: Array<Line, GENERATIONS, MMAPABLE> = Array::new();
+static TABLE: Array<Line, 1, MMAPABLE> = Array::new();
+/// The loader sets it; the verifier takes it as the constant that it is from then on. `TABLE` has twice as
+/// much, and a line behind that.
+#[unsafe(no_mangle)]
+static GENERATION_BYTES: u64 = 0;
 #[btf_map]
 static BANS: HashMap<BanKey, u64, MAX_BANS, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
 /// The loader sets the number of sets, here and below.
@@ -74,6 +81,7 @@ impl KernelGate {
 
 impl Gate for KernelGate {
     type Stamps<'a> = KernelStamps;
+    type Table<'a> = KernelTable;
 
     #[inline(always)] // A register.
     fn control(&self) -> &Control {
@@ -90,9 +98,15 @@ impl Gate for KernelGate {
         PORTS.get((self.published - 1) * PORT_SETS as u32 + index as u32)
     }
 
-    #[inline(always)] // One map look-up, several times a packet.
-    fn line(&self, index: u32) -> Option<&Line> {
-        TABLE.get((self.published - 1) * self.control.lines_per_generation + index)
+    #[inline(always)] // One map look-up.
+    fn table(&self) -> Option<KernelTable> {
+        // SAFETY: the static is there; volatile, because the loader changes it behind the compiler's back.
+        let bytes = unsafe { core::ptr::read_volatile(&raw const GENERATION_BYTES) };
+        let start = TABLE.get_ptr(0)?.cast::<u8>();
+        let generation = u64::from(self.published.wrapping_sub(1) & 1);
+        // SAFETY: the value has two generations of this many bytes.
+        let start = unsafe { start.add((generation * bytes) as usize) };
+        Some(KernelTable::new(start, bytes))
     }
 
     #[inline(always)] // One map look-up.

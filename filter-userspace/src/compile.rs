@@ -1,6 +1,7 @@
 //! Policy + ranges → what a publication writes into the maps. Deterministic, and knows no kernel.
 
 mod cover;
+mod grid;
 #[cfg(test)]
 mod tests;
 mod trie;
@@ -90,7 +91,7 @@ impl CompiledPolicy {
     /// The class that the table gives an address, by the look-up that the kernel runs. `None` would be
     /// a fault of the compiler.
     pub fn lookup(&self, address: &Address) -> Option<Class> {
-        table::lookup(|index| self.lines.get(index as usize), address)
+        table::lookup(&self.lines.as_slice(), address)
     }
 
     /// Bytes of the address table of this generation.

@@ -117,6 +117,7 @@ fn stamps(set_mask: u32) -> StampArray {
 
 impl Gate for HostGate {
     type Stamps<'a> = HostStamps<'a>;
+    type Table<'a> = &'a [Line];
 
     fn control(&self) -> &Control {
         &self.control
@@ -130,8 +131,8 @@ impl Gate for HostGate {
         self.ports.get(index)
     }
 
-    fn line(&self, index: u32) -> Option<&Line> {
-        self.lines.get(index as usize)
+    fn table(&self) -> Option<&[Line]> {
+        Some(&self.lines)
     }
 
     fn ban_expiry_ns(&self, key: &BanKey) -> Option<u64> {

@@ -10,7 +10,7 @@ use crate::{
     abi::{MAX_BAN_LENGTHS, MAX_INTERFACES, MAX_LIMITS, NO_BAN_LENGTH, Scope, scope_flag},
     limit::WAYS,
     packet::TcpFlags,
-    table::{Entry, FIRST_NODE, LINE_WORDS},
+    table::{Entry, FIRST_NODE, GridEntry, LINE_WORDS},
     verdict::Verdict,
 };
 
@@ -60,6 +60,7 @@ struct Memory {
 
 impl Gate for Memory {
     type Stamps<'a> = Set<'a>;
+    type Table<'a> = &'a [Line];
 
     fn control(&self) -> &Control {
         &self.control
@@ -73,8 +74,8 @@ impl Gate for Memory {
         Some(&self.ports)
     }
 
-    fn line(&self, index: u32) -> Option<&Line> {
-        self.lines.get(index as usize)
+    fn table(&self) -> Option<&[Line]> {
+        Some(&self.lines)
     }
 
     fn ban_expiry_ns(&self, key: &BanKey) -> Option<u64> {
@@ -114,7 +115,7 @@ fn memory() -> Memory {
     let mut lines = vec![Line([0; LINE_WORDS]); FIRST_NODE as usize];
     for (index, class) in CLASSES.iter().enumerate() {
         let slot = (10 + index) << 8;
-        lines[slot / LINE_WORDS].0[slot % LINE_WORDS] = Entry::class(*class).0;
+        lines[slot / LINE_WORDS].0[slot % LINE_WORDS] = GridEntry::detour(Entry::class(*class)).0;
     }
     Memory {
         control: Control {

@@ -69,24 +69,20 @@ pub fn choose(live: &Live, family: Family, groups: &[Group], random: &mut Random
             seen: 0,
         })
         .collect();
-    let Some(policy) = live.policy() else {
+    let (Some(policy), Some(table)) = (live.policy(), live.table()) else {
         return all;
     };
     let root = match family {
         Family::V4 => Root::V4,
         Family::V6 => Root::V6,
     };
-    walk::for_each_range(
-        |index| live.line(index),
-        root,
-        |first, last, class| {
-            for ranges in &mut all {
-                if ranges.group.holds(policy, class) {
-                    ranges.offer((first, last), random);
-                }
+    walk::for_each_range(table, root, |first, last, class| {
+        for ranges in &mut all {
+            if ranges.group.holds(policy, class) {
+                ranges.offer((first, last), random);
             }
-        },
-    );
+        }
+    });
     all
 }
 

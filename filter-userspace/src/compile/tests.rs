@@ -106,7 +106,7 @@ fn edges(cover: &Cover) -> impl Iterator<Item = u128> + '_ {
 
 fn differences(v4: &Cover, v6: &Cover, more: &[u128]) -> Vec<String> {
     let lines = trie::build(v4, v6).unwrap();
-    let look_up = |address: &Address| table::lookup(|index| lines.get(index as usize), address);
+    let look_up = |address: &Address| table::lookup(&lines.as_slice(), address);
     let mut differences = Vec::new();
     for address in edges(v6).chain(more.iter().copied()) {
         let expected = Some(v6.class_of(address));
@@ -125,8 +125,7 @@ fn differences(v4: &Cover, v6: &Cover, more: &[u128]) -> Vec<String> {
     }
     for (root, cover) in [(walk::Root::V4, v4), (walk::Root::V6, v6)] {
         let mut walked = Vec::new();
-        let line = |index: u32| lines.get(index as usize);
-        walk::for_each_range(line, root, |first, last, class| {
+        walk::for_each_range(&lines, root, |first, last, class| {
             walked.push((first, last, class));
         });
         if walked != ranges(cover) {

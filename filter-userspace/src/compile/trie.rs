@@ -8,12 +8,12 @@ use std::{
 use filter_common::{
     country::Class,
     table::{
-        DEEP_KEYS, Entry, FIRST_NODE, Kind, LINE_WORDS, LIST_KEYS, Line, NARROW_LINES, NO_KEY,
-        ROOT_V4, ROOT_V6, TREE_KEYS, WIDE_LINES,
+        DEEP_KEYS, Entry, FIRST_NODE, GridEntry, Kind, LINE_WORDS, LIST_KEYS, Line, NARROW_LINES,
+        NO_KEY, ROOT_V4, ROOT_V6, TREE_KEYS, WIDE_LINES,
     },
 };
 
-use super::cover::Cover;
+use super::{cover::Cover, grid::Grid};
 
 /// Range starts that a tree can hold: one starts each list but the first.
 const MAX_TREE_STARTS: usize = (TREE_KEYS + 1) * (LIST_KEYS + 1) - 1;
@@ -32,15 +32,36 @@ const STRIDE_BITS: u32 = 8;
 )]
 pub struct TableTooLarge;
 
-/// Builds the table of both families: their roots, then the nodes.
+/// Builds the table of both families: their roots, the grid, then the nodes.
 pub fn build(v4: &Cover, v6: &Cover) -> Result<Vec<Line>, TableTooLarge> {
     let mut builder = Builder {
         lines: vec![Line([0; LINE_WORDS]); FIRST_NODE as usize],
         shared: HashMap::default(),
     };
-    builder.build_root(v4, ROOT_V4)?;
-    builder.build_root(v6, ROOT_V6)?;
+    builder.build_grid(v4)?;
+    builder.build_root(v6)?;
     Ok(builder.lines)
+}
+
+/// Calls `visit` for the part of the cover under each slot of a root, in order.
+fn for_each_slot<'a, E>(
+    cover: &'a Cover,
+    mut visit: impl FnMut(usize, Region<'a>) -> Result<(), E>,
+) -> Result<(), E> {
+    let whole = Region {
+        base: 0,
+        depth: 0,
+        first_class: cover.classes[0],
+        starts: &cover.starts[1..],
+        classes: &cover.classes[1..],
+    };
+    let mut from = 0;
+    for slot in 0..1usize << ROOT_BITS {
+        let (region, next) = whole.slot(slot as u128, ROOT_BITS, from);
+        from = next;
+        visit(slot, region)?;
+    }
+    Ok(())
 }
 
 struct Builder {
@@ -52,19 +73,19 @@ struct Builder {
 
 /// The part of a cover that lies under one node: the addresses whose first `depth` bits are those of `base`.
 #[derive(Clone, Copy)]
-struct Region<'a> {
+pub(super) struct Region<'a> {
     base: u128,
     depth: u32,
     /// The class at `base`.
-    first_class: Class,
+    pub(super) first_class: Class,
     /// Starts behind `base`, inside the region.
-    starts: &'a [u128],
-    classes: &'a [Class],
+    pub(super) starts: &'a [u128],
+    pub(super) classes: &'a [Class],
 }
 
 impl<'a> Region<'a> {
     /// Range start number `index`, with the bits of the node moved to the top.
-    fn shifted(&self, index: usize) -> u128 {
+    pub(super) fn shifted(&self, index: usize) -> u128 {
         self.starts[index] << self.depth
     }
 
@@ -103,23 +124,38 @@ impl<'a> Region<'a> {
 }
 
 impl Builder {
-    fn build_root(&mut self, cover: &Cover, root: u32) -> Result<(), TableTooLarge> {
-        let whole = Region {
-            base: 0,
-            depth: 0,
-            first_class: cover.classes[0],
-            starts: &cover.starts[1..],
-            classes: &cover.classes[1..],
-        };
-        let mut from = 0;
-        for slot in 0..1u32 << ROOT_BITS {
-            let (region, next) = whole.slot(u128::from(slot), ROOT_BITS, from);
-            from = next;
+    fn build_grid(&mut self, cover: &Cover) -> Result<(), TableTooLarge> {
+        let mut grid = Grid::default();
+        let mut detours = Vec::new();
+        let mut fitting = Vec::new();
+        for_each_slot(cover, |slot, region| {
+            match grid.insert(&region) {
+                Some(place) => fitting.push((slot, place)),
+                None => detours.push((slot, region)),
+            }
+            Ok(())
+        })?;
+        let first_block = grid.append_to(&mut self.lines);
+        for (slot, place) in fitting {
+            self.set_root(ROOT_V4, slot, place.entry(first_block).0);
+        }
+        for (slot, region) in detours {
             let entry = self.build(&region)?;
-            let line = root as usize + slot as usize / LINE_WORDS;
-            self.lines[line].0[slot as usize % LINE_WORDS] = entry.0;
+            self.set_root(ROOT_V4, slot, GridEntry::detour(entry).0);
         }
         Ok(())
+    }
+
+    fn build_root(&mut self, cover: &Cover) -> Result<(), TableTooLarge> {
+        for_each_slot(cover, |slot, region| {
+            let entry = self.build(&region)?;
+            self.set_root(ROOT_V6, slot, entry.0);
+            Ok(())
+        })
+    }
+
+    fn set_root(&mut self, root: u32, slot: usize, word: u32) {
+        self.lines[root as usize + slot / LINE_WORDS].0[slot % LINE_WORDS] = word;
     }
 
     fn build(&mut self, region: &Region<'_>) -> Result<Entry, TableTooLarge> {
@@ -191,7 +227,7 @@ impl Builder {
 ///
 /// Multiply and rotate, as in FxHash: it need not withstand anybody, since what comes of equal hashes
 /// is compared, and a node that finds another in its place is merely not shared.
-fn content_hash(node: &[Line]) -> u64 {
+pub(super) fn content_hash(node: &[Line]) -> u64 {
     // The golden ratio of 64 bits, odd, with no pattern in its bits.
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut hash = 0u64;
@@ -207,7 +243,7 @@ fn content_hash(node: &[Line]) -> u64 {
 
 /// For keys that are hashes already.
 #[derive(Default)]
-struct Hashed(u64);
+pub(super) struct Hashed(u64);
 
 impl Hasher for Hashed {
     fn finish(&self) -> u64 {
@@ -252,7 +288,7 @@ fn key(region: &Region<'_>, index: usize) -> u32 {
 }
 
 /// Four classes in a word, low byte first, whatever the byte order of the host.
-fn pack(bytes: &[u8]) -> u32 {
+pub(super) fn pack(bytes: &[u8]) -> u32 {
     bytes
         .iter()
         .rev()

@@ -2,7 +2,10 @@
 
 use filter_common::{
     country::Class,
-    table::{DEEP_KEYS, Entry, Kind, LINE_WORDS, LIST_KEYS, Line, ROOT_V4, ROOT_V6, TREE_KEYS},
+    table::{
+        DEEP_KEYS, Entry, FINER, FIRST_NODE, GridEntry, Kind, LINE_WORDS, LIST_KEYS, Line,
+        Memory as _, RECORD_KEYS, RECORDS_PER_LINE, ROOT_V4, ROOT_V6, TREE_KEYS,
+    },
 };
 
 /// Bits of an address, left-aligned IPv4 addresses included.
@@ -29,36 +32,34 @@ pub enum Root {
 /// Calls `visit(first, last, class)` for every range of the table, in order; addresses are
 /// left-aligned, and neighbours differ in their class. A missing line is left out: the table may be
 /// one that somebody else writes at the moment.
-pub fn for_each_range<'a>(
-    line: impl Fn(u32) -> Option<&'a Line>,
-    root: Root,
-    visit: impl FnMut(u128, u128, Class),
-) {
-    let first_line = match root {
-        Root::V4 => ROOT_V4,
-        Root::V6 => ROOT_V6,
-    };
+pub fn for_each_range(lines: &[Line], root: Root, visit: impl FnMut(u128, u128, Class)) {
     let mut walk = Walk {
-        line,
+        lines,
         visit,
         pending: None,
     };
-    walk.slots(0, 0, ROOT_BITS, first_line);
+    match root {
+        Root::V4 => walk.grid(),
+        Root::V6 => walk.slots(0, 0, ROOT_BITS, ROOT_V6),
+    }
     walk.flush();
 }
 
-struct Walk<L, V> {
-    line: L,
+struct Walk<'a, V> {
+    lines: &'a [Line],
     visit: V,
     /// A range that may go on: a node's end is not always a range's.
     pending: Option<(u128, u128, Class)>,
 }
 
-impl<'a, L, V> Walk<L, V>
+impl<'a, V> Walk<'a, V>
 where
-    L: Fn(u32) -> Option<&'a Line>,
     V: FnMut(u128, u128, Class),
 {
+    fn line(&self, index: u32) -> Option<&'a Line> {
+        self.lines.get(index as usize)
+    }
+
     fn flush(&mut self) {
         if let Some((first, last, class)) = self.pending.take() {
             (self.visit)(first, last, class);
@@ -77,6 +78,50 @@ where
         }
     }
 
+    fn grid(&mut self) {
+        let lines = self.lines;
+        for slot in 0..1u32 << ROOT_BITS {
+            let Some(word) = lines.word(ROOT_V4 * LINE_WORDS as u32 + slot) else {
+                continue;
+            };
+            let entry = GridEntry(word);
+            let base = u128::from(slot) << (ADDRESS_BITS - ROOT_BITS);
+            if let Some(entry) = entry.as_detour() {
+                self.entry(base, ROOT_BITS, entry);
+                continue;
+            }
+            for slot in 0..1u32 << STRIDE_BITS {
+                let Some(class) = lines.byte(entry.block() << STRIDE_BITS | slot) else {
+                    continue;
+                };
+                let keys = (u64::from(slot), u64::from(slot));
+                if class != FINER {
+                    self.keys(base, ROOT_BITS, STRIDE_BITS, keys, Class(class));
+                    continue;
+                }
+                let first = (FIRST_NODE + entry.displacement()) * RECORDS_PER_LINE as u32;
+                if let Some(record) = lines.double_word(first + slot) {
+                    let depth = ROOT_BITS + STRIDE_BITS;
+                    self.record(
+                        base | u128::from(slot) << (ADDRESS_BITS - depth),
+                        depth,
+                        record,
+                    );
+                }
+            }
+        }
+    }
+
+    fn record(&mut self, base: u128, depth: u32, record: u64) {
+        let bytes = record.to_le_bytes();
+        let (starts, classes) = bytes.split_at(RECORD_KEYS);
+        for key in 0..=u8::MAX {
+            let rank = starts.iter().filter(|start| **start <= key).count();
+            let keys = (u64::from(key), u64::from(key));
+            self.keys(base, depth, STRIDE_BITS, keys, Class(classes[rank]));
+        }
+    }
+
     /// What `entry` says about the addresses whose first `depth` bits are those of `base`.
     fn entry(&mut self, base: u128, depth: u32, entry: Entry) {
         if let Some(class) = entry.as_class() {
@@ -92,7 +137,7 @@ where
             WIDE => self.slots(base, depth, STRIDE_BITS, first),
             NARROW => {
                 for slot in 0..1u32 << STRIDE_BITS {
-                    if let Some(line) = (self.line)(first + slot / 64) {
+                    if let Some(line) = self.line(first + slot / 64) {
                         self.keys(
                             base,
                             depth,
@@ -104,7 +149,7 @@ where
                 }
             }
             LIST => {
-                if let Some(line) = (self.line)(first) {
+                if let Some(line) = self.line(first) {
                     self.list(base, depth, line, (0, LAST_KEY));
                 }
             }
@@ -118,7 +163,7 @@ where
     fn slots(&mut self, base: u128, depth: u32, bits: u32, first_line: u32) {
         for slot in 0..1u32 << bits {
             let (number, place) = (slot / LINE_WORDS as u32, slot as usize % LINE_WORDS);
-            if let Some(line) = (self.line)(first_line + number) {
+            if let Some(line) = self.line(first_line + number) {
                 let base = base | u128::from(slot) << (ADDRESS_BITS - depth - bits);
                 self.entry(base, depth + bits, Entry(line.0[place]));
             }
@@ -126,7 +171,7 @@ where
     }
 
     fn tree(&mut self, base: u128, depth: u32, first: u32) {
-        let Some(head) = (self.line)(first) else {
+        let Some(head) = self.line(first) else {
             return;
         };
         let last_list = head.0[TREE_KEYS].min(TREE_KEYS as u32) as usize;
@@ -136,7 +181,7 @@ where
                 _ if list == last_list => LAST_KEY,
                 list => u64::from(head.0[list]).saturating_sub(1),
             };
-            if let Some(line) = (self.line)(first + 1 + list as u32) {
+            if let Some(line) = self.line(first + 1 + list as u32) {
                 self.list(base, depth, line, (from, to));
             }
             from = to + 1;
@@ -155,7 +200,7 @@ where
     }
 
     fn deep_list(&mut self, base: u128, depth: u32, first: u32) {
-        let Some(line) = (self.line)(first) else {
+        let Some(line) = self.line(first) else {
             return;
         };
         for (first, last, place) in parts(&line.0[..DEEP_KEYS]) {

@@ -1,16 +1,23 @@
 //! The commands of bpf(2) that aya has no call for: a program by its number, a program of two
-//! instructions, a test run of either.
+//! instructions, a test run of either; an array of a size that is known late, and its pin.
 
 use std::{
+    ffi::{CStr, CString},
     io,
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    os::{
+        fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::Path,
     time::Duration,
 };
 
 use super::TestRun;
 
 /// Numbers of `enum bpf_cmd`, include/uapi/linux/bpf.h.
+const BPF_MAP_CREATE: libc::c_long = 0;
 const BPF_PROG_LOAD: libc::c_long = 5;
+const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_PROG_TEST_RUN: libc::c_long = 10;
 const BPF_PROG_GET_FD_BY_ID: libc::c_long = 13;
 
@@ -32,6 +39,63 @@ pub(super) fn program_by_id(id: u32) -> io::Result<OwnedFd> {
     let fd = unsafe { bpf(BPF_PROG_GET_FD_BY_ID, &mut attributes) }?;
     // SAFETY: a new descriptor that nobody else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// An array with one value of `value_bytes` that can be mapped into memory.
+///
+/// `name`: at most 15 bytes, or the kernel refuses it.
+pub(super) fn create_shared_array(name: &CStr, value_bytes: u32) -> io::Result<OwnedFd> {
+    const BPF_MAP_TYPE_ARRAY: u32 = 2;
+    const BPF_F_MMAPABLE: u32 = 1 << 10;
+    /// The part of `union bpf_attr` that an array needs.
+    #[repr(C)]
+    struct Attributes {
+        map_type: u32,
+        key_size: u32,
+        value_size: u32,
+        max_entries: u32,
+        map_flags: u32,
+        inner_map_fd: u32,
+        numa_node: u32,
+        map_name: [u8; 16],
+    }
+    let mut map_name = [0; 16];
+    for (place, byte) in map_name.iter_mut().zip(name.to_bytes()) {
+        *place = *byte;
+    }
+    let mut attributes = Attributes {
+        map_type: BPF_MAP_TYPE_ARRAY,
+        key_size: size_of::<u32>() as u32,
+        value_size: value_bytes,
+        max_entries: 1,
+        map_flags: BPF_F_MMAPABLE,
+        inner_map_fd: 0,
+        numa_node: 0,
+        map_name,
+    };
+    // SAFETY: the structure is what the command reads.
+    let fd = unsafe { bpf(BPF_MAP_CREATE, &mut attributes) }?;
+    // SAFETY: a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Gives an object a name on a BPF file system.
+pub(super) fn pin(object: &OwnedFd, path: &Path) -> io::Result<()> {
+    /// The part of `union bpf_attr` that the command reads.
+    #[repr(C)]
+    struct Attributes {
+        pathname: u64,
+        bpf_fd: u32,
+        file_flags: u32,
+    }
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attributes = Attributes {
+        pathname: path.as_ptr() as u64,
+        bpf_fd: object.as_raw_fd() as u32,
+        file_flags: 0,
+    };
+    // SAFETY: the structure is what the command reads; the path outlives the call.
+    unsafe { bpf(BPF_OBJ_PIN, &mut attributes) }.map(|_| ())
 }
 
 /// Loads the smallest XDP program there is: `return XDP_PASS`.

@@ -85,12 +85,10 @@ impl Live {
         self.pinned.policy.get(self.generation?)
     }
 
-    /// Line `index` of the table that decides.
-    pub fn line(&self, index: u32) -> Option<&Line> {
-        let lines = self.pinned.control.read(0).lines_per_generation;
-        // A neighbour's line is none of this generation.
-        let index = (index < lines).then_some(index as usize)?;
-        self.table.get(self.generation? * lines as usize + index)
+    /// The table that decides.
+    pub fn table(&self) -> Option<&[Line]> {
+        let lines = self.pinned.control.read(0).lines_per_generation as usize;
+        Some(self.table.slice(self.generation? * lines, lines))
     }
 
     fn snapshot(&self) -> Snapshot<'_, MapData> {

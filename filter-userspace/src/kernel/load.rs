@@ -9,14 +9,16 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use filter_common::{
-    abi::{ABI_VERSION, Control, GENERATIONS, MAX_INTERFACES, NO_BAN_LENGTH, PolicyBlock, PortSet},
+    abi::{ABI_VERSION, Control, MAX_INTERFACES, NO_BAN_LENGTH, PolicyBlock, PortSet},
     country::Class,
     table::Line,
 };
 
 use super::{
-    AttachPreference, Attachment, GateOptions, KernelError, Mode, counters, mapped::MappedArray,
+    AttachPreference, Attachment, GateOptions, KernelError, Mode, counters,
+    mapped::MappedArray,
     pins::PinPaths,
+    table_map::{TABLE, TableMap},
 };
 use crate::{
     compile::{CompiledPolicy, LIMITER_SETS, action_number},
@@ -91,8 +93,9 @@ impl Gate {
         }
         let paths = PinPaths::new(PathBuf::from(&options.pins));
         let Loader(mut loader) = loader;
+        let table = TableMap::create(&paths.loading_directory(), lines_per_generation)?;
+        table.give_to(&mut loader);
         let mut ebpf = loader
-            .map_max_entries("TABLE", (GENERATIONS * lines_per_generation) as u32)
             .map_max_entries("PACKET_STAMPS", LIMITER_SETS)
             .map_max_entries("CONN_STAMPS", LIMITER_SETS)
             .map_max_entries("COUNTERS", counters::map_len(options.interfaces.len()))
@@ -183,7 +186,7 @@ impl Gate {
     /// Maps the address table, for as long as the result lives: most of the daemon's memory would be
     /// this mapping, and it is needed only now and then.
     pub(super) fn table(&self) -> Result<MappedArray<Line>, KernelError> {
-        MappedArray::new(array(&self.ebpf, "TABLE")?, "TABLE")
+        MappedArray::new(array(&self.ebpf, TABLE)?, TABLE)
     }
 
     /// The generation that decides now, 0 or 1.
@@ -310,7 +313,7 @@ fn load_error(error: impl std::error::Error + 'static) -> KernelError {
         // The verifier refuses with EACCES, too, and tells why; that is no lack of capabilities.
         _ if log.is_some() => "",
         Some(libc::EPERM | libc::EACCES) => NEEDS_CAPABILITIES,
-        Some(libc::EINVAL) => "; cerco needs Linux 5.18 or later, `uname -r` tells",
+        Some(libc::EINVAL) => "; cerco needs Linux 6.1 or later, `uname -r` tells",
         Some(libc::ENOMEM) => "; the maps need some 40 MiB of kernel memory",
         _ => "",
     };

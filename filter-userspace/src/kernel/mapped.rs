@@ -25,19 +25,24 @@ pub struct MappedArray<T> {
 unsafe impl<T: Pod + Send> Send for MappedArray<T> {}
 
 impl<T: Pod> MappedArray<T> {
-    /// Maps `map`, whose values are `T`s at a distance of `size_of::<T>()`.
+    /// Maps `map`, whose values are `T`s at a distance of `size_of::<T>()`, or whose one value is many of
+    /// them.
     pub fn new(map: &MapData, name: &'static str) -> Result<Self, KernelError> {
         let info = map.info().map_err(KernelError::map("inspect", name))?;
-        if info.value_size() as usize != size_of::<T>() || !size_of::<T>().is_multiple_of(8) {
+        let value_bytes = info.value_size() as usize;
+        let per_value = match info.max_entries() {
+            1 => value_bytes / size_of::<T>(),
+            _ => 1,
+        };
+        if value_bytes != per_value * size_of::<T>() || !size_of::<T>().is_multiple_of(8) {
             return Err(KernelError::map("inspect", name)(io::Error::other(
                 format!(
-                    "its values have {} bytes, {} were expected",
-                    info.value_size(),
+                    "its values have {value_bytes} bytes, {} were expected",
                     size_of::<T>()
                 ),
             )));
         }
-        let len = info.max_entries() as usize;
+        let len = info.max_entries() as usize * per_value;
         let mapped_bytes = (len * size_of::<T>()).next_multiple_of(page_size());
         // SAFETY: a new shared mapping of a file descriptor that is open; the kernel checks its size.
         let address = unsafe {

@@ -19,6 +19,7 @@ mod oracle;
 mod pins;
 mod program_size;
 mod publish;
+mod table_map;
 mod test_run;
 
 use std::{path::PathBuf, time::Duration};
@@ -34,6 +35,7 @@ pub use mapped::MappedArray;
 pub use oracle::Service;
 pub use pins::Pinned;
 pub use program_size::ProgramSize;
+pub use table_map::TableMap;
 pub use test_run::TestRun;
 
 /// What a drop means.

@@ -100,6 +100,10 @@ impl<M: Borrow<MapData>> decide::Gate for Snapshot<'_, M> {
         = Rested
     where
         Self: 'a;
+    type Table<'a>
+        = &'a [Line]
+    where
+        Self: 'a;
 
     fn control(&self) -> &Control {
         self.control
@@ -115,10 +119,9 @@ impl<M: Borrow<MapData>> decide::Gate for Snapshot<'_, M> {
         self.ports.get(self.generation? * PORT_SETS + index)
     }
 
-    fn line(&self, index: u32) -> Option<&Line> {
-        let lines_per_generation = self.control().lines_per_generation as usize;
-        self.table
-            .get(self.generation? * lines_per_generation + index as usize)
+    fn table(&self) -> Option<&[Line]> {
+        let lines = self.control().lines_per_generation as usize;
+        Some(self.table.slice(self.generation? * lines, lines))
     }
 
     fn ban_expiry_ns(&self, key: &BanKey) -> Option<u64> {

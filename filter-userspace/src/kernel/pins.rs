@@ -3,6 +3,7 @@
 //! ```text
 //! <pins>/v<ABI>/maps/<map>                  the maps of the program on the links
 //! <pins>/v<ABI>/next/<map>                  those of a start that has not got to its links yet
+//! <pins>/v<ABI>/loading/                    the table of a load, for a moment
 //! <pins>/v<ABI>/links/native-<interface>    or generic-<interface>, with ':' for each '.'
 //! ```
 
@@ -106,6 +107,11 @@ impl PinPaths {
 
     fn next_directory(&self) -> PathBuf {
         self.version.join("next")
+    }
+
+    /// For what is pinned only while a program is loaded.
+    pub(super) fn loading_directory(&self) -> PathBuf {
+        self.version.join("loading")
     }
 
     fn links_directory(&self) -> PathBuf {

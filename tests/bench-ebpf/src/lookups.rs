@@ -10,6 +10,8 @@ mod end;
 
 #[path = "../../src/bench/lookup_layout.rs"]
 mod lookup_layout;
+#[path = "../../../filter-ebpf/src/table.rs"]
+mod kernel_table;
 
 use core::ffi::c_void;
 
@@ -24,6 +26,7 @@ use filter_common::{
     packet::Address,
     table::{self, Line},
 };
+use kernel_table::KernelTable;
 use lookup_layout::{
     ADDRESSES, BLOCK_ENTRIES, BLOCKS_V4, BLOCKS_V6, FIRST_ENTRIES, IS_BLOCK_V4, IS_BLOCK_V6,
     NO_CLASS, Walk, checksum_step,
@@ -43,9 +46,11 @@ static TRACE_V4: Array<[Octets<4>; ADDRESSES], 1> = Array::new();
 #[btf_map]
 static TRACE_V6: Array<[Octets<16>; ADDRESSES], 1> = Array::new();
 
-/// cerco's table, as `filter-ebpf/src/maps.rs` has it; the loader sets the number of lines.
+/// cerco's table, as `filter-ebpf/src/maps.rs` has it.
 #[btf_map]
 static TABLE: Array<Line, 1, MMAPABLE> = Array::new();
+#[unsafe(no_mangle)]
+static GENERATION_BYTES: u64 = 0;
 
 /// The loader sets the sizes.
 #[btf_map]
@@ -156,7 +161,13 @@ fn cerco_class_v6(address: &[u8; 16]) -> u64 {
 
 #[inline(always)] // See `first_byte`.
 fn cerco_class(address: &Address) -> u64 {
-    table::lookup(|index| TABLE.get(index), address).map_or(NO_CLASS, |class| class.0 as u64)
+    // SAFETY: the static is there; volatile, because the loader changes it behind the compiler's back.
+    let bytes = unsafe { core::ptr::read_volatile(&raw const GENERATION_BYTES) };
+    TABLE
+        .get_ptr(0)
+        .map(|start| KernelTable::new(start.cast(), bytes))
+        .and_then(|table| table::lookup(&table, address))
+        .map_or(NO_CLASS, |class| class.0 as u64)
 }
 
 #[inline(always)] // See `first_byte`.

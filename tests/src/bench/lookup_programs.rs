@@ -1,5 +1,7 @@
 //! The look-up programs, with their tables filled.
 
+use std::{path::Path, process};
+
 use anyhow::{Context as _, Result, ensure};
 use aya::{
     Ebpf, EbpfLoader, Pod,
@@ -10,7 +12,11 @@ use aya::{
     programs::{TestRun as _, TestRunOptions, Xdp},
 };
 use filter_common::{country::Class, table::Line};
-use filter_userspace::{compile::Cover, geo::covering_prefixes, kernel::MappedArray};
+use filter_userspace::{
+    compile::Cover,
+    geo::covering_prefixes,
+    kernel::{MappedArray, TableMap},
+};
 use ipnetwork::IpNetwork;
 
 use super::{
@@ -109,8 +115,11 @@ impl Lookups {
     /// Loads programs and tables. The LPM tries take a second or two.
     pub fn load(world: &World<'_>) -> Result<Self> {
         let (v4, v6) = (prefixes(world.v4, true), prefixes(world.v6, false));
-        let mut ebpf = EbpfLoader::new()
-            .map_max_entries("TABLE", world.lines.len() as u32)
+        let directory = format!("/sys/fs/bpf/cerco-bench-lookups-{}", process::id());
+        let table = TableMap::create(Path::new(&directory), world.lines.len())?;
+        let mut loader = EbpfLoader::new();
+        table.give_to(&mut loader);
+        let mut ebpf = loader
             .map_max_entries("TRIE_V4", v4.len().max(1) as u32)
             .map_max_entries("TRIE_V6", v6.len().max(1) as u32)
             .load(OBJECT)

@@ -1,0 +1,64 @@
+//! The address table, as plain memory inside one map value.
+
+use filter_common::table::{LINE_BYTES, Line, Memory};
+
+/// The table of one generation.
+pub struct KernelTable {
+    start: *const u8,
+    /// The line behind them is readable, too: what starts inside may end there.
+    bytes: u64,
+}
+
+impl KernelTable {
+    /// `start`: a pointer into a map value with `bytes` bytes and a line behind it, on a cache line.
+    #[inline(always)] // Two registers.
+    pub fn new(start: *const u8, bytes: u64) -> Self {
+        Self { start, bytes }
+    }
+
+    #[inline(always)] // A comparison and an addition.
+    fn place<T>(&self, offset: u64) -> Option<*const T> {
+        const { assert!(size_of::<T>() <= LINE_BYTES) };
+        // SAFETY: inside the value, as tested.
+        (offset < self.bytes).then(|| unsafe { self.start.add(offset as usize).cast() })
+    }
+}
+
+impl Memory for KernelTable {
+    #[inline(always)] // Three instructions, as all below.
+    fn line(&self, index: u32) -> Option<&Line> {
+        let place = self.place::<Line>(u64::from(index) * LINE_BYTES as u64)?;
+        // SAFETY: lines start at multiples of their size, and the value on a page; any words are a line.
+        Some(unsafe { &*place })
+    }
+
+    #[inline(always)] // See `line`.
+    fn word(&self, index: u32) -> Option<u32> {
+        let place = self.place::<u32>(u64::from(index) * 4)?;
+        // SAFETY: inside the value and aligned; any bytes are a word.
+        Some(unsafe { *place })
+    }
+
+    #[inline(always)] // See `line`.
+    fn double_word(&self, index: u32) -> Option<u64> {
+        let place = self.place::<u64>(u64::from(index) * 8)?;
+        // SAFETY: as above.
+        let word = unsafe { *place };
+        Some(if cfg!(target_endian = "big") {
+            word.rotate_left(32)
+        } else {
+            word
+        })
+    }
+
+    #[inline(always)] // See `line`.
+    fn byte(&self, index: u32) -> Option<u8> {
+        let index = if cfg!(target_endian = "big") {
+            index ^ 3
+        } else {
+            index
+        };
+        // SAFETY: as above.
+        Some(unsafe { *self.place::<u8>(u64::from(index))? })
+    }
+}

@@ -1,0 +1,82 @@
+//! The map of the address table, made here because aya's loader sizes maps by their entries alone: the
+//! table is one value, whose size depends on the database.
+
+use std::{
+    fs,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    process,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use aya::EbpfLoader;
+use filter_common::{abi::GENERATIONS, table::Line};
+
+use super::{KernelError, bpf, bpffs};
+
+/// The map's name in the object.
+pub(super) const TABLE: &str = "TABLE";
+/// The constant of the program that holds its size.
+const GENERATION_BYTES: &str = "GENERATION_BYTES";
+
+/// A table map, pinned for as long as the loader needs to find it.
+pub struct TableMap {
+    pin: PathBuf,
+    /// Directories that did not exist before, innermost first.
+    made: Vec<PathBuf>,
+    generation_bytes: u64,
+    // A pin alone would do; this says that the map lives.
+    _map: OwnedFd,
+}
+
+impl TableMap {
+    /// Room for two generations of `lines_per_generation` lines. `directory` is made where it is missing,
+    /// on a BPF file system.
+    ///
+    /// Needs Linux 6.0: before, a value had at most 4 MiB (KMALLOC_MAX_SIZE in kernel/bpf/arraymap.c).
+    pub fn create(directory: &Path, lines_per_generation: usize) -> Result<Self, KernelError> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let made = directory
+            .ancestors()
+            .take_while(|directory| !directory.exists())
+            .map(Path::to_path_buf)
+            .collect();
+        bpffs::prepare(directory)?;
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let pin = directory.join(format!("table-{}-{number}", process::id()));
+        // One line more: what starts inside a generation may end there.
+        let bytes = (GENERATIONS * lines_per_generation + 1) * size_of::<Line>();
+        let bytes = u32::try_from(bytes).map_err(|_| KernelError::TableOutgrown {
+            needed: lines_per_generation,
+            capacity: u32::MAX as usize / size_of::<Line>() / GENERATIONS - 1,
+        })?;
+        let map =
+            bpf::create_shared_array(c"TABLE", bytes).map_err(KernelError::map("create", TABLE))?;
+        bpf::pin(&map, &pin).map_err(KernelError::pin("pin a map at", &pin))?;
+        Ok(Self {
+            pin,
+            made,
+            generation_bytes: (lines_per_generation * size_of::<Line>()) as u64,
+            _map: map,
+        })
+    }
+
+    /// Makes `loader` use this map, and tells the program its size.
+    pub fn give_to<'a>(&'a self, loader: &mut EbpfLoader<'a>) {
+        // aya takes a map that is pinned there as it is, whatever its size.
+        loader
+            .map_pin_path(TABLE, self.pin.as_path())
+            .override_global(GENERATION_BYTES, &self.generation_bytes, true);
+    }
+}
+
+impl Drop for TableMap {
+    fn drop(&mut self) {
+        // Whoever loaded the program has the map; what cannot be removed is in nobody's way.
+        let _ = fs::remove_file(&self.pin);
+        for directory in &self.made {
+            // Only while it is empty.
+            let _ = fs::remove_dir(directory);
+        }
+    }
+}

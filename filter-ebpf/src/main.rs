@@ -1,7 +1,7 @@
 //! The XDP program: parse, decide, count, one exit.
 #![no_std]
 #![no_main]
-#![feature(core_intrinsics)]
+#![feature(core_intrinsics, asm_experimental_arch)]
 #![expect(
     internal_features,
     reason = "compare-exchange has no stable form on the BPF target"

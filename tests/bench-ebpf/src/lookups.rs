@@ -5,6 +5,7 @@
 //! look-up before the one before it has ended, as the processor would otherwise do.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 
 mod end;
 

@@ -40,6 +40,12 @@ pub trait FrameBytes {
     /// lie inside the frame.
     fn read<W: Word, const N: usize>(&self, offset: usize) -> Option<[W; N]>;
 
+    /// The bytes of the first buffer, at most [`FrameBytes::frame_len`].
+    fn first_len(&self) -> usize;
+
+    /// As [`FrameBytes::read`], from the first buffer alone.
+    fn read_first<W: Word, const N: usize>(&self, offset: usize) -> Option<[W; N]>;
+
     /// Returns `value`.
     ///
     /// In the kernel it also makes the verifier forget the bounds of `value`. Ways through the parser
@@ -53,6 +59,14 @@ pub trait FrameBytes {
 impl FrameBytes for [u8] {
     fn frame_len(&self) -> usize {
         self.len()
+    }
+
+    fn first_len(&self) -> usize {
+        self.len()
+    }
+
+    fn read_first<W: Word, const N: usize>(&self, offset: usize) -> Option<[W; N]> {
+        self.read(offset)
     }
 
     fn read<W: Word, const N: usize>(&self, offset: usize) -> Option<[W; N]> {

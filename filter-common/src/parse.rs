@@ -6,12 +6,14 @@
 mod ethernet;
 mod ipv4;
 mod ipv6;
+mod plain;
 mod transport;
 
 use crate::{frame::FrameBytes, packet::Packet, verdict::Reason};
 
 pub use ethernet::MAX_VLAN_TAGS;
 pub use ipv6::MAX_EXTENSION_HEADERS;
+pub use plain::parse as parse_plain;
 
 /// Why a frame could not be read. Each variant is one counter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,10 +72,13 @@ struct Payload {
 ///
 /// Bytes behind the end that the IP header gives are padding and are ignored.
 pub fn parse<F: FrameBytes + ?Sized>(frame: &F) -> Result<Option<Packet>, ParseError> {
-    parse_into(frame, |packet| packet)
+    match parse_plain(frame) {
+        Some(packet) => Ok(Some(packet)),
+        None => parse_into(frame, |packet| packet),
+    }
 }
 
-/// As [`parse`], and hands the packet to `place` as soon as it is complete.
+/// As [`parse`], without the short way of [`parse_plain`], and hands the packet to `place` as soon as it is complete.
 ///
 /// In the kernel a packet that is returned through two layers of `Result` would be taken apart into
 /// bytes and put together again; a reference to where it was laid is one register.

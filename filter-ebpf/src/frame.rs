@@ -10,8 +10,6 @@ const MAX_OFFSET: usize = 0x7fff;
 /// The frame of one XDP run.
 pub struct XdpFrame<'a> {
     ctx: &'a XdpContext,
-    /// Bytes of the frame with all its fragments.
-    frame_len: usize,
     /// A word in a map of this CPU's own.
     scratch: *mut u64,
 }
@@ -20,35 +18,42 @@ impl<'a> XdpFrame<'a> {
     /// `scratch`: a word in a map value that nobody else uses while the frame lives.
     #[inline(always)] // Keeps the context in its register.
     pub fn new(ctx: &'a XdpContext, scratch: *mut u64) -> Self {
-        // SAFETY: the context is the one that the kernel passed in (helper since 5.18).
-        let frame_len = unsafe { generated::bpf_xdp_get_buff_len(ctx.as_ptr().cast()) } as usize;
-        Self {
-            ctx,
-            frame_len,
-            scratch,
-        }
+        Self { ctx, scratch }
     }
 }
 
 impl FrameBytes for XdpFrame<'_> {
-    #[inline(always)] // A register.
+    #[inline(always)] // A helper call.
     fn frame_len(&self) -> usize {
-        self.frame_len
+        // SAFETY: the context is the one that the kernel passed in (helper since 5.18).
+        unsafe { generated::bpf_xdp_get_buff_len(self.ctx.as_ptr().cast()) as usize }
     }
 
-    #[inline(always)] // The verifier ties the bounds check to this very pointer.
-    fn read<W: Word, const N: usize>(&self, offset: usize) -> Option<[W; N]> {
+    #[inline(always)] // A subtraction.
+    fn first_len(&self) -> usize {
+        self.ctx.data_end() - self.ctx.data()
+    }
+
+    #[inline(always)] // See `read`.
+    fn read_first<W: Word, const N: usize>(&self, offset: usize) -> Option<[W; N]> {
         if offset > MAX_OFFSET {
             return None;
         }
         let start = self.ctx.data() + offset;
-        let words = if start + size_of::<[W; N]>() <= self.ctx.data_end() {
-            // SAFETY: the bytes end before `data_end`, as was tested above, and any bytes are words.
-            unsafe { core::ptr::read_unaligned(start as *const [W; N]) }
-        } else {
-            self.read_from_fragments(offset)?
-        };
+        if start + size_of::<[W; N]>() > self.ctx.data_end() {
+            return None;
+        }
+        // SAFETY: the bytes end before `data_end`, as was tested above, and any bytes are words.
+        let words = unsafe { core::ptr::read_unaligned(start as *const [W; N]) };
         Some(words.map(W::to_host))
+    }
+
+    #[inline(always)] // The verifier ties the bounds check to this very pointer.
+    fn read<W: Word, const N: usize>(&self, offset: usize) -> Option<[W; N]> {
+        match self.read_first(offset) {
+            Some(words) => Some(words),
+            None => self.read_from_fragments(offset),
+        }
     }
 
     #[inline(always)] // A store and a load.
@@ -66,7 +71,7 @@ impl XdpFrame<'_> {
     /// The slow way, for drivers that leave less than all headers in the first buffer.
     #[inline(always)] // A generic cannot be a BPF subprogram: it returns an array by value.
     fn read_from_fragments<W: Word, const N: usize>(&self, offset: usize) -> Option<[W; N]> {
-        if offset + size_of::<[W; N]>() > self.frame_len {
+        if offset > MAX_OFFSET || offset + size_of::<[W; N]>() > self.frame_len() {
             return None;
         }
         let mut words = [W::default(); N];
@@ -79,6 +84,6 @@ impl XdpFrame<'_> {
                 size_of::<[W; N]>() as u32,
             )
         };
-        (status == 0).then_some(words)
+        (status == 0).then_some(words.map(W::to_host))
     }
 }

@@ -20,7 +20,7 @@ use filter_common::{
     decide::decide,
     frame::FrameBytes as _,
     packet::Packet,
-    parse::parse_into,
+    parse::{parse_into, parse_plain},
     verdict::{Decision, Reason, Verdict},
 };
 
@@ -48,10 +48,14 @@ pub fn cerco(ctx: XdpContext) -> u32 {
     });
     // SAFETY: a field of a map value of this CPU, which runs one packet at a time.
     let frame = XdpFrame::new(&ctx, unsafe { &raw mut (*counters).number });
-    let frame_len = frame.frame_len() as u64;
     // SAFETY: the place belongs to this CPU, which runs one packet at a time.
     let place = |packet| unsafe { lay_down(counters, packet) };
-    let decision = match parse_into(&frame, place) {
+    let (parsed, frame_len) = match parse_plain(&frame) {
+        // All that the packet is lies in the first buffer.
+        Some(packet) => (Ok(Some(place(packet))), frame.first_len()),
+        None => (parse_into(&frame, place), frame.frame_len()),
+    };
+    let decision = match parsed {
         Ok(Some(packet)) => decide(&gate, packet),
         Ok(None) => Decision::new(Reason::NotIp, None),
         Err(error) => Decision::new(error.reason(), None),
@@ -60,7 +64,7 @@ pub fn cerco(ctx: XdpContext) -> u32 {
     if decision.reason as u8 == Reason::TableEmpty as u8 {
         log_rare(&ctx, control, logged::TABLE_EMPTY);
     }
-    conclude(control, counters, &decision, frame_len)
+    conclude(control, counters, &decision, frame_len as u64)
 }
 
 /// Lays the packet into this CPU's slot, see [`filter_common::abi::Counters::packet`].

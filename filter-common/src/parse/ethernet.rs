@@ -6,11 +6,11 @@ use crate::frame::FrameBytes;
 /// Tags that are read: customer tag, or service tag and customer tag.
 pub const MAX_VLAN_TAGS: usize = 2;
 
-const HEADER_LEN: usize = 6 + 6 + 2;
+pub(super) const HEADER_LEN: usize = 6 + 6 + 2;
 const VLAN_TAG_LEN: usize = 4;
 
-const ETHERTYPE_IPV4: u16 = 0x0800;
-const ETHERTYPE_IPV6: u16 = 0x86dd;
+pub(super) const ETHERTYPE_IPV4: u16 = 0x0800;
+pub(super) const ETHERTYPE_IPV6: u16 = 0x86dd;
 const ETHERTYPE_8021Q: u16 = 0x8100;
 const ETHERTYPE_8021AD: u16 = 0x88a8;
 

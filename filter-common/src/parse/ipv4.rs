@@ -9,7 +9,7 @@ use crate::{
     packet::{Address, Packet, Transport},
 };
 
-const MIN_HEADER_LEN: usize = 20;
+pub(super) const MIN_HEADER_LEN: usize = 20;
 const MAX_DATAGRAM_LEN: usize = 65_535;
 const MORE_FRAGMENTS: u16 = 0x2000;
 const FRAGMENT_OFFSET_MASK: u16 = 0x1fff;

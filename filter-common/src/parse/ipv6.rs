@@ -13,7 +13,7 @@ use crate::{
 /// or three, and Linux lets a host set a limit of its own for each kind (net.ipv6.max_*).
 pub const MAX_EXTENSION_HEADERS: usize = 8;
 
-const HEADER_LEN: usize = 40;
+pub(super) const HEADER_LEN: usize = 40;
 const MAX_PAYLOAD_LEN: usize = 65_535;
 const MIN_EXTENSION_LEN: usize = 8;
 const MORE_FRAGMENTS: u16 = 0x0001;

@@ -6,8 +6,8 @@ use crate::{
     packet::{TcpFlags, Transport, protocol},
 };
 
-const TCP_MIN_HEADER_LEN: usize = 20;
-const UDP_HEADER_LEN: usize = 8;
+pub(super) const TCP_MIN_HEADER_LEN: usize = 20;
+pub(super) const UDP_HEADER_LEN: usize = 8;
 /// Type, code, checksum and four bytes of the message: Linux takes no shorter one.
 const ICMP_HEADER_LEN: usize = 8;
 

@@ -1,7 +1,7 @@
 //! cerco's parser, for programs that go on differently from there.
 
 use aya_ebpf::{btf_maps::PerCpuArray, macros::btf_map, programs::XdpContext};
-use filter_common::{packet::Packet, parse::parse_into};
+use filter_common::{packet::Packet, parse::{parse_into, parse_plain}};
 
 use crate::frame::XdpFrame;
 
@@ -24,5 +24,8 @@ pub fn parsed(ctx: &XdpContext) -> Option<&Packet> {
             &*place
         }
     };
-    parse_into(&frame, place).ok()?
+    match parse_plain(&frame) {
+        Some(packet) => Some(place(packet)),
+        None => parse_into(&frame, place).ok()?,
+    }
 }

@@ -31,6 +31,18 @@ mod port {
     pub const DHCPV6_SERVER: u16 = 547;
 }
 
+/// True for TCP, and UDP to other ports than a DHCP client's: nothing that [`is_essential`] could mean.
+#[inline(always)] // A few comparisons, on the hot path.
+pub fn is_never_essential(packet: &Packet) -> bool {
+    match packet.transport() {
+        Transport::Tcp { .. } => true,
+        Transport::Udp { dst_port, .. } => {
+            dst_port != port::DHCPV4_CLIENT && dst_port != port::DHCPV6_CLIENT
+        }
+        _ => false,
+    }
+}
+
 /// True for neighbour discovery, group membership, DHCP replies and path-MTU messages.
 #[inline(always)] // Called once, on the hot path.
 pub fn is_essential(packet: &Packet) -> bool {

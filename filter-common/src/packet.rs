@@ -143,15 +143,24 @@ pub enum Transport {
     LaterFragment { protocol: u8 },
 }
 
+/// A transport with ports.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Service {
+    Tcp(TcpFlags),
+    Udp,
+}
+
 /// One parsed packet.
 ///
 /// Five whole words: the kernel side lays a packet into memory and reads it back, which is fast when
 /// words go in as they come out; and no byte is left undefined, which the verifier would not let pass.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(C)]
 pub struct Packet {
     source: [u64; 2],
     destination: [u64; 2],
-    /// From the lowest byte on: kind of transport, family, hop limit, `detail`, `first`, `second`.
+    /// From the lowest byte on: kind of transport, family, hop limit, `detail`, `second`, `first`: ports stand
+    /// as in the frame, which are the upper half in one piece.
     header: u64,
 }
 
@@ -197,9 +206,45 @@ impl Packet {
                 | (source.family as u64) << 8
                 | (hop_limit as u64) << 16
                 | (detail as u64) << 24
-                | (first as u64) << 32
-                | (second as u64) << 48,
+                | (second as u64) << 32
+                | (first as u64) << 48,
         }
+    }
+
+    /// A packet with ports, which `ports` holds as they stand in the frame, the source's first.
+    #[inline(always)] // A few instructions.
+    pub const fn with_ports(
+        source: Address,
+        destination: Address,
+        hop_limit: u8,
+        service: Service,
+        ports: u32,
+    ) -> Self {
+        let (kind, detail) = match service {
+            Service::Tcp(flags) => (kind::TCP, flags.0),
+            Service::Udp => (kind::UDP, 0),
+        };
+        Self {
+            source: [source.hi, source.lo],
+            destination: [destination.hi, destination.lo],
+            header: (ports as u64) << 32
+                | (detail as u64) << 24
+                | (hop_limit as u64) << 16
+                | (source.family as u64) << 8
+                | kind as u64,
+        }
+    }
+
+    /// Its memory.
+    #[inline(always)] // See `new`.
+    pub const fn words(&self) -> [u64; 5] {
+        [
+            self.source[0],
+            self.source[1],
+            self.destination[0],
+            self.destination[1],
+            self.header,
+        ]
     }
 
     #[inline(always)] // See `new`.
@@ -229,8 +274,8 @@ impl Packet {
     #[inline(always)] // See `new`.
     pub const fn transport(&self) -> Transport {
         let detail = self.byte(3);
-        let first = (self.header >> 32) as u16;
-        let second = (self.header >> 48) as u16;
+        let first = (self.header >> 48) as u16;
+        let second = (self.header >> 32) as u16;
         match self.byte(0) {
             kind::TCP => Transport::Tcp {
                 src_port: first,

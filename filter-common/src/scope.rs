@@ -16,6 +16,16 @@ pub fn contains<'a>(
     if scope.flags & scope_flag::DESTINATIONS != 0 && !is_listed(scope, &packet.destination()) {
         return false;
     }
+    names_service(scope, port_set, packet)
+}
+
+/// As [`contains`], whatever the destination.
+#[inline(always)] // Called once, on the hot path.
+pub fn names_service<'a>(
+    scope: &Scope,
+    port_set: impl Fn(usize) -> Option<&'a PortSet>,
+    packet: &Packet,
+) -> bool {
     if scope.flags & scope_flag::SERVICES == 0 {
         return true;
     }

@@ -15,9 +15,11 @@ use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 use aya_log_ebpf::{info, warn};
 use filter_common::{
     abi::{
-        Control, Count, Counters, MAX_INTERFACES, REASON_SLOTS, elsewhere_slot, logged, outcome,
+        Control, Count, Counters, MAX_INTERFACES, PolicyBlock, REASON_SLOTS, elsewhere_slot,
+        logged, outcome,
     },
-    decide::decide,
+    country::Class,
+    decide::{AtOnce, at_once, step_by_step, within_limit},
     frame::FrameBytes as _,
     packet::Packet,
     parse::{parse_into, parse_plain},
@@ -42,42 +44,147 @@ pub fn cerco(ctx: XdpContext) -> u32 {
         log_rare(&ctx, control, logged::MAP_MISSING);
         return xdp_action::XDP_PASS;
     };
-    // SAFETY: as above; the reference is read-only here, and `logged` is written through the pointer.
-    let gate = KernelGate::new(unsafe { &*control }, published, unsafe {
-        &raw mut (*counters).clock
-    });
+    log_rare(&ctx, control, logged::STARTED);
     // SAFETY: a field of a map value of this CPU, which runs one packet at a time.
     let frame = XdpFrame::new(&ctx, unsafe { &raw mut (*counters).number });
-    // SAFETY: the place belongs to this CPU, which runs one packet at a time.
-    let place = |packet| unsafe { lay_down(counters, packet) };
-    let (parsed, frame_len) = match parse_plain(&frame) {
-        // All that the packet is lies in the first buffer.
-        Some(packet) => (Ok(Some(place(packet))), frame.first_len()),
-        None => (parse_into(&frame, place), frame.frame_len()),
+    let (outcome, frame_len) = match parse_plain(&frame) {
+        Some(packet) => {
+            // SAFETY: the place belongs to this CPU, which runs one packet at a time.
+            let packet = unsafe { lay_down(counters, packet) };
+            // SAFETY: as in `gate`.
+            let gate = unsafe { gate(control, counters, published) };
+            let outcome = match at_once(&gate, packet) {
+                AtOnce::Decided(decision) => Outcome::of(&decision),
+                AtOnce::Limited {
+                    policy,
+                    class,
+                    limit,
+                } => limited(
+                    control,
+                    counters,
+                    policy,
+                    u64::from(limit) << 8 | u64::from(class.0),
+                ),
+                AtOnce::Unclear => laid_down(control, counters, published),
+            };
+            // All that the packet is lies in the first buffer.
+            (outcome, frame.first_len())
+        }
+        None => (
+            not_plain(&ctx, control, counters, published),
+            frame.frame_len(),
+        ),
     };
-    let decision = match parsed {
-        Ok(Some(packet)) => decide(&gate, packet),
-        Ok(None) => Decision::new(Reason::NotIp, None),
-        Err(error) => Decision::new(error.reason(), None),
-    };
-    log_rare(&ctx, control, logged::STARTED);
-    if decision.reason as u8 == Reason::TableEmpty as u8 {
+    if outcome.reason() == Reason::TableEmpty as usize {
         log_rare(&ctx, control, logged::TABLE_EMPTY);
     }
-    conclude(control, counters, &decision, frame_len as u64)
+    conclude(control, counters, outcome, frame_len as u64)
 }
 
-/// Lays the packet into this CPU's slot, see [`filter_common::abi::Counters::packet`].
+/// A [`Decision`] in one register: reason, verdict, whether there is a class, class; a byte each.
+#[derive(Clone, Copy)]
+struct Outcome(u64);
+
+impl Outcome {
+    #[inline(always)] // Constants, most of it.
+    fn of(decision: &Decision) -> Self {
+        let drops = matches!(decision.verdict, Verdict::Drop) as u64;
+        let class = decision
+            .class
+            .map_or(0, |class| 1 << 16 | u64::from(class.0) << 24);
+        Self(decision.reason as u64 | drops << 8 | class)
+    }
+
+    #[inline(always)] // A mask, which also proves the bound.
+    fn reason(self) -> usize {
+        self.0 as usize & (REASON_SLOTS - 1)
+    }
+
+    #[inline(always)] // A test.
+    fn drops(self) -> bool {
+        self.0 >> 8 & 1 != 0
+    }
+
+    #[inline(always)] // A test and a shift.
+    fn class(self) -> Option<usize> {
+        (self.0 >> 16 & 1 != 0).then_some((self.0 >> 24 & 0xff) as usize)
+    }
+}
+
+/// # Safety
+/// `control` and `counters` are the map values of this run.
+#[inline(always)] // Three registers.
+unsafe fn gate(control: *const Control, counters: *mut Counters, published: u32) -> KernelGate {
+    // SAFETY: the caller's promise; the reference is read-only, and `logged` is written through the pointer.
+    unsafe { KernelGate::new(&*control, published, &raw mut (*counters).clock) }
+}
+
+/// Stage 8 for the packet that was laid down. `limit_and_class`: the class in the lower byte, the limit
+/// above.
+#[inline(never)] // With a register file of its own.
+fn limited(
+    control: *const Control,
+    counters: *mut Counters,
+    policy: &PolicyBlock,
+    limit_and_class: u64,
+) -> Outcome {
+    let (limit, class) = ((limit_and_class >> 8) as u8, Class(limit_and_class as u8));
+    // SAFETY: as in `gate`; `cerco` has laid the packet down.
+    let (gate, packet) = unsafe { (gate(control, counters, 0), &*packet_place(counters)) };
+    let reason = within_limit(&gate, policy, packet, limit);
+    Outcome::of(&Decision::new(reason, Some(class)))
+}
+
+/// Decides on the packet that was laid down.
+#[inline(never)] // See `limited`.
+fn laid_down(control: *const Control, counters: *mut Counters, published: u32) -> Outcome {
+    // SAFETY: as in `limited`.
+    let (gate, packet) = unsafe { (gate(control, counters, published), &*packet_place(counters)) };
+    Outcome::of(&step_by_step(&gate, packet))
+}
+
+/// Reads and decides on a frame that is not of the plain shape.
+#[inline(never)] // See `limited`.
+fn not_plain(
+    ctx: &XdpContext,
+    control: *const Control,
+    counters: *mut Counters,
+    published: u32,
+) -> Outcome {
+    // SAFETY: as in `cerco`.
+    let frame = XdpFrame::new(ctx, unsafe { &raw mut (*counters).number });
+    // SAFETY: the place belongs to this CPU, which runs one packet at a time.
+    let place = |packet| unsafe { lay_down(counters, packet) };
+    match parse_into(&frame, place) {
+        Ok(Some(_)) => laid_down(control, counters, published),
+        Ok(None) => Outcome::of(&Decision::new(Reason::NotIp, None)),
+        Err(error) => Outcome::of(&Decision::new(error.reason(), None)),
+    }
+}
+
+/// Where this CPU lays a packet, see [`filter_common::abi::Counters::packet`].
+///
+/// # Safety
+/// `counters` is valid.
+#[inline(always)] // An address.
+unsafe fn packet_place(counters: *mut Counters) -> *mut Packet {
+    // SAFETY: the caller's promise; the slot is large enough and aligned (asserted beside its type).
+    unsafe { (&raw mut (*counters).packet).cast() }
+}
+
+/// Lays the packet into this CPU's slot.
 ///
 /// # Safety
 /// `counters` is valid, and nobody else uses its slot while the result lives.
 #[inline(always)] // A few stores.
 unsafe fn lay_down<'a>(counters: *mut Counters, packet: Packet) -> &'a Packet {
-    // SAFETY: the slot is large enough and aligned (asserted beside its type). The store is volatile,
-    // so that the compiler does not keep the fields in registers.
+    // SAFETY: the place has room for the words that a packet is made of. The stores are volatile, so that
+    // the compiler does not keep the fields in registers; word by word, or it would go by the stack.
     unsafe {
-        let place = (&raw mut (*counters).packet).cast::<Packet>();
-        place.write_volatile(packet);
+        let place = packet_place(counters);
+        for (index, word) in packet.words().into_iter().enumerate() {
+            place.cast::<u64>().add(index).write_volatile(word);
+        }
         &*place
     }
 }
@@ -87,27 +194,26 @@ unsafe fn lay_down<'a>(counters: *mut Counters, packet: Packet) -> &'a Packet {
 fn conclude(
     control: *mut Control,
     counters: *mut Counters,
-    decision: &Decision,
+    outcome: Outcome,
     frame_len: u64,
 ) -> u32 {
     // SAFETY: a map value, read as one aligned word.
     let observes = unsafe { core::ptr::read_volatile(&raw const (*control).observe) } != 0;
-    let (action, outcome) = match decision.verdict {
-        Verdict::Pass => (xdp_action::XDP_PASS, outcome::PASSED),
-        Verdict::Drop if observes => (xdp_action::XDP_PASS, outcome::WOULD_DROP),
-        Verdict::Drop => (xdp_action::XDP_DROP, outcome::DROPPED),
+    let (action, end) = match outcome.drops() {
+        false => (xdp_action::XDP_PASS, outcome::PASSED),
+        true if observes => (xdp_action::XDP_PASS, outcome::WOULD_DROP),
+        true => (xdp_action::XDP_DROP, outcome::DROPPED),
     };
     // SAFETY: a per-CPU map value; no other CPU writes it, and this one runs one packet at a time (XDP
-    // runs with bottom halves off). The masks keep both indices inside.
+    // runs with bottom halves off). Masks keep both indices inside.
     unsafe {
-        let observed = (outcome == outcome::WOULD_DROP) as usize;
-        let reason = decision.reason as usize & (REASON_SLOTS - 1);
-        count(&raw mut (*counters).reasons[reason][observed], frame_len);
-        if let Some(class) = decision.class {
-            count(
-                &raw mut (*counters).classes[class.0 as usize][outcome],
-                frame_len,
-            );
+        let observed = (end == outcome::WOULD_DROP) as usize;
+        count(
+            &raw mut (*counters).reasons[outcome.reason()][observed],
+            frame_len,
+        );
+        if let Some(class) = outcome.class() {
+            count(&raw mut (*counters).classes[class][end], frame_len);
         }
     }
     action

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     frame::FrameBytes,
-    packet::{Address, Packet, TcpFlags, Transport, protocol},
+    packet::{Address, Packet, Service, TcpFlags, protocol},
 };
 
 /// Version 4, and a header of five words (RFC 791 §3.1).
@@ -44,12 +44,14 @@ fn ipv4<F: FrameBytes + ?Sized>(frame: &F) -> Option<Packet> {
     {
         return None;
     }
-    let transport = transport::<F, PAYLOAD>(frame, (protocol >> 16) as u8, total_len - IPV4_LEN)?;
-    Some(Packet::new(
+    let (service, ports) =
+        service::<F, PAYLOAD>(frame, (protocol >> 16) as u8, total_len - IPV4_LEN)?;
+    Some(Packet::with_ports(
         Address::v4(source.to_be_bytes()),
         Address::v4(destination.to_be_bytes()),
         (protocol >> 24) as u8,
-        transport,
+        service,
+        ports,
     ))
 }
 
@@ -62,39 +64,36 @@ fn ipv6<F: FrameBytes + ?Sized>(frame: &F) -> Option<Packet> {
     if first >> 60 != 6 || PAYLOAD + payload_len > frame.first_len() {
         return None;
     }
-    let transport = transport::<F, PAYLOAD>(frame, (first >> 8) as u8, payload_len)?;
-    Some(Packet::new(
+    let (service, ports) = service::<F, PAYLOAD>(frame, (first >> 8) as u8, payload_len)?;
+    Some(Packet::with_ports(
         Address::v6_from_words(source_hi, source_lo),
         Address::v6_from_words(destination_hi, destination_lo),
         first as u8,
-        transport,
+        service,
+        ports,
     ))
 }
 
-/// `PAYLOAD`: where the transport header starts; `payload_len`: bytes from there on.
+/// Protocol and ports. `PAYLOAD`: where the transport header starts; `payload_len`: bytes from there on.
 #[inline(always)] // See `parse`.
-fn transport<F: FrameBytes + ?Sized, const PAYLOAD: usize>(
+fn service<F: FrameBytes + ?Sized, const PAYLOAD: usize>(
     frame: &F,
     protocol: u8,
     payload_len: usize,
-) -> Option<Transport> {
+) -> Option<(Service, u32)> {
     match protocol {
         protocol::UDP => {
             let [ports, length] = frame.read_first::<u32, 2>(PAYLOAD)?;
             let udp_len = (length >> 16) as usize;
-            (udp_len >= UDP_LEN && udp_len <= payload_len).then_some(Transport::Udp {
-                src_port: (ports >> 16) as u16,
-                dst_port: ports as u16,
-            })
+            (udp_len >= UDP_LEN && udp_len <= payload_len).then_some((Service::Udp, ports))
         }
         protocol::TCP => {
             let [ports, _, _, offset_and_flags] = frame.read_first::<u32, 4>(PAYLOAD)?;
             let header_len = (offset_and_flags >> 28) as usize * 4;
-            (header_len >= TCP_LEN && header_len <= payload_len).then_some(Transport::Tcp {
-                src_port: (ports >> 16) as u16,
-                dst_port: ports as u16,
-                flags: TcpFlags((offset_and_flags >> 16) as u8),
-            })
+            (header_len >= TCP_LEN && header_len <= payload_len).then_some((
+                Service::Tcp(TcpFlags((offset_and_flags >> 16) as u8)),
+                ports,
+            ))
         }
         _ => None,
     }

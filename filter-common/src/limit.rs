@@ -129,8 +129,7 @@ pub fn charge<S: StampSet>(
     let mut attempts = core::hint::black_box(MAX_ATTEMPTS);
     while attempts > 0 {
         attempts -= 1;
-        let way = best_way(&set, tag, now);
-        let old = set.load(way);
+        let (way, old) = find(&set, tag, now);
         let mut ahead = ticks_ahead(old, now);
         // Someone else's stamp: the source is new here and starts rested. Further ahead than this
         // limit can bring a stamp, however late the time: left from the last round of the 44-bit
@@ -151,21 +150,32 @@ pub fn charge<S: StampSet>(
     true
 }
 
-/// The way that holds `tag`, else the one whose TAT is the furthest behind.
+/// The way that holds `tag`, else the one whose TAT is the furthest behind, and its stamp.
 ///
-/// Without branches: each would double the ways that the verifier has to follow, and the CPU would
-/// guess most of them wrong.
+/// Without branches, but for the one that tells known sources from new ones, which floods keep for long:
+/// each would double the ways that the verifier has to follow, and the CPU would guess most of them wrong.
 #[inline(always)] // See `charge`.
-fn best_way<S: StampSet>(set: &S, tag: u64, now: u64) -> usize {
+fn find<S: StampSet>(set: &S, tag: u64, now: u64) -> (usize, u64) {
+    let (mut found, mut way, mut stamp) = (0, 0, 0);
+    for candidate in 0..WAYS {
+        let loaded = set.load(candidate);
+        let is_hit = is_zero(loaded >> TAT_BITS ^ tag);
+        found |= is_hit;
+        // Two ways may hold one source, when two CPUs met it as new at the same moment.
+        way = (way & !is_hit) | (candidate as u64 & is_hit);
+        stamp = (stamp & !is_hit) | (loaded & is_hit);
+    }
+    if found != 0 {
+        return (way as usize & (WAYS - 1), stamp);
+    }
     let mut best = u64::MAX >> 1;
-    for way in 0..WAYS {
-        let stamp = set.load(way);
-        let is_other = !is_zero(stamp >> TAT_BITS ^ tag);
-        // A hit ranks before everything; the number of the way rides along in the lower bits.
-        let rank = (((ticks_ahead(stamp, now) + 1) << WAY_BITS) & is_other) | way as u64;
+    for candidate in 0..WAYS {
+        // The number of the way rides along in the lower bits.
+        let rank = ticks_ahead(set.load(candidate), now) << WAY_BITS | candidate as u64;
         best = smaller(best, rank);
     }
-    (best & (WAYS as u64 - 1)) as usize
+    let way = (best & (WAYS as u64 - 1)) as usize;
+    (way, set.load(way))
 }
 
 /// How far the stamp's TAT is ahead of `now`; 0 when it is behind or the stamp is empty.

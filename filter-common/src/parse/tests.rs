@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{ParseError, parse};
+use super::{ParseError, parse, parse_into, parse_plain};
 use crate::packet::{Address, Packet, TcpFlags, Transport};
 
 mod frames;
@@ -487,6 +487,55 @@ proptest! {
         if let Ok(Some(_)) = outcome {
             frame.extend([0xa5; 64]);
             prop_assert_eq!(parsed(&frame), outcome);
+        }
+    }
+}
+
+#[test]
+fn plain_shape_is_taken_in_both_families() {
+    for frame in [v4(6, &tcp()), v4(17, &udp()), v6(6, &tcp()), v6(17, &udp())] {
+        let plain = parse_plain(&frame[..]);
+        assert!(plain.is_some());
+        assert_eq!(Ok(plain), parse_into(&frame[..], |packet| packet));
+    }
+    for frame in [
+        v4(1, &icmp(8)),
+        v4_with_options(1, 6, &tcp()),
+        tagged(&[0x8100], &v4(6, &tcp())),
+        v6(60, &chain(&[60], 17, &udp())),
+        v6(44, &fragment(17, 1, &udp())),
+    ] {
+        assert_eq!(parse_plain(&frame[..]), None);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 20_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn plain_shape_says_what_the_whole_parser_says(
+        base in 0..4usize,
+        // Where the headers are, small numbers among the bytes: lengths, flags and protocols.
+        changes in prop::collection::vec((12..74usize, prop_oneof![any::<u8>(), 0..64u8]), 0..4),
+        len in 0..80usize,
+    ) {
+        let mut frame = match base {
+            0 => v4(6, &tcp()),
+            1 => v4(17, &udp()),
+            2 => v6(6, &tcp()),
+            _ => v6(17, &udp()),
+        };
+        // Shorter than what is in it, or padded.
+        if len > 40 {
+            frame.resize(len, 0);
+        }
+        for (at, byte) in changes {
+            if let Some(place) = frame.get_mut(at) {
+                *place = byte;
+            }
+        }
+        if let Some(packet) = parse_plain(&frame[..]) {
+            prop_assert_eq!(parse_into(&frame[..], |packet| packet), Ok(Some(packet)));
         }
     }
 }

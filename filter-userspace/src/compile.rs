@@ -132,16 +132,40 @@ pub fn action_number(action: Action) -> u8 {
 /// Lines that the table will fit in, most likely, with room for the next database: a guess for who
 /// cannot wait for [`compile`], and no bound.
 pub fn probable_lines(policy: &Policy, database: &Database) -> usize {
-    // Measured: a line for 10 places where the country changes in the real world, for 6 to 8 in a
+    const BASE: usize = table::FIRST_NODE as usize + 16 * 1024;
+    // Measured: a line for 8 to 10 places where the country changes in the real world, for 6 to 8 in a
     // million or a hundred thousand networks picked from it evenly, and for fewer only below that,
     // where the fixed part is large enough.
-    const CHANGES_PER_LINE: usize = 7;
-    const BASE: usize = table::FIRST_NODE as usize + 16 * 1024;
-    // A prefix cuts at most two nodes, one of which may grow to a tree.
-    const LINES_PER_PREFIX: usize = 4;
-    let changes = changes(&database.v4) + changes(&database.v6);
+    const V6_CHANGES_PER_LINE: usize = 7;
+    // A prefix cuts at most two /16s, or two nodes of the trie, one of which may grow to a tree.
+    const LINES_PER_PREFIX: usize = 8;
     let prefixes = policy.trusted.len() + policy.allow.len() + policy.deny.len();
-    BASE + changes / CHANGES_PER_LINE + prefixes * LINES_PER_PREFIX
+    let blocks = mixed(&database.v4, 16);
+    // Few of the places between records stay free.
+    let record_lines = mixed(&database.v4, 8).div_ceil(table::RECORDS_PER_LINE - 2);
+    BASE + blocks * table::NARROW_LINES as usize
+        + record_lines
+        + changes(&database.v6) / V6_CHANGES_PER_LINE
+        + prefixes * LINES_PER_PREFIX
+}
+
+/// Prefixes with `host_bits` bits behind them inside of which a range starts or ends.
+fn mixed(ranges: &[geo::Range4], host_bits: u32) -> usize {
+    let is_inside = |address: &u32| address & ((1 << host_bits) - 1) != 0;
+    let bounds = ranges
+        .iter()
+        .flat_map(|range| [range.first, range.last.wrapping_add(1)]);
+    let mut prefixes = bounds.filter(is_inside).map(|address| address >> host_bits);
+    let Some(mut last) = prefixes.next() else {
+        return 0;
+    };
+    let mut count = 1;
+    // Bounds ascend, so equal prefixes stand side by side.
+    for prefix in prefixes {
+        count += usize::from(prefix != last);
+        last = prefix;
+    }
+    count
 }
 
 /// Addresses at which a range starts, or a gap.

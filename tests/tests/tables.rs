@@ -8,7 +8,7 @@ use filter_common::{
     packet::Address,
 };
 use filter_userspace::{
-    compile::{CompiledPolicy, compile},
+    compile::{CompiledPolicy, compile, probable_lines},
     geo::{self, Database},
     policy::Policy,
 };
@@ -265,4 +265,21 @@ fn same_input_compiles_to_the_same_lines() {
     );
     assert!(once.lines == again.lines, "compile is not deterministic");
     assert!(once.policy.actions == again.policy.actions);
+}
+
+#[test]
+fn probable_lines_hold_the_real_world_and_parts_of_it() {
+    let whole = geo::builtin().unwrap();
+    for part in [1, 7, 70, 700] {
+        let mut database = whole.clone();
+        database.v4 = database.v4.into_iter().step_by(part).collect();
+        database.v6 = database.v6.into_iter().step_by(part).collect();
+        for policy in [deny_all(), policy()] {
+            let lines = compile(&policy, &database).unwrap().lines.len();
+            let probable = probable_lines(&policy, &database);
+            println!("1/{part}: {lines} lines, {probable} were probable");
+            // Room for the next database, and no more than a MiB and a third too much.
+            assert!((lines * 11 / 10..lines * 4 / 3 + 16 * 1024).contains(&probable));
+        }
+    }
 }

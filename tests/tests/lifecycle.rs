@@ -135,13 +135,17 @@ fn policy_that_outgrows_the_tables_is_loaded_anew_without_a_gap() {
     cerco.cli(&["ban", "198.51.100.99", "--for", "1h"]).unwrap();
     site.send(ABROAD[0], 100).unwrap();
     let small = cerco.json(&["status"]);
-    // Every second /28 of 20.0.0.0/10 and its like: thousands of nodes that differ.
+    // Some of each /16 from 20.0.0.0 on: thousands of blocks that differ.
     let mut database = fs::read_to_string(site.path("database.csv")).unwrap();
     for block in 0..60_000_u32 {
-        let first = 0x1400_0000 + block * 256 + block % 199;
+        let first = 0x1400_0000 + block * 20_000 + block % 199;
         let country = ["US", "DE", "FR"][block as usize % 3];
         let ip = std::net::Ipv4Addr::from;
-        database += &format!("{},{},{country}\n", ip(first), ip(first + block % 53));
+        database += &format!(
+            "{},{},{country}\n",
+            ip(first),
+            ip(first + 5_000 + block % 53 * 100)
+        );
     }
     site.write("database.csv", database).unwrap();
     cerco.cli(&["reload"]).unwrap();
@@ -161,7 +165,8 @@ fn policy_that_outgrows_the_tables_is_loaded_anew_without_a_gap() {
     assert_eq!(large["mode"], "enforce");
     site.send("20.0.0.1", 10).unwrap();
     site.send(ABROAD[0], 10).unwrap();
-    assert_eq!(cerco.packets("country_denied", "drop"), 110);
+    // 20.0.0.1 has a country now.
+    assert_eq!(cerco.packets("country_denied", "drop"), 120);
     assert_eq!(bad.total().unwrap(), 0);
 }
 

@@ -311,13 +311,20 @@ fn load_error(error: impl std::error::Error + 'static) -> KernelError {
     };
     let hint = match errno {
         // The verifier refuses with EACCES, too, and tells why; that is no lack of capabilities.
-        _ if log.is_some() => "",
-        Some(libc::EPERM | libc::EACCES) => NEEDS_CAPABILITIES,
-        Some(libc::EINVAL) => "; cerco needs Linux 6.1 or later, `uname -r` tells",
-        Some(libc::ENOMEM) => "; the maps need some 40 MiB of kernel memory",
+        Some(errno) if log.is_none() => load_hint(errno),
         _ => "",
     };
     KernelError::Load { reason, hint }
+}
+
+/// What to do about an errno of making maps or programs.
+pub(super) fn load_hint(errno: i32) -> &'static str {
+    match errno {
+        libc::EPERM | libc::EACCES => NEEDS_CAPABILITIES,
+        libc::EINVAL | libc::E2BIG => "; cerco needs Linux 6.1 or later, `uname -r` tells",
+        libc::ENOMEM => "; the maps need some 40 MiB of kernel memory",
+        _ => "",
+    }
 }
 
 fn verifier_log(error: &(dyn std::error::Error + 'static)) -> Option<String> {

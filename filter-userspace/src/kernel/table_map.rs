@@ -12,7 +12,7 @@ use std::{
 use aya::EbpfLoader;
 use filter_common::{abi::GENERATIONS, table::Line};
 
-use super::{KernelError, bpf, bpffs};
+use super::{KernelError, bpf, bpffs, load::load_hint};
 
 /// The map's name in the object.
 pub(super) const TABLE: &str = "TABLE";
@@ -50,8 +50,10 @@ impl TableMap {
             needed: lines_per_generation,
             capacity: u32::MAX as usize / size_of::<Line>() / GENERATIONS - 1,
         })?;
-        let map =
-            bpf::create_shared_array(c"TABLE", bytes).map_err(KernelError::map("create", TABLE))?;
+        let map = bpf::create_shared_array(c"TABLE", bytes).map_err(|error| KernelError::Load {
+            reason: format!("the map of the address table: {error}"),
+            hint: error.raw_os_error().map_or("", load_hint),
+        })?;
         bpf::pin(&map, &pin).map_err(KernelError::pin("pin a map at", &pin))?;
         Ok(Self {
             pin,

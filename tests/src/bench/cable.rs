@@ -76,7 +76,7 @@ impl Cable {
         traffic.set_link(self.sender_ifindex);
         self.sender
             .run(|| {
-                super::cpu::pin()?;
+                let _pinned = super::cpu::pin()?;
                 traffic.send(sources, self.frame(sources), count)
             })?
             .context("the sender failed")

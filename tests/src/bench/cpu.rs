@@ -4,16 +4,53 @@ use std::{io, mem};
 
 use anyhow::{Context as _, Result};
 
+/// Keeps its thread, and those that it starts, on one CPU until it is dropped: loading is measured with
+/// all of them.
+pub struct Pinned {
+    before: libc::cpu_set_t,
+}
+
 /// Keeps the calling thread on the last CPU, away from what the first one is given: interrupts.
-pub fn pin() -> Result<()> {
+pub fn pin() -> Result<Pinned> {
     // SAFETY: an all-zero set is a valid, empty one; the calls take pointers to it that live on.
     unsafe {
+        let mut before: libc::cpu_set_t = mem::zeroed();
+        if libc::sched_getaffinity(0, mem::size_of_val(&before), &raw mut before) != 0 {
+            return Err(io::Error::last_os_error()).context("failed to read the thread's CPUs");
+        }
         let last = libc::sysconf(libc::_SC_NPROCESSORS_ONLN).max(1) - 1;
         let mut set: libc::cpu_set_t = mem::zeroed();
         libc::CPU_SET(usize::try_from(last)?, &mut set);
         if libc::sched_setaffinity(0, mem::size_of_val(&set), &raw const set) != 0 {
             return Err(io::Error::last_os_error()).context("failed to pin the thread to a CPU");
         }
+        Ok(Pinned { before })
     }
-    Ok(())
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        // SAFETY: the set that the kernel filled.
+        unsafe {
+            libc::sched_setaffinity(0, mem::size_of_val(&self.before), &raw const self.before);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pin;
+
+    fn cpus() -> usize {
+        std::thread::available_parallelism().map_or(0, usize::from)
+    }
+
+    #[test]
+    fn thread_has_its_cpus_back_when_the_guard_is_gone() {
+        let before = cpus();
+        let pinned = pin().unwrap();
+        assert_eq!(cpus(), 1);
+        drop(pinned);
+        assert_eq!(cpus(), before);
+    }
 }

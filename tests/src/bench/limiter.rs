@@ -54,7 +54,7 @@ pub fn measure(context: &Context) -> Result<Vec<Row>> {
         parse_only: Drops::load(Program::ParseOnly, &Prefixes::default())?,
         context,
     };
-    cpu::pin()?;
+    let _pinned = cpu::pin()?;
     let mut rows = Vec::new();
     for (label, count) in [
         (trace::SOURCES_1K, 1 << 10),

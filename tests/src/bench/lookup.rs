@@ -63,7 +63,7 @@ pub fn measure(context: &Context) -> Result<Vec<Row>> {
         context,
         compiled: &compiled,
     };
-    cpu::pin()?;
+    let _pinned = cpu::pin()?;
     let mut rows = Vec::new();
     for draw in Draw::ALL {
         let addresses = context.world.draw_v4(draw);

@@ -46,7 +46,7 @@ use crate::demo::interrupt;
 /// What to do.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Two minutes instead of ten: shorter loops and fewer rounds.
+    /// One minute instead of ten: shorter loops and fewer rounds.
     pub quick: bool,
     /// Where to write the result as JSON.
     pub json: Option<PathBuf>,
@@ -91,7 +91,7 @@ pub fn run_and_show(options: &Options) -> Result<()> {
 
 fn introduction(options: &Options) -> String {
     let limit = if options.quick {
-        "two minutes"
+        "one minute"
     } else {
         "ten minutes"
     };

@@ -60,7 +60,7 @@ pub fn measure(context: &Context) -> Result<Vec<Row>> {
         xdp_filter,
         context,
     };
-    cpu::pin()?;
+    let _pinned = cpu::pin()?;
     let sets = SourceSets::of(&context.database);
     let mut rows = Vec::new();
     for sources in [Sources::TraceV4, Sources::TraceV6] {

@@ -17,7 +17,7 @@ struct Arguments {
     /// Also draw pictures and write tables into this folder
     #[arg(long, value_name = "DIR")]
     charts: Option<PathBuf>,
-    /// Two minutes in place of ten: fewer rounds, so that no goal counts as met
+    /// One minute in place of ten: fewer rounds, so that no goal counts as met
     #[arg(long)]
     quick: bool,
     /// Only this part (may be given several times)

@@ -15,7 +15,7 @@ mod site;
 mod xdp;
 mod xdp_filter;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use aya::programs::XdpMode;
 use filter_userspace::compile::compile;
 
@@ -135,14 +135,25 @@ fn peers(context: &Context) -> Result<Vec<Peer>> {
         xdp_filter::listing(blocked)
     })?;
     add("xdp-filter, no set", package, &xdp_filter::empty)?;
+    let large = |build: &dyn Fn() -> Result<Peer>| {
+        ensure!(
+            context.has_time_for_large_sets(),
+            "loading its set takes long; not with --quick"
+        );
+        build()
+    };
     let package = Some("nftables");
-    add(name::NFTABLES, package, &|| nftables::with_set(blocked))?;
+    add(name::NFTABLES, package, &|| {
+        large(&|| nftables::with_set(blocked))
+    })?;
     add(name::NFTABLES_ALLOWLIST, package, &|| {
         nftables::with_allowlist(allowed)
     })?;
     add("nftables, no set", package, &nftables::without_set)?;
     let package = Some("ipset");
-    add(name::IPTABLES, package, &|| iptables::with_set(blocked))?;
+    add(name::IPTABLES, package, &|| {
+        large(&|| iptables::with_set(blocked))
+    })?;
     add(name::IPTABLES_ALLOWLIST, package, &|| {
         iptables::with_allowlist(allowed)
     })?;

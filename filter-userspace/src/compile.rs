@@ -137,16 +137,26 @@ pub fn probable_lines(policy: &Policy, database: &Database) -> usize {
     // million or a hundred thousand networks picked from it evenly, and for fewer only below that,
     // where the fixed part is large enough.
     const V6_CHANGES_PER_LINE: usize = 7;
-    // A prefix cuts at most two /16s, or two nodes of the trie, one of which may grow to a tree.
-    const LINES_PER_PREFIX: usize = 8;
-    let prefixes = policy.trusted.len() + policy.allow.len() + policy.deny.len();
     let blocks = mixed(&database.v4, 16);
     // Few of the places between records stay free.
     let record_lines = mixed(&database.v4, 8).div_ceil(table::RECORDS_PER_LINE - 2);
     BASE + blocks * table::NARROW_LINES as usize
         + record_lines
         + changes(&database.v6) / V6_CHANGES_PER_LINE
-        + prefixes * LINES_PER_PREFIX
+        + prefix_lines(policy)
+}
+
+/// What [`probable_lines`] says of the embedded database, for who cannot even wait until that is read.
+pub fn builtin_lines(policy: &Policy) -> usize {
+    // To be set anew with a new database; tests/tables.rs tells.
+    const BUILTIN: usize = 127_000;
+    BUILTIN + prefix_lines(policy)
+}
+
+fn prefix_lines(policy: &Policy) -> usize {
+    // A prefix cuts at most two /16s, or two nodes of the trie, one of which may grow to a tree.
+    const LINES_PER_PREFIX: usize = 8;
+    (policy.trusted.len() + policy.allow.len() + policy.deny.len()) * LINES_PER_PREFIX
 }
 
 /// Prefixes with `host_bits` bits behind them inside of which a range starts or ends.

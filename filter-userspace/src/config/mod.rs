@@ -25,6 +25,7 @@ pub use self::{
     value::{PrefixFault, nearest, parse_prefix},
 };
 use crate::{
+    compile,
     geo::{self, Database, GeoError, ReadOptions},
     kernel::{AttachPreference, Mode},
     policy::Policy,
@@ -88,6 +89,14 @@ pub struct Config {
 }
 
 impl Config {
+    /// The room that the table of `policy` needs, when that is known before the database is read.
+    pub fn known_lines(&self, policy: &Policy) -> Option<usize> {
+        match &self.database {
+            DatabaseSource::Builtin => Some(compile::builtin_lines(policy)),
+            DatabaseSource::File(_) => None,
+        }
+    }
+
     /// Reads the database that the config names.
     pub fn read_database(&self) -> Result<Database, GeoError> {
         match &self.database {

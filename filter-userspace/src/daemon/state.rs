@@ -87,7 +87,12 @@ impl Daemon {
             database,
             mut compiled,
             mut gate,
-        } = start::load(|| config.read_database(), &policy, &options)?;
+        } = start::load(
+            || config.read_database(),
+            config.known_lines(&policy),
+            &policy,
+            &options,
+        )?;
         gate.attach(config.attach)
             .context("cannot attach the gate")?;
         compiled.release_lines();

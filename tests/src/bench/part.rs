@@ -24,13 +24,14 @@ pub enum Part {
 }
 
 impl Part {
-    /// In the order in which they are measured and shown.
+    /// In the order in which they are measured and shown. Loading comes first, while the process has
+    /// little memory, as a daemon that starts.
     pub const ALL: [Self; 6] = [
+        Self::Loading,
         Self::Lookup,
         Self::Program,
         Self::Path,
         Self::Limiter,
-        Self::Loading,
         Self::Growth,
     ];
 

@@ -32,7 +32,7 @@ pub fn in_kernel(runs: usize) -> Result<Samples> {
     let samples = repeat(runs, || {
         // A new gate each time: a ban that stands already is only overwritten.
         let stand = enforcing::Stand::build()?;
-        let (_, mut loaded) = stand.load(geo::builtin, &enforcing::policy())?;
+        let (_, mut loaded) = stand.load(geo::builtin, None, &enforcing::policy())?;
         let begin = Instant::now();
         loaded.gate.ban_all(&prefixes, DURATION)?;
         let time = begin.elapsed().as_secs_f64() * MS;

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use fastrand::Rng;
 use filter_common::{country::Class, packet::Address};
 use filter_userspace::{
-    compile::CompiledPolicy,
+    compile::{CompiledPolicy, builtin_lines},
     daemon::start::{self, Loaded},
     geo::{self, Database, GeoError, ReadOptions},
     kernel::{AttachPreference, GateOptions, Mode, detach_all},
@@ -78,12 +78,13 @@ impl Stand {
     pub fn load(
         &self,
         read_database: impl FnOnce() -> Result<Database, GeoError> + Send,
+        lines: Option<usize>,
         policy: &Policy,
     ) -> Result<(f64, Loaded)> {
         let options = self.options();
         self.netns.run(|| {
             let begin = Instant::now();
-            let mut loaded = start::load(read_database, policy, &options)?;
+            let mut loaded = start::load(read_database, lines, policy, &options)?;
             loaded.gate.attach(AttachPreference::Native)?;
             Ok((begin.elapsed().as_secs_f64() * MS, loaded))
         })?
@@ -99,7 +100,7 @@ impl Drop for Stand {
 
 /// From the embedded database until the gate enforces, milliseconds.
 pub fn builtin(runs: usize) -> Result<Samples> {
-    let samples = repeat(runs, || timed(geo::builtin))?;
+    let samples = repeat(runs, || timed(geo::builtin, true))?;
     Ok(Samples::new(
         "cerco",
         "builtin database to enforcing",
@@ -113,15 +114,20 @@ pub fn builtin(runs: usize) -> Result<Samples> {
 pub fn file(path: &Path, runs: usize) -> Result<Samples> {
     let read = || geo::read_file(path, &ReadOptions::default());
     let info = read()?.info;
-    let samples = repeat(runs, || timed(read))?;
+    let samples = repeat(runs, || timed(read, false))?;
     let networks = info.networks_v4 + info.networks_v6;
     let what = format!("{} of {networks} networks to enforcing", info.format);
     Ok(Samples::new("cerco", what, "ms", samples))
 }
 
-fn timed(read: impl FnOnce() -> Result<Database, GeoError> + Send) -> Result<f64> {
+fn timed(
+    read: impl FnOnce() -> Result<Database, GeoError> + Send,
+    is_builtin: bool,
+) -> Result<f64> {
     let stand = Stand::build()?;
-    let (time, loaded) = stand.load(read, &policy())?;
+    let policy = policy();
+    let lines = is_builtin.then(|| builtin_lines(&policy));
+    let (time, loaded) = stand.load(read, lines, &policy)?;
     check(&loaded.database, &loaded.compiled)?;
     Ok(time)
 }
@@ -130,7 +136,7 @@ fn timed(read: impl FnOnce() -> Result<Database, GeoError> + Send) -> Result<f64
 /// generations, and the limiter for a million sources.
 pub fn map_memory() -> Result<Samples> {
     let stand = Stand::build()?;
-    let (_, loaded) = stand.load(geo::builtin, &policy())?;
+    let (_, loaded) = stand.load(geo::builtin, None, &policy())?;
     let mib = loaded.gate.map_memory()? as f64 / f64::from(1 << 20);
     let what = "kernel memory of all maps (memlock in fdinfo)";
     Ok(Samples::new("cerco", what, "MiB", vec![mib]))

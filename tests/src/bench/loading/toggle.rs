@@ -15,7 +15,7 @@ const US: f64 = 1e6;
 /// What the change itself takes in the daemon: microseconds for one country.
 pub fn in_kernel(runs: usize) -> Result<Samples> {
     let stand = enforcing::Stand::build()?;
-    let (_, loaded) = stand.load(geo::builtin, &enforcing::policy())?;
+    let (_, loaded) = stand.load(geo::builtin, None, &enforcing::policy())?;
     let class = loaded.compiled.class_of(country("DE"));
     let class = class.context("the policy knows no DE")?;
     let source = address_in("DE", Family::V4, 1, 0);

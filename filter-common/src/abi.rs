@@ -1,12 +1,12 @@
 //! What lies in the maps, byte for byte the same for kernel and host.
 //!
 //! Scalars are in host byte order: both sides run on one machine. Any change to a layout, to the
-//! meaning of a field or to the numbering of reasons raises [`ABI_VERSION`].
+//! meaning of a field, to the table ([`crate::table`]) or to the numbering of reasons raises [`ABI_VERSION`].
 
 use crate::verdict::Reason;
 
 /// Stamped into [`Control`]; a daemon never uses maps that carry another number.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Interfaces that one gate can stand on.
 pub const MAX_INTERFACES: usize = 16;
@@ -209,7 +209,8 @@ pub struct BanKey {
     pub _pad: [u8; 6],
 }
 
-/// Packets and bytes (of whole frames, from the destination MAC on, without FCS).
+/// Packets and bytes (of whole frames, from the destination MAC on, without FCS; of what
+/// [`crate::parse::parse_plain`] reads without padding that a driver puts into a further buffer).
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Count {

@@ -77,8 +77,8 @@ pub enum AtOnce<'a> {
 }
 
 /// Decides on nearly all packets of a flood: TCP and UDP, while there are no bans and `[protect]` names no
-/// destinations. What it says is what [`step_by_step`] would say (a test holds them together); that it has
-/// less to hold in registers makes it twice as fast.
+/// destinations. What it says is what [`step_by_step`] would say (a test holds them together). It has less to
+/// hold in registers, which took a tenth off a whole denied packet.
 #[inline(always)] // One caller in the kernel.
 pub fn at_once<'a, G: Gate>(gate: &'a G, packet: &Packet) -> AtOnce<'a> {
     if !essential::is_never_essential(packet) || has_bans(gate, packet) {
@@ -87,19 +87,13 @@ pub fn at_once<'a, G: Gate>(gate: &'a G, packet: &Packet) -> AtOnce<'a> {
     let Some(policy) = gate.policy() else {
         return AtOnce::Unclear;
     };
-    let scope = &policy.scope;
-    if scope.flags != 0 {
-        if scope.flags & scope_flag::DESTINATIONS != 0 {
-            return AtOnce::Unclear;
-        }
-        if !scope::names_service(scope, |index| gate.port_set(index), packet) {
-            return AtOnce::Decided(Decision::new(Reason::OutOfScope, None));
-        }
+    if policy.scope.flags & scope_flag::DESTINATIONS != 0 {
+        return AtOnce::Unclear;
     }
-    let class = gate
-        .table()
-        .and_then(|table| table::lookup(&table, &packet.source()));
-    let Some(class) = class else {
+    if !scope::names_service(&policy.scope, |index| gate.port_set(index), packet) {
+        return AtOnce::Decided(Decision::new(Reason::OutOfScope, None));
+    }
+    let Some(class) = class_of(gate, packet) else {
         return AtOnce::Unclear;
     };
     match by_class(gate, policy, packet, class) {
@@ -124,10 +118,7 @@ pub fn step_by_step<G: Gate>(gate: &G, packet: &Packet) -> Decision {
     if !scope::contains(&policy.scope, |index| gate.port_set(index), packet) {
         return Decision::new(Reason::OutOfScope, None);
     }
-    let class = gate
-        .table()
-        .and_then(|table| table::lookup(&table, &packet.source()));
-    let Some(class) = class else {
+    let Some(class) = class_of(gate, packet) else {
         return Decision::new(Reason::TableEmpty, None);
     };
     let reason = if class != Class::TRUSTED && is_banned(gate, &packet.source()) {
@@ -139,6 +130,11 @@ pub fn step_by_step<G: Gate>(gate: &G, packet: &Packet) -> Decision {
         }
     };
     Decision::new(reason, Some(class))
+}
+
+#[inline(always)] // See `step_by_step`.
+fn class_of<G: Gate>(gate: &G, packet: &Packet) -> Option<Class> {
+    table::lookup(&gate.table()?, &packet.source())
 }
 
 #[inline(always)] // Two loads and a comparison.

@@ -129,6 +129,7 @@ fn limited(
     limit_and_class: u64,
 ) -> Outcome {
     let (limit, class) = ((limit_and_class >> 8) as u8, Class(limit_and_class as u8));
+    // No generation is looked at: the policy is at hand.
     // SAFETY: as in `gate`; `cerco` has laid the packet down.
     let (gate, packet) = unsafe { (gate(control, counters, 0), &*packet_place(counters)) };
     let reason = within_limit(&gate, policy, packet, limit);

@@ -31,13 +31,9 @@ static POLICY: Array<PolicyBlock, GENERATIONS, MMAPABLE> = Array::new();
 #[btf_map]
 static PORTS: Array<PortSet, { GENERATIONS * PORT_SETS }, MMAPABLE> = Array::new();
 /// Both generations in one value, so that a look-up here is made once a packet and the table is plain
-/// memory from then on. The loader makes this map itself, as large as [`GENERATION_BYTES`] says.
+/// memory from then on ([`crate::table`]). The loader makes this map itself.
 #[btf_map]
 static TABLE: Array<Line, 1, MMAPABLE> = Array::new();
-/// The loader sets it; the verifier takes it as the constant that it is from then on. `TABLE` has twice as
-/// much, and a line behind that.
-#[unsafe(no_mangle)]
-static GENERATION_BYTES: u64 = 0;
 #[btf_map]
 static BANS: HashMap<BanKey, u64, MAX_BANS, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
 /// The loader sets the number of sets, here and below.
@@ -100,13 +96,8 @@ impl Gate for KernelGate {
 
     #[inline(always)] // One map look-up.
     fn table(&self) -> Option<KernelTable> {
-        // SAFETY: the static is there; volatile, because the loader changes it behind the compiler's back.
-        let bytes = unsafe { core::ptr::read_volatile(&raw const GENERATION_BYTES) };
-        let start = TABLE.get_ptr(0)?.cast::<u8>();
-        let generation = u64::from(self.published.wrapping_sub(1) & 1);
-        // SAFETY: the value has two generations of this many bytes.
-        let start = unsafe { start.add((generation * bytes) as usize) };
-        Some(KernelTable::new(start, bytes))
+        let generation = self.published.wrapping_sub(1);
+        Some(KernelTable::new(TABLE.get_ptr(0)?, generation))
     }
 
     #[inline(always)] // One map look-up.

@@ -2,6 +2,11 @@
 
 use filter_common::table::{LINE_BYTES, Line, Memory};
 
+/// Bytes of one generation. The loader sets it; the verifier takes it as the constant that it is from then
+/// on. The map's value has two of them, and a line behind.
+#[unsafe(no_mangle)]
+static GENERATION_BYTES: u64 = 0;
+
 /// The table of one generation.
 pub struct KernelTable {
     start: *const u8,
@@ -10,10 +15,17 @@ pub struct KernelTable {
 }
 
 impl KernelTable {
-    /// `start`: a pointer into a map value with `bytes` bytes and a line behind it, on a cache line.
+    /// `value`: the value of the table's map. `generation`: the lowest bit says which.
     #[inline(always)] // Two registers.
-    pub fn new(start: *const u8, bytes: u64) -> Self {
-        Self { start, bytes }
+    pub fn new(value: *const Line, generation: u32) -> Self {
+        // SAFETY: the static is there; volatile, because the loader changes it behind the compiler's back.
+        let bytes = unsafe { core::ptr::read_volatile(&raw const GENERATION_BYTES) };
+        let offset = u64::from(generation & 1) * bytes;
+        Self {
+            // SAFETY: the value has two generations of this many bytes.
+            start: unsafe { value.cast::<u8>().add(offset as usize) },
+            bytes,
+        }
     }
 
     #[inline(always)] // A comparison and an addition.

@@ -1,5 +1,8 @@
 //! The gate outlives its daemon: starts, ends, restarts, and everything that can stand in the way.
 
+use aya::maps::MapData;
+use filter_common::abi::{ABI_VERSION, Control};
+use filter_userspace::kernel::{MappedArray, TableMap};
 use integration_tests::{
     daemon::Cerco,
     poll,
@@ -167,6 +170,48 @@ fn policy_that_outgrows_the_tables_is_loaded_anew_without_a_gap() {
     site.send(ABROAD[0], 10).unwrap();
     // 20.0.0.1 has a country now.
     assert_eq!(cerco.packets("country_denied", "drop"), 120);
+    assert_eq!(bad.total().unwrap(), 0);
+}
+
+#[test]
+fn table_that_a_killed_start_left_is_taken_away_by_the_next() {
+    let site = Site::new().unwrap();
+    let mut cerco = site.start().unwrap();
+    cerco.kill().unwrap();
+    let loading = cerco.pins().join("v1/loading");
+    assert!(!loading.exists(), "a start takes its own away");
+    // As SIGKILL between the map and the program leaves it.
+    std::mem::forget(TableMap::create(&loading, 8_192).unwrap());
+    assert!(loading.join("TABLE").exists());
+    cerco.run().unwrap();
+    assert!(!loading.exists());
+}
+
+#[test]
+fn program_of_another_build_is_replaced_and_what_its_maps_say_is_not_read() {
+    let site = Site::new().unwrap();
+    let mut cerco = site.start().unwrap();
+    let mut bad = Tap::open(&site.host, LINK, &Count::From(&addresses(&ABROAD))).unwrap();
+    cerco.cli(&["ban", "198.51.100.99", "--for", "1h"]).unwrap();
+    site.send(ABROAD[0], 100).unwrap();
+    cerco.kill().unwrap();
+    let pin = cerco.pins().join("v1/maps/CONTROL");
+    let map = MapData::from_pin(pin).unwrap();
+    let control: MappedArray<Control> = MappedArray::new(&map, "CONTROL").unwrap();
+    let mut block = control.read(0);
+    assert_eq!(block.abi_version, ABI_VERSION);
+    block.abi_version -= 1;
+    control.write(0, &[block]);
+
+    let status = cerco.try_cli(&["status"]);
+    for words in ["of ABI version", "`cerco run` replaces them"] {
+        assert!(status.stderr.contains(words), "{status:?}");
+    }
+    site.send(ABROAD[0], 10).unwrap();
+    cerco.run().unwrap();
+    site.send(ABROAD[0], 7).unwrap();
+    assert_eq!(cerco.packets("country_denied", "drop"), 7);
+    assert_eq!(cerco.json(&["status"])["bans"], 1);
     assert_eq!(bad.total().unwrap(), 0);
 }
 

@@ -38,7 +38,7 @@ pub fn load(
         // Dropped at the end, so that the other side never waits for a database that cannot be read.
         let tell = tell;
         let database = read_database()?;
-        // It is gone only when it knew the size and has failed since.
+        // Nobody is there any more when the size was known before and the gate is loaded.
         let _ = tell.send(probable_lines(policy, &database));
         let compiled = compile(policy, &database);
         Ok::<_, GeoError>((database, compiled))

@@ -1,8 +1,8 @@
 //! The commands of bpf(2) that aya has no call for: a program by its number, a program of two
-//! instructions, a test run of either; an array of a size that is known late, and its pin.
+//! instructions, a test run of either; an array of a size that is known late; pins.
 
 use std::{
-    ffi::{CStr, CString},
+    ffi::CString,
     io,
     os::{
         fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
@@ -18,6 +18,7 @@ use super::TestRun;
 const BPF_MAP_CREATE: libc::c_long = 0;
 const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_OBJ_PIN: libc::c_long = 6;
+const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_PROG_TEST_RUN: libc::c_long = 10;
 const BPF_PROG_GET_FD_BY_ID: libc::c_long = 13;
 
@@ -43,8 +44,8 @@ pub(super) fn program_by_id(id: u32) -> io::Result<OwnedFd> {
 
 /// An array with one value of `value_bytes` that can be mapped into memory.
 ///
-/// `name`: at most 15 bytes, or the kernel refuses it.
-pub(super) fn create_shared_array(name: &CStr, value_bytes: u32) -> io::Result<OwnedFd> {
+/// `name`: 15 bytes of it are used (BPF_OBJ_NAME_LEN).
+pub(super) fn create_shared_array(name: &str, value_bytes: u32) -> io::Result<OwnedFd> {
     const BPF_MAP_TYPE_ARRAY: u32 = 2;
     const BPF_F_MMAPABLE: u32 = 1 << 10;
     /// The part of `union bpf_attr` that an array needs.
@@ -60,8 +61,8 @@ pub(super) fn create_shared_array(name: &CStr, value_bytes: u32) -> io::Result<O
         map_name: [u8; 16],
     }
     let mut map_name = [0; 16];
-    for (place, byte) in map_name.iter_mut().zip(name.to_bytes()) {
-        *place = *byte;
+    for (place, byte) in map_name[..15].iter_mut().zip(name.bytes()) {
+        *place = byte;
     }
     let mut attributes = Attributes {
         map_type: BPF_MAP_TYPE_ARRAY,
@@ -79,23 +80,35 @@ pub(super) fn create_shared_array(name: &CStr, value_bytes: u32) -> io::Result<O
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// The part of `union bpf_attr` that the commands about pins read.
+#[repr(C)]
+struct PinAttributes {
+    pathname: u64,
+    bpf_fd: u32,
+    file_flags: u32,
+}
+
 /// Gives an object a name on a BPF file system.
 pub(super) fn pin(object: &OwnedFd, path: &Path) -> io::Result<()> {
-    /// The part of `union bpf_attr` that the command reads.
-    #[repr(C)]
-    struct Attributes {
-        pathname: u64,
-        bpf_fd: u32,
-        file_flags: u32,
-    }
+    pin_command(BPF_OBJ_PIN, path, object.as_raw_fd() as u32).map(|_| ())
+}
+
+/// Opens what is pinned at `path`.
+pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+    let fd = pin_command(BPF_OBJ_GET, path, 0)?;
+    // SAFETY: a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn pin_command(command: libc::c_long, path: &Path, bpf_fd: u32) -> io::Result<i32> {
     let path = CString::new(path.as_os_str().as_bytes())?;
-    let mut attributes = Attributes {
+    let mut attributes = PinAttributes {
         pathname: path.as_ptr() as u64,
-        bpf_fd: object.as_raw_fd() as u32,
+        bpf_fd,
         file_flags: 0,
     };
-    // SAFETY: the structure is what the command reads; the path outlives the call.
-    unsafe { bpf(BPF_OBJ_PIN, &mut attributes) }.map(|_| ())
+    // SAFETY: the structure is what the commands read; the path outlives the call.
+    unsafe { bpf(command, &mut attributes) }
 }
 
 /// Loads the smallest XDP program there is: `return XDP_PASS`.

@@ -37,7 +37,7 @@ pub enum KernelError {
         hint: String,
     },
     #[error(
-        "the kernel attached to `{interface}` without a BPF link, so that the gate would fall with the daemon: detached again; a kernel since 5.18 is needed"
+        "the kernel attached to `{interface}` without a BPF link, so that the gate would fall with the daemon: detached again; Linux 6.1 or later is needed"
     )]
     NotPersistent { interface: String },
     #[error("failed to {operation} {}: {source}", path.display())]

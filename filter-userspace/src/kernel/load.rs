@@ -186,7 +186,7 @@ impl Gate {
     /// Maps the address table, for as long as the result lives: most of the daemon's memory would be
     /// this mapping, and it is needed only now and then.
     pub(super) fn table(&self) -> Result<MappedArray<Line>, KernelError> {
-        MappedArray::new(array(&self.ebpf, TABLE)?, TABLE)
+        MappedArray::of_one_value(array(&self.ebpf, TABLE)?, TABLE)
     }
 
     /// The generation that decides now, 0 or 1.

@@ -25,16 +25,34 @@ pub struct MappedArray<T> {
 unsafe impl<T: Pod + Send> Send for MappedArray<T> {}
 
 impl<T: Pod> MappedArray<T> {
-    /// Maps `map`, whose values are `T`s at a distance of `size_of::<T>()`, or whose one value is many of
-    /// them.
+    /// Maps `map`, whose values are `T`s at a distance of `size_of::<T>()`.
     pub fn new(map: &MapData, name: &'static str) -> Result<Self, KernelError> {
         let info = map.info().map_err(KernelError::map("inspect", name))?;
-        let value_bytes = info.value_size() as usize;
-        let per_value = match info.max_entries() {
-            1 => value_bytes / size_of::<T>(),
-            _ => 1,
-        };
-        if value_bytes != per_value * size_of::<T>() || !size_of::<T>().is_multiple_of(8) {
+        Self::of_len(map, name, info.value_size(), info.max_entries() as usize)
+    }
+
+    /// Maps `map`, whose only value is a row of `T`s.
+    pub fn of_one_value(map: &MapData, name: &'static str) -> Result<Self, KernelError> {
+        let info = map.info().map_err(KernelError::map("inspect", name))?;
+        let bytes = info.value_size() as usize;
+        if info.max_entries() != 1 || !bytes.is_multiple_of(size_of::<T>()) {
+            let error = format!(
+                "it has {} values of {bytes} bytes, one row of {} bytes each was expected",
+                info.max_entries(),
+                size_of::<T>()
+            );
+            return Err(KernelError::map("inspect", name)(io::Error::other(error)));
+        }
+        Self::of_len(map, name, size_of::<T>() as u32, bytes / size_of::<T>())
+    }
+
+    fn of_len(
+        map: &MapData,
+        name: &'static str,
+        value_bytes: u32,
+        len: usize,
+    ) -> Result<Self, KernelError> {
+        if value_bytes as usize != size_of::<T>() || !size_of::<T>().is_multiple_of(8) {
             return Err(KernelError::map("inspect", name)(io::Error::other(
                 format!(
                     "its values have {value_bytes} bytes, {} were expected",
@@ -42,7 +60,6 @@ impl<T: Pod> MappedArray<T> {
                 ),
             )));
         }
-        let len = info.max_entries() as usize * per_value;
         let mapped_bytes = (len * size_of::<T>()).next_multiple_of(page_size());
         // SAFETY: a new shared mapping of a file descriptor that is open; the kernel checks its size.
         let address = unsafe {

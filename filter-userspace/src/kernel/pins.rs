@@ -1,19 +1,15 @@
 //! What stands under the pin directory, and how it is read without a daemon.
 //!
 //! ```text
-//! <pins>/v<ABI>/maps/<map>                  the maps of the program on the links
-//! <pins>/v<ABI>/next/<map>                  those of a start that has not got to its links yet
-//! <pins>/v<ABI>/loading/                    the table of a load, for a moment
-//! <pins>/v<ABI>/links/native-<interface>    or generic-<interface>, with ':' for each '.'
+//! <pins>/v<layout>/maps/<map>                  the maps of the program on the links
+//! <pins>/v<layout>/next/<map>                  those of a start that has not got to its links yet
+//! <pins>/v<layout>/loading/                    the table of a load, for a moment
+//! <pins>/v<layout>/links/native-<interface>    or generic-<interface>, with ':' for each '.'
 //! ```
 
 use std::{
-    ffi::CString,
     fs, io,
-    os::{
-        fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
-        unix::ffi::OsStrExt as _,
-    },
+    os::fd::AsRawFd as _,
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -30,11 +26,15 @@ use filter_common::{
 use super::{
     AttachMode, Attachment, Ban, Gate, InterfaceCounters, KernelError, Mode, bans,
     bans::BanMap,
-    bpffs, counters,
+    bpf, bpffs, counters,
     load::{mode_of, published_generation},
     mapped::MappedArray,
 };
 use crate::compile::class_name;
+
+/// Of the directories' layout, not of the maps in them: whatever a map looks like, its link is found, and
+/// a new program takes the place of the old one there.
+const LAYOUT_VERSION: u32 = 1;
 
 /// Where things are pinned.
 #[derive(Clone, Debug)]
@@ -45,7 +45,7 @@ pub(super) struct PinPaths {
 
 impl PinPaths {
     pub(super) fn new(root: PathBuf) -> Self {
-        let version = root.join(format!("v{ABI_VERSION}"));
+        let version = root.join(format!("v{LAYOUT_VERSION}"));
         Self { root, version }
     }
 
@@ -119,7 +119,7 @@ impl PinPaths {
     }
 }
 
-fn remove_directory(directory: &Path) -> Result<(), KernelError> {
+pub(super) fn remove_directory(directory: &Path) -> Result<(), KernelError> {
     match fs::remove_dir_all(directory) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(KernelError::pin("remove", directory)(error))
@@ -210,7 +210,8 @@ pub(super) fn link_ifindex(path: &Path) -> Result<Option<u32>, KernelError> {
 
 /// A number of the fdinfo of a pinned link; 0 is none.
 fn link_field(path: &Path, name: &str) -> Result<Option<u32>, KernelError> {
-    let fd = open_pin(path).map_err(KernelError::pin("open", path))?;
+    // aya opens pinned links but keeps their descriptors to itself.
+    let fd = bpf::open_pin(path).map_err(KernelError::pin("open", path))?;
     let info = format!("/proc/self/fdinfo/{}", fd.as_raw_fd());
     let text = fs::read_to_string(&info).map_err(KernelError::pin("read", info))?;
     let number = text
@@ -218,38 +219,6 @@ fn link_field(path: &Path, name: &str) -> Result<Option<u32>, KernelError> {
         .find_map(|line| line.strip_prefix(name))
         .and_then(|value| value.trim().parse().ok());
     Ok(number.filter(|number| *number != 0))
-}
-
-/// BPF_OBJ_GET; aya opens pinned links but keeps their descriptors to itself.
-fn open_pin(path: &Path) -> io::Result<OwnedFd> {
-    const BPF_OBJ_GET: libc::c_long = 7;
-    /// The part of `union bpf_attr` that the command reads.
-    #[repr(C)]
-    struct Attributes {
-        pathname: u64,
-        bpf_fd: u32,
-        file_flags: u32,
-    }
-    let path = CString::new(path.as_os_str().as_bytes())?;
-    let attributes = Attributes {
-        pathname: path.as_ptr() as u64,
-        bpf_fd: 0,
-        file_flags: 0,
-    };
-    // SAFETY: the structure and the string outlive the call.
-    let fd = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            BPF_OBJ_GET,
-            &raw const attributes,
-            size_of::<Attributes>(),
-        )
-    };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: a new descriptor that nobody else owns.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
 /// Counters behind a pin.

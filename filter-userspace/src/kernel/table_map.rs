@@ -3,16 +3,13 @@
 
 use std::{
     fs,
-    os::fd::OwnedFd,
     path::{Path, PathBuf},
-    process,
-    sync::atomic::{AtomicU32, Ordering},
 };
 
 use aya::EbpfLoader;
 use filter_common::{abi::GENERATIONS, table::Line};
 
-use super::{KernelError, bpf, bpffs, load::load_hint};
+use super::{KernelError, bpf, bpffs, load::load_hint, pins::remove_directory};
 
 /// The map's name in the object.
 pub(super) const TABLE: &str = "TABLE";
@@ -25,42 +22,37 @@ pub struct TableMap {
     /// Directories that did not exist before, innermost first.
     made: Vec<PathBuf>,
     generation_bytes: u64,
-    // A pin alone would do; this says that the map lives.
-    _map: OwnedFd,
 }
 
 impl TableMap {
-    /// Room for two generations of `lines_per_generation` lines. `directory` is made where it is missing,
-    /// on a BPF file system.
+    /// Room for two generations of `lines_per_generation` lines. `directory` is for this alone, on a BPF
+    /// file system, and is made anew: what is in it was left by a start that was killed.
     ///
     /// Needs Linux 6.0: before, a value had at most 4 MiB (KMALLOC_MAX_SIZE in kernel/bpf/arraymap.c).
     pub fn create(directory: &Path, lines_per_generation: usize) -> Result<Self, KernelError> {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let made = directory
-            .ancestors()
-            .take_while(|directory| !directory.exists())
-            .map(Path::to_path_buf)
-            .collect();
-        bpffs::prepare(directory)?;
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let pin = directory.join(format!("table-{}-{number}", process::id()));
         // One line more: what starts inside a generation may end there.
         let bytes = (GENERATIONS * lines_per_generation + 1) * size_of::<Line>();
         let bytes = u32::try_from(bytes).map_err(|_| KernelError::TableOutgrown {
             needed: lines_per_generation,
             capacity: u32::MAX as usize / size_of::<Line>() / GENERATIONS - 1,
         })?;
-        let map = bpf::create_shared_array(c"TABLE", bytes).map_err(|error| KernelError::Load {
+        let map = bpf::create_shared_array(TABLE, bytes).map_err(|error| KernelError::Load {
             reason: format!("the map of the address table: {error}"),
             hint: error.raw_os_error().map_or("", load_hint),
         })?;
-        bpf::pin(&map, &pin).map_err(KernelError::pin("pin a map at", &pin))?;
-        Ok(Self {
-            pin,
-            made,
+        remove_directory(directory)?;
+        let table = Self {
+            pin: directory.join(TABLE),
+            made: directory
+                .ancestors()
+                .take_while(|directory| !directory.exists())
+                .map(Path::to_path_buf)
+                .collect(),
             generation_bytes: (lines_per_generation * size_of::<Line>()) as u64,
-            _map: map,
-        })
+        };
+        bpffs::prepare(directory)?;
+        bpf::pin(&map, &table.pin).map_err(KernelError::pin("pin a map at", &table.pin))?;
+        Ok(table)
     }
 
     /// Makes `loader` use this map, and tells the program its size.

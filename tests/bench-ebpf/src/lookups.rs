@@ -50,8 +50,6 @@ static TRACE_V6: Array<[Octets<16>; ADDRESSES], 1> = Array::new();
 /// cerco's table, as `filter-ebpf/src/maps.rs` has it.
 #[btf_map]
 static TABLE: Array<Line, 1, MMAPABLE> = Array::new();
-#[unsafe(no_mangle)]
-static GENERATION_BYTES: u64 = 0;
 
 /// The loader sets the sizes.
 #[btf_map]
@@ -162,11 +160,9 @@ fn cerco_class_v6(address: &[u8; 16]) -> u64 {
 
 #[inline(always)] // See `first_byte`.
 fn cerco_class(address: &Address) -> u64 {
-    // SAFETY: the static is there; volatile, because the loader changes it behind the compiler's back.
-    let bytes = unsafe { core::ptr::read_volatile(&raw const GENERATION_BYTES) };
     TABLE
         .get_ptr(0)
-        .map(|start| KernelTable::new(start.cast(), bytes))
+        .map(|value| KernelTable::new(value, 0))
         .and_then(|table| table::lookup(&table, address))
         .map_or(NO_CLASS, |class| class.0 as u64)
 }

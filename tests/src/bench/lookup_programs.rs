@@ -124,7 +124,7 @@ impl Lookups {
             .map_max_entries("TRIE_V6", v6.len().max(1) as u32)
             .load(OBJECT)
             .context("failed to load the look-up programs")?;
-        let table: MappedArray<Line> = MappedArray::new(array(&ebpf, "TABLE")?, "TABLE")?;
+        let table: MappedArray<Line> = MappedArray::of_one_value(array(&ebpf, "TABLE")?, "TABLE")?;
         table.write(0, world.lines);
         fill_tries(&mut ebpf, &v4, &v6)?;
         fill_dir_v4(&mut ebpf, &Dir24::build(world.v4))?;

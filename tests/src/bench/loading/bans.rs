@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, fs, net::Ipv4Addr, time::Duration, time::Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use filter_userspace::{geo, kernel::Service};
+use filter_userspace::kernel::Service;
 use ipnetwork::IpNetwork;
 
 use super::{MS, Samples, enforcing, repeat};
@@ -32,7 +32,7 @@ pub fn in_kernel(runs: usize) -> Result<Samples> {
     let samples = repeat(runs, || {
         // A new gate each time: a ban that stands already is only overwritten.
         let stand = enforcing::Stand::build()?;
-        let (_, mut loaded) = stand.load(geo::builtin, None, &enforcing::policy())?;
+        let (_, mut loaded) = stand.load_builtin(&enforcing::policy())?;
         let begin = Instant::now();
         loaded.gate.ban_all(&prefixes, DURATION)?;
         let time = begin.elapsed().as_secs_f64() * MS;

@@ -73,6 +73,11 @@ impl Stand {
         }
     }
 
+    /// [`Stand::load`] for the embedded database.
+    pub fn load_builtin(&self, policy: &Policy) -> Result<(f64, Loaded)> {
+        self.load(geo::builtin, Some(builtin_lines(policy)), policy)
+    }
+
     /// Does what a start of the daemon does, until the program stands on the link in enforce mode.
     /// Milliseconds, and what was loaded.
     pub fn load(
@@ -100,7 +105,7 @@ impl Drop for Stand {
 
 /// From the embedded database until the gate enforces, milliseconds.
 pub fn builtin(runs: usize) -> Result<Samples> {
-    let samples = repeat(runs, || timed(geo::builtin, true))?;
+    let samples = repeat(runs, || timed(|stand, policy| stand.load_builtin(policy)))?;
     Ok(Samples::new(
         "cerco",
         "builtin database to enforcing",
@@ -114,20 +119,16 @@ pub fn builtin(runs: usize) -> Result<Samples> {
 pub fn file(path: &Path, runs: usize) -> Result<Samples> {
     let read = || geo::read_file(path, &ReadOptions::default());
     let info = read()?.info;
-    let samples = repeat(runs, || timed(read, false))?;
+    let samples = repeat(runs, || {
+        timed(|stand, policy| stand.load(read, None, policy))
+    })?;
     let networks = info.networks_v4 + info.networks_v6;
     let what = format!("{} of {networks} networks to enforcing", info.format);
     Ok(Samples::new("cerco", what, "ms", samples))
 }
 
-fn timed(
-    read: impl FnOnce() -> Result<Database, GeoError> + Send,
-    is_builtin: bool,
-) -> Result<f64> {
-    let stand = Stand::build()?;
-    let policy = policy();
-    let lines = is_builtin.then(|| builtin_lines(&policy));
-    let (time, loaded) = stand.load(read, lines, &policy)?;
+fn timed(load: impl FnOnce(&Stand, &Policy) -> Result<(f64, Loaded)>) -> Result<f64> {
+    let (time, loaded) = load(&Stand::build()?, &policy())?;
     check(&loaded.database, &loaded.compiled)?;
     Ok(time)
 }
@@ -136,7 +137,7 @@ fn timed(
 /// generations, and the limiter for a million sources.
 pub fn map_memory() -> Result<Samples> {
     let stand = Stand::build()?;
-    let (_, loaded) = stand.load(geo::builtin, None, &policy())?;
+    let (_, loaded) = stand.load_builtin(&policy())?;
     let mib = loaded.gate.map_memory()? as f64 / f64::from(1 << 20);
     let what = "kernel memory of all maps (memlock in fdinfo)";
     Ok(Samples::new("cerco", what, "MiB", vec![mib]))

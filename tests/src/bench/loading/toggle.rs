@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
-use filter_userspace::{geo, kernel::Service, policy::Action};
+use filter_userspace::{kernel::Service, policy::Action};
 
 use super::{MS, Samples, enforcing, repeat};
 use crate::{daemon::Cerco, places::Family, places::address_in, policies::country};
@@ -15,7 +15,7 @@ const US: f64 = 1e6;
 /// What the change itself takes in the daemon: microseconds for one country.
 pub fn in_kernel(runs: usize) -> Result<Samples> {
     let stand = enforcing::Stand::build()?;
-    let (_, loaded) = stand.load(geo::builtin, None, &enforcing::policy())?;
+    let (_, loaded) = stand.load_builtin(&enforcing::policy())?;
     let class = loaded.compiled.class_of(country("DE"));
     let class = class.context("the policy knows no DE")?;
     let source = address_in("DE", Family::V4, 1, 0);

@@ -8,8 +8,8 @@ use filter_userspace::{
 use integration_tests::policies;
 
 /// Recorded on Linux 6.18 with LLVM 22; see `program_stays_within_its_budget` for how to raise them.
-const VERIFIED_INSTRUCTIONS: u32 = 58_026;
-const TRANSLATED_BYTES: u32 = 40_224;
+const VERIFIED_INSTRUCTIONS: u32 = 57_676;
+const TRANSLATED_BYTES: u32 = 39_944;
 const SLACK_PERCENT: u32 = 10;
 
 #[test]

@@ -13,7 +13,7 @@ use filter_common::{
 
 use super::{
     Ban, InterfaceCounters, KernelError, Mode, Pinned, TestRun, bpf, load::published_generation,
-    mapped::MappedArray, oracle::Snapshot, pins,
+    mapped::MappedArray, oracle::Snapshot, pins, table_map::TABLE,
 };
 
 /// Of the loopback device in every network namespace (LOOPBACK_IFINDEX, include/net/net_namespace.h).
@@ -44,8 +44,8 @@ impl Live {
             "open the program that is loaded (root has the right to)",
         ))?;
         Ok(Some(Self {
-            ports: pins::open_array(pins, "PORTS")?,
-            table: pins::open_array(pins, "TABLE")?,
+            ports: MappedArray::new(&pins::open_map(pins, "PORTS")?, "PORTS")?,
+            table: MappedArray::of_one_value(&pins::open_map(pins, TABLE)?, TABLE)?,
             generation: published_generation(&pinned.control),
             program,
             program_id,

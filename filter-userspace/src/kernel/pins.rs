@@ -14,10 +14,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use aya::{
-    Pod,
-    maps::{HashMap, Map, MapData, PerCpuArray},
-};
+use aya::maps::{HashMap, Map, MapData, PerCpuArray};
 use filter_common::{
     abi::{ABI_VERSION, Control, Counters, PolicyBlock, attach_mode},
     country::{Class, CountryCode},
@@ -180,16 +177,12 @@ pub(super) fn pinned_counters(
     Ok(Some((counters, control)))
 }
 
-/// One of the pinned arrays.
-pub(super) fn open_array<T: Pod>(
-    pins: &Path,
-    name: &'static str,
-) -> Result<MappedArray<T>, KernelError> {
+/// One of the pinned maps.
+pub(super) fn open_map(pins: &Path, name: &'static str) -> Result<MapData, KernelError> {
     let path = PinPaths::new(pins.to_path_buf())
         .maps_directory()
         .join(name);
-    let data = MapData::from_pin(path).map_err(KernelError::map("open pinned", name))?;
-    MappedArray::new(&data, name)
+    MapData::from_pin(path).map_err(KernelError::map("open pinned", name))
 }
 
 /// The number of the program on the pinned links; `None` when there are none.

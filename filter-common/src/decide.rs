@@ -245,7 +245,8 @@ fn conforms<G: Gate>(
     };
     interval == 0
         || gate.stamps(kind, source.set(set_mask)).is_none_or(|set| {
-            limit::charge(set, source, interval, tolerance, gate.recent_ns())
+            limit::charge_at_home(&set, source, interval, tolerance, gate.recent_ns())
+                || limit::charge(set, source, interval, tolerance, gate.recent_ns())
                     // Only who seems to be over the limit is worth the price of the true time.
                     || limit::charge(set, source, interval, tolerance, gate.now_ns())
         })

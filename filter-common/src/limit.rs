@@ -7,7 +7,8 @@
 //!
 //! A stamp is one 64-bit word, so that compare-exchange updates it whole: the upper 20 bits are a tag
 //! of the source, the lower 44 its TAT in ticks, modulo 2^44 (78 hours). Four stamps make a set, half a
-//! cache line. A new source takes the stamp whose TAT is the furthest behind: the source
+//! cache line. A new source takes the stamp whose TAT is the furthest behind, of equal ones the one that is
+//! the nearest to a way that its hash names, where [`charge_at_home`] looks first: the source
 //! that is closest to having been idle, which loses nothing by being forgotten. A source far over
 //! its limit has its TAT the furthest ahead and is the last to be forgotten.
 //!
@@ -76,6 +77,12 @@ impl SourceKey {
         self.hash as u32 & set_mask
     }
 
+    /// The way that this source takes when it can.
+    #[inline(always)] // Two instructions.
+    fn home(self) -> usize {
+        (self.hash >> (TAT_BITS - WAY_BITS)) as usize & (WAYS - 1)
+    }
+
     /// Never 0, so that an empty stamp belongs to nobody.
     #[inline(always)] // Two instructions.
     fn tag(self) -> u64 {
@@ -129,7 +136,7 @@ pub fn charge<S: StampSet>(
     let mut attempts = core::hint::black_box(MAX_ATTEMPTS);
     while attempts > 0 {
         attempts -= 1;
-        let (way, old) = find(&set, tag, now);
+        let (way, old) = find(&set, source, now);
         let mut ahead = ticks_ahead(old, now);
         // Someone else's stamp: the source is new here and starts rested. Further ahead than this
         // limit can bring a stamp, however late the time: left from the last round of the 44-bit
@@ -150,14 +157,42 @@ pub fn charge<S: StampSet>(
     true
 }
 
-/// The way that holds `tag`, else the one whose TAT is the furthest behind, and its stamp.
+/// As [`charge`], but only for a source whose stamp is in its home way, which is where most are; false also
+/// when it is not, or when another CPU was faster.
+#[inline(always)] // One caller in the kernel, on the hot path.
+pub fn charge_at_home<S: StampSet>(
+    set: &S,
+    source: SourceKey,
+    interval: u64,
+    tolerance: u64,
+    now_ns: u64,
+) -> bool {
+    let now = (now_ns / TICK_NS) & TAT_MASK;
+    let old = set.load(source.home());
+    if old >> TAT_BITS != source.tag() {
+        return false;
+    }
+    let ahead = ticks_ahead(old, now);
+    // Also when it is further ahead than the limit can bring it; `charge` knows why.
+    if ahead > tolerance {
+        return false;
+    }
+    let tat = (now + ahead + interval) & TAT_MASK;
+    set.compare_exchange(source.home(), old, source.tag() << TAT_BITS | tat)
+}
+
+/// The way that holds `source`, else the one whose TAT is the furthest behind, and its stamp. The home way
+/// comes first.
 ///
 /// Without branches, but for the one that tells known sources from new ones, which floods keep for long:
 /// each would double the ways that the verifier has to follow, and the CPU would guess most of them wrong.
 #[inline(always)] // See `charge`.
-fn find<S: StampSet>(set: &S, tag: u64, now: u64) -> (usize, u64) {
+fn find<S: StampSet>(set: &S, source: SourceKey, now: u64) -> (usize, u64) {
+    let (tag, home) = (source.tag(), source.home());
     let (mut found, mut way, mut stamp) = (0, 0, 0);
-    for candidate in 0..WAYS {
+    // From the way that is the furthest from home to home itself.
+    for distance in (0..WAYS).rev() {
+        let candidate = (home + distance) & (WAYS - 1);
         let loaded = set.load(candidate);
         let is_hit = is_zero(loaded >> TAT_BITS ^ tag);
         found |= is_hit;
@@ -169,12 +204,13 @@ fn find<S: StampSet>(set: &S, tag: u64, now: u64) -> (usize, u64) {
         return (way as usize & (WAYS - 1), stamp);
     }
     let mut best = u64::MAX >> 1;
-    for candidate in 0..WAYS {
-        // The number of the way rides along in the lower bits.
-        let rank = ticks_ahead(set.load(candidate), now) << WAY_BITS | candidate as u64;
+    for distance in 0..WAYS {
+        // The distance rides along in the lower bits.
+        let stamp = set.load((home + distance) & (WAYS - 1));
+        let rank = ticks_ahead(stamp, now) << WAY_BITS | distance as u64;
         best = smaller(best, rank);
     }
-    let way = (best & (WAYS as u64 - 1)) as usize;
+    let way = (home + best as usize) & (WAYS - 1);
     (way, set.load(way))
 }
 

@@ -172,6 +172,22 @@ fn known_source_is_found_in_whatever_way_it_stands() {
 }
 
 #[test]
+fn new_source_takes_its_home_way_when_that_is_behind() {
+    for home in 0..WAYS {
+        let key = SourceKey {
+            hash: 6 << TAT_BITS | (home as u64) << (TAT_BITS - WAY_BITS),
+        };
+        let set = Set::default();
+        assert!(!charge_at_home(&&set, key, 100, 950, START), "way {home}");
+        assert!(charge(&set, key, 100, 950, START), "way {home}");
+        let tags: Vec<u64> = (0..WAYS).map(|way| (&&set).load(way) >> TAT_BITS).collect();
+        let expected: Vec<u64> = (0..WAYS).map(|way| u64::from(way == home) * 6).collect();
+        assert_eq!(tags, expected, "way {home}");
+        assert!(charge_at_home(&&set, key, 100, 950, START), "way {home}");
+    }
+}
+
+#[test]
 fn tag_is_never_zero_so_an_empty_stamp_is_nobodys() {
     let key = SourceKey { hash: 12_345 };
     assert_eq!(key.tag(), 1);
@@ -238,6 +254,44 @@ fn stamp_of_a_former_round_of_the_clock_is_no_debt() {
             5,
             "{ahead}"
         );
+    }
+}
+
+proptest! {
+    /// The short way says no more than the whole one would, and leaves what that would leave.
+    #[test]
+    fn charge_at_home_is_a_charge(
+        // Stamps of few sources: around the clock, further ahead than a limit can bring them, long ago.
+        stamps in proptest::array::uniform4((0u64..4, prop_oneof![
+            0u64..20,
+            MAX_LATENESS_TICKS..MAX_LATENESS_TICKS + 40,
+            1u64 << 42..1 << 43,
+        ])),
+        hash in 0u64..4,
+        home in 0u64..4,
+        interval in 1u64..8,
+        tolerance in 0u64..12,
+    ) {
+        let now = (START / TICK_NS) & TAT_MASK;
+        let sets = [Set::default(), Set::default()];
+        for set in &sets {
+            for (way, (tag, ahead)) in stamps.into_iter().enumerate() {
+                let tat = (now + ahead).wrapping_sub(5) & TAT_MASK;
+                set.0[way].store(tag << TAT_BITS | tat, SeqCst);
+            }
+        }
+        let key = SourceKey { hash: hash << TAT_BITS | home << (TAT_BITS - WAY_BITS) };
+        let [short, whole] = &sets;
+        let before: Vec<u64> = (0..WAYS).map(|way| short.load(way)).collect();
+        if charge_at_home(&short, key, interval, tolerance, START) {
+            prop_assert!(charge(whole, key, interval, tolerance, START));
+            for way in 0..WAYS {
+                prop_assert_eq!(short.load(way), whole.load(way), "way {}", way);
+            }
+        } else {
+            let after: Vec<u64> = (0..WAYS).map(|way| short.load(way)).collect();
+            prop_assert_eq!(before, after);
+        }
     }
 }
 

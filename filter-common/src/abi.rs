@@ -6,7 +6,7 @@
 use crate::verdict::Reason;
 
 /// Stamped into [`Control`]; a daemon never uses maps that carry another number.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Interfaces that one gate can stand on.
 pub const MAX_INTERFACES: usize = 16;
@@ -52,7 +52,55 @@ pub struct Control {
     pub ban_lengths_v6: [u8; MAX_BAN_LENGTHS],
     /// Random numbers of this load; an attacker who knew them could aim at one set of the limiter.
     pub limiter_seed: [u64; 2],
+    /// Random numbers of the flow table, which it keeps as long as it lives.
+    pub flow_seed: [u64; 2],
+    /// After how many ticks ([`crate::flow::tick`]) a flow is over, by [`crate::flow::state`]; 0 for those that are
+    /// none.
+    pub flow_timeouts: [u32; 16],
+    /// Which of `reply_ports` is read, 0 or 1; both are written.
+    pub reply_ports_in_use: u32,
+    pub _pad: u32,
+    /// Our ports from which flows were opened, by [`reply_ports`]. The daemon renews the one that is not in
+    /// use from the flow table, or each would fill up in the course of time.
+    pub reply_ports: [[PortSet; 2]; REPLY_PORT_SETS],
 }
+
+impl Control {
+    /// Nothing is published, every drop drops, and no flow is known.
+    pub const EMPTY: Self = Self {
+        abi_version: ABI_VERSION,
+        published: 0,
+        observe: 0,
+        lines_per_generation: 0,
+        logged: 0,
+        interface_count: 0,
+        interfaces: [0; MAX_INTERFACES],
+        attach_modes: [0; MAX_INTERFACES],
+        ban_lengths_v4: [NO_BAN_LENGTH; MAX_BAN_LENGTHS],
+        ban_lengths_v6: [NO_BAN_LENGTH; MAX_BAN_LENGTHS],
+        limiter_seed: [0; 2],
+        flow_seed: [0; 2],
+        flow_timeouts: crate::flow::DEFAULT_TIMEOUTS,
+        reply_ports_in_use: 0,
+        _pad: 0,
+        reply_ports: [const { [const { PortSet([0; 1024]) }; 2] }; REPLY_PORT_SETS],
+    };
+}
+
+/// Pairs of port sets in [`Control::reply_ports`]; a power of two, so that a mask proves the bound.
+pub const REPLY_PORT_SETS: usize = 2;
+
+/// Which port set of a pair in [`Control::reply_ports`].
+pub mod reply_ports {
+    pub const TCP: usize = 0;
+    pub const UDP: usize = 1;
+}
+
+/// Sets of the flow table, each of [`crate::flow::WAYS`] flows: 262,144 flows, as many as connection tracking has
+/// by default.
+pub const FLOW_SETS: u32 = 1 << 16;
+/// Sets of the tuples whose other side wrote first, each of [`crate::flow::HEARD_WAYS`].
+pub const HEARD_SETS: u32 = 1 << 15;
 
 /// The numbers in [`Control::attach_modes`].
 pub mod attach_mode {
@@ -295,9 +343,17 @@ pub struct RecentTime {
 #[derive(Clone, Copy)]
 pub struct PacketSlot([u64; 5]);
 
+/// What the programs behind the gate lay down of one packet, on one CPU; see [`Counters::packet`].
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Tracking {
+    pub packet: PacketSlot,
+    pub number: u64,
+}
+
 const _: () = {
     assert!(Reason::COUNT <= REASON_SLOTS);
-    assert!(size_of::<Control>() == 24 + 64 + 16 + 16 + 16);
+    assert!(size_of::<Control>() == 24 + 64 + 16 + 16 + 16 + 16 + 64 + 8 + 4 * 8192);
     // Written as one word each.
     assert!(core::mem::offset_of!(Control, ban_lengths_v4).is_multiple_of(8));
     assert!(core::mem::offset_of!(Control, ban_lengths_v6).is_multiple_of(8));

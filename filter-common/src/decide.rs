@@ -8,9 +8,10 @@ use crate::{
     ban, bits,
     country::Class,
     essential,
+    flow::FlowSet,
     limit::{self, SourceKey, StampSet},
     packet::{Address, Family, Packet, Transport},
-    scope,
+    reply, scope,
     table::{self, Memory},
     verdict::{Decision, Reason},
 };
@@ -30,6 +31,9 @@ pub trait Gate {
     type Table<'a>: Memory
     where
         Self: 'a;
+    type Flows<'a>: FlowSet
+    where
+        Self: 'a;
 
     fn control(&self) -> &Control;
     /// `None`: no policy is published.
@@ -46,8 +50,26 @@ pub trait Gate {
     fn now_ns(&self) -> u64;
     /// As `now_ns`, but up to a timer tick late, for the twentieth part of the price.
     fn recent_ns(&self) -> u64;
-    /// Does the packet answer a connection that this host opened?
-    fn is_reply(&self, packet: &Packet) -> bool;
+    /// Set `index` of the flow table.
+    fn flow_set(&self, index: u32) -> Option<Self::Flows<'_>>;
+    /// The packet that starts at `offset` (bytes) of the frame that is decided on, as an ICMP error quotes it.
+    fn quoted(&self, offset: u16) -> Option<Packet>;
+
+    /// `value`, in the kernel by way of a map: so the verifier loses sight of it, and follows what comes
+    /// after once and not for every way that led to it.
+    #[inline(always)] // Nothing, on the host.
+    fn forget(&self, value: u64) -> u64 {
+        value
+    }
+
+    /// Stage 7. In the kernel a call.
+    #[inline(always)] // One caller.
+    fn is_reply(&self, packet: &Packet) -> bool
+    where
+        Self: Sized,
+    {
+        reply::is_reply(self, packet)
+    }
 }
 
 /// Decides on one packet, as in enforce mode.
@@ -76,8 +98,8 @@ pub enum AtOnce<'a> {
     Unclear,
 }
 
-/// Decides on nearly all packets of a flood: TCP and UDP, while there are no bans and `[protect]` names no
-/// destinations. What it says is what [`step_by_step`] would say (a test holds them together). It has less to
+/// Decides on nearly all packets of a flood: TCP and UDP that cannot be replies, while there are no bans and
+/// `[protect]` names no destinations. What it says is what [`step_by_step`] would say (a test holds them together). It has less to
 /// hold in registers, which took a tenth off a whole denied packet.
 #[inline(always)] // One caller in the kernel.
 pub fn at_once<'a, G: Gate>(gate: &'a G, packet: &Packet) -> AtOnce<'a> {
@@ -96,8 +118,11 @@ pub fn at_once<'a, G: Gate>(gate: &'a G, packet: &Packet) -> AtOnce<'a> {
     let Some(class) = class_of(gate, packet) else {
         return AtOnce::Unclear;
     };
-    match by_class(gate, policy, packet, class) {
-        ByClass::Reason(reason) => AtOnce::Decided(Decision::new(reason, Some(class))),
+    match by_class(policy, class) {
+        ByClass::Denied(_) if reply::may_be_reply(gate.control(), packet) => AtOnce::Unclear,
+        ByClass::Denied(reason) | ByClass::Passes(reason) => {
+            AtOnce::Decided(Decision::new(reason, Some(class)))
+        }
         ByClass::Limit(limit) => AtOnce::Limited {
             policy,
             class,
@@ -124,8 +149,9 @@ pub fn step_by_step<G: Gate>(gate: &G, packet: &Packet) -> Decision {
     let reason = if class != Class::TRUSTED && is_banned(gate, &packet.source()) {
         Reason::Banned
     } else {
-        match by_class(gate, policy, packet, class) {
-            ByClass::Reason(reason) => reason,
+        match by_class(policy, class) {
+            ByClass::Denied(_) if gate.is_reply(packet) => Reason::Reply,
+            ByClass::Denied(reason) | ByClass::Passes(reason) => reason,
             ByClass::Limit(limit) => within_limit(gate, policy, packet, limit),
         }
     };
@@ -162,33 +188,32 @@ fn is_banned<G: Gate>(gate: &G, source: &Address) -> bool {
 
 /// What a class gets.
 enum ByClass {
-    Reason(Reason),
+    Passes(Reason),
+    /// Unless it is a reply.
+    Denied(Reason),
     /// The limit of this index decides.
     Limit(u8),
 }
 
-/// Stages 4, 6 and 7: what the class says, then whether it is a reply.
+/// Stages 4 and 6.
 #[inline(always)] // See `step_by_step`.
-fn by_class<G: Gate>(gate: &G, policy: &PolicyBlock, packet: &Packet, class: Class) -> ByClass {
+fn by_class(policy: &PolicyBlock, class: Class) -> ByClass {
     let denied = match class {
-        Class::TRUSTED => return ByClass::Reason(Reason::Trusted),
-        Class::RULE_ALLOW => return ByClass::Reason(Reason::RuleAllowed),
+        Class::TRUSTED => return ByClass::Passes(Reason::Trusted),
+        Class::RULE_ALLOW => return ByClass::Passes(Reason::RuleAllowed),
         Class::RULE_DENY => Reason::RuleDenied,
         Class::UNKNOWN => Reason::UnknownDenied,
         Class::PRIVATE => Reason::PrivateDenied,
         _ => Reason::CountryDenied,
     };
     let action = policy.actions[class.0 as usize];
-    ByClass::Reason(if class == Class::RULE_DENY || action == action::DENY {
-        match gate.is_reply(packet) {
-            true => Reason::Reply,
-            false => denied,
-        }
+    if class == Class::RULE_DENY || action == action::DENY {
+        ByClass::Denied(denied)
     } else if action == action::ALLOW {
-        Reason::Allowed
+        ByClass::Passes(Reason::Allowed)
     } else {
-        return ByClass::Limit(action - action::FIRST_LIMIT);
-    })
+        ByClass::Limit(action - action::FIRST_LIMIT)
+    }
 }
 
 /// Stage 8: charges the packet, and the connection that it opens, to its source.

@@ -3,7 +3,7 @@
 //! ARP is not IP and never gets here. What can come from beyond the local link (DHCPv4, path-MTU
 //! messages) is the smallest set that works; the rest is checked to be from the link itself.
 
-use crate::packet::{Family, Packet, Transport, protocol};
+use crate::packet::{Family, IcmpMessage, Packet, Transport, protocol};
 
 /// A router lowers the hop limit, so 255 proves that the sender is a neighbour (RFC 4861 §6.1, §7.1).
 const FROM_NEIGHBOUR_HOP_LIMIT: u8 = 255;
@@ -47,9 +47,10 @@ pub fn is_never_essential(packet: &Packet) -> bool {
 #[inline(always)] // Called once, on the hot path.
 pub fn is_essential(packet: &Packet) -> bool {
     match packet.transport() {
-        Transport::Icmpv6 { message_type, code } => is_essential_icmpv6(packet, message_type, code),
-        Transport::Icmp { message_type, code } => {
-            message_type == icmp::DESTINATION_UNREACHABLE && code == icmp::FRAGMENTATION_NEEDED
+        Transport::Icmpv6(message) => is_essential_icmpv6(packet, message),
+        Transport::Icmp(message) => {
+            message.message_type == icmp::DESTINATION_UNREACHABLE
+                && message.code == icmp::FRAGMENTATION_NEEDED
         }
         Transport::Udp {
             src_port: port::DHCPV4_SERVER,
@@ -72,11 +73,11 @@ pub fn is_essential(packet: &Packet) -> bool {
 }
 
 #[inline(always)] // Called once, on the hot path.
-fn is_essential_icmpv6(packet: &Packet, message_type: u8, code: u8) -> bool {
-    match message_type {
+fn is_essential_icmpv6(packet: &Packet, message: IcmpMessage) -> bool {
+    match message.message_type {
         icmpv6::PACKET_TOO_BIG => true,
         icmpv6::ROUTER_SOLICITATION..=icmpv6::REDIRECT => {
-            packet.hop_limit() == FROM_NEIGHBOUR_HOP_LIMIT && code == 0
+            packet.hop_limit() == FROM_NEIGHBOUR_HOP_LIMIT && message.code == 0
         }
         icmpv6::MLD_QUERY..=icmpv6::MLD_DONE | icmpv6::MLDV2_REPORT => {
             packet.hop_limit() == GROUP_MEMBERSHIP_HOP_LIMIT

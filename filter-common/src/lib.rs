@@ -13,9 +13,12 @@ pub mod parse;
 pub mod ban;
 pub mod decide;
 pub mod essential;
+pub mod flow;
 pub mod limit;
+pub mod reply;
 pub mod scope;
 pub mod table;
+pub mod track;
 
 pub mod abi;
 pub mod bits;

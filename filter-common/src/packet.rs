@@ -109,13 +109,21 @@ impl fmt::Debug for Address {
 pub struct TcpFlags(pub u8);
 
 impl TcpFlags {
+    pub const FIN: u8 = 0x01;
     pub const SYN: u8 = 0x02;
+    pub const RST: u8 = 0x04;
     pub const ACK: u8 = 0x10;
 
     /// The first segment of a connection: SYN without ACK.
     #[inline(always)] // Two instructions.
     pub const fn opens_connection(self) -> bool {
         self.0 & (Self::SYN | Self::ACK) == Self::SYN
+    }
+
+    /// True when `flag` is set.
+    #[inline(always)] // Two instructions.
+    pub const fn has(self, flag: u8) -> bool {
+        self.0 & flag != 0
     }
 }
 
@@ -131,9 +139,9 @@ pub enum Transport {
     /// Ports in host byte order.
     Udp { src_port: u16, dst_port: u16 },
     /// ICMP over IPv4 (RFC 792).
-    Icmp { message_type: u8, code: u8 },
+    Icmp(IcmpMessage),
     /// ICMPv6 over IPv6 (RFC 4443).
-    Icmpv6 { message_type: u8, code: u8 },
+    Icmpv6(IcmpMessage),
     /// Any other IP protocol, by its IANA number.
     Other { protocol: u8 },
     /// A fragment after the first. It has no ports: the bytes at their place are payload.
@@ -141,6 +149,27 @@ pub enum Transport {
     /// `protocol` is the IPv4 protocol field or the next header of the IPv6 fragment header, which
     /// may name an extension header that only the first fragment carries.
     LaterFragment { protocol: u8 },
+}
+
+/// The head of an ICMP or ICMPv6 message.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct IcmpMessage {
+    pub message_type: u8,
+    pub code: u8,
+    /// Of an echo, its identifier (RFC 792, RFC 4443 §4), host byte order. Of an error, where the packet
+    /// that it quotes starts: bytes from the start of the frame. Else 0.
+    pub context: u16,
+}
+
+impl IcmpMessage {
+    /// An echo request or reply.
+    pub const fn echo(message_type: u8, identifier: u16) -> Self {
+        Self {
+            message_type,
+            code: 0,
+            context: identifier,
+        }
+    }
 }
 
 /// A transport with ports.
@@ -190,11 +219,9 @@ impl Packet {
                 flags,
             } => (kind::TCP, flags.0, src_port, dst_port),
             Transport::Udp { src_port, dst_port } => (kind::UDP, 0, src_port, dst_port),
-            Transport::Icmp { message_type, code } => {
-                (kind::ICMP, 0, message_type as u16, code as u16)
-            }
-            Transport::Icmpv6 { message_type, code } => {
-                (kind::ICMPV6, 0, message_type as u16, code as u16)
+            Transport::Icmp(message) => (kind::ICMP, 0, type_and_code(message), message.context),
+            Transport::Icmpv6(message) => {
+                (kind::ICMPV6, 0, type_and_code(message), message.context)
             }
             Transport::Other { protocol } => (kind::OTHER, protocol, 0, 0),
             Transport::LaterFragment { protocol } => (kind::LATER_FRAGMENT, protocol, 0, 0),
@@ -286,14 +313,8 @@ impl Packet {
                 src_port: first,
                 dst_port: second,
             },
-            kind::ICMP => Transport::Icmp {
-                message_type: first as u8,
-                code: second as u8,
-            },
-            kind::ICMPV6 => Transport::Icmpv6 {
-                message_type: first as u8,
-                code: second as u8,
-            },
+            kind::ICMP => Transport::Icmp(icmp_message(first, second)),
+            kind::ICMPV6 => Transport::Icmpv6(icmp_message(first, second)),
             kind::LATER_FRAGMENT => Transport::LaterFragment { protocol: detail },
             _ => Transport::Other { protocol: detail },
         }
@@ -311,6 +332,22 @@ impl Packet {
             lo,
             family: self.family(),
         }
+    }
+}
+
+/// As they stand in the frame.
+#[inline(always)] // See `Packet::new`.
+const fn type_and_code(message: IcmpMessage) -> u16 {
+    u16::from_be_bytes([message.message_type, message.code])
+}
+
+#[inline(always)] // See `Packet::new`.
+const fn icmp_message(type_and_code: u16, context: u16) -> IcmpMessage {
+    let [message_type, code] = type_and_code.to_be_bytes();
+    IcmpMessage {
+        message_type,
+        code,
+        context,
     }
 }
 
@@ -381,14 +418,16 @@ mod tests {
                     src_port: 0xffff,
                     dst_port: 1,
                 },
-                Transport::Icmp {
+                Transport::Icmp(IcmpMessage {
                     message_type: 0xfe,
                     code: 0xdc,
-                },
-                Transport::Icmpv6 {
+                    context: 0xba98,
+                }),
+                Transport::Icmpv6(IcmpMessage {
                     message_type: 1,
                     code: 0xff,
-                },
+                    context: 0xffff,
+                }),
                 Transport::Other { protocol: 0xff },
                 Transport::LaterFragment { protocol: 6 },
             ] {

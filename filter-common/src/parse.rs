@@ -7,6 +7,7 @@ mod ethernet;
 mod ipv4;
 mod ipv6;
 mod plain;
+mod quoted;
 mod transport;
 
 use crate::{frame::FrameBytes, packet::Packet, verdict::Reason};
@@ -14,6 +15,7 @@ use crate::{frame::FrameBytes, packet::Packet, verdict::Reason};
 pub use ethernet::MAX_VLAN_TAGS;
 pub use ipv6::MAX_EXTENSION_HEADERS;
 pub use plain::parse as parse_plain;
+pub use quoted::parse as parse_quoted;
 
 /// Why a frame could not be read. Each variant is one counter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -39,8 +39,8 @@ pub fn names_service<'a>(
             has_protocol(scope, protocol::UDP)
                 || (has(scope_flag::UDP_PORTS) && has_port(port_set(UDP_PORT_SET), dst_port))
         }
-        Transport::Icmp { .. } => has_protocol(scope, protocol::ICMP),
-        Transport::Icmpv6 { .. } => has_protocol(scope, protocol::ICMPV6),
+        Transport::Icmp(_) => has_protocol(scope, protocol::ICMP),
+        Transport::Icmpv6(_) => has_protocol(scope, protocol::ICMPV6),
         Transport::Other { protocol } => has_protocol(scope, protocol),
         // Which port a later fragment belongs to is not known; it could be any that is guarded. So
         // could its protocol, when only the first fragment names it.

@@ -1,11 +1,11 @@
-//! The only module that dereferences packet pointers.
+//! The frame of an XDP run. Only this module and `skb` dereference packet pointers.
 
 use aya_ebpf::{EbpfContext as _, helpers::generated, programs::XdpContext};
 use filter_common::frame::{FrameBytes, Word};
 
 /// No header starts behind this offset: two VLAN tags, the IPv6 header and eight extension headers
 /// of at most 2,048 bytes. The verifier wants to see a bound below 64 KiB (MAX_PACKET_OFF).
-const MAX_OFFSET: usize = 0x7fff;
+pub const MAX_OFFSET: usize = 0x7fff;
 
 /// The frame of one XDP run.
 pub struct XdpFrame<'a> {

@@ -9,7 +9,9 @@
 
 mod frame;
 mod maps;
+mod skb;
 mod table;
+mod track;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 use aya_log_ebpf::{info, warn};
@@ -23,6 +25,7 @@ use filter_common::{
     frame::FrameBytes as _,
     packet::Packet,
     parse::{parse_into, parse_plain},
+    reply::is_reply,
     verdict::{Decision, Reason, Verdict},
 };
 
@@ -52,7 +55,7 @@ pub fn cerco(ctx: XdpContext) -> u32 {
             // SAFETY: the place belongs to this CPU, which runs one packet at a time.
             let packet = unsafe { lay_down(counters, packet) };
             // SAFETY: as in `gate`.
-            let gate = unsafe { gate(control, counters, published) };
+            let gate = unsafe { gate(&ctx, control, counters, published) };
             let outcome = match at_once(&gate, packet) {
                 AtOnce::Decided(decision) => Outcome::of(&decision),
                 AtOnce::Limited {
@@ -60,12 +63,13 @@ pub fn cerco(ctx: XdpContext) -> u32 {
                     class,
                     limit,
                 } => limited(
+                    &ctx,
                     control,
                     counters,
                     policy,
                     u64::from(limit) << 8 | u64::from(class.0),
                 ),
-                AtOnce::Unclear => laid_down(control, counters, published),
+                AtOnce::Unclear => laid_down(&ctx, control, counters, published),
             };
             // All that the packet is lies in the first buffer.
             (outcome, frame.first_len())
@@ -113,16 +117,23 @@ impl Outcome {
 
 /// # Safety
 /// `control` and `counters` are the map values of this run.
-#[inline(always)] // Three registers.
-unsafe fn gate(control: *const Control, counters: *mut Counters, published: u32) -> KernelGate {
-    // SAFETY: the caller's promise; the reference is read-only, and `logged` is written through the pointer.
-    unsafe { KernelGate::new(&*control, published, &raw mut (*counters).clock) }
+#[inline(always)] // Four registers.
+unsafe fn gate(
+    ctx: &XdpContext,
+    control: *const Control,
+    counters: *mut Counters,
+    published: u32,
+) -> KernelGate<'_> {
+    // SAFETY: the caller's promise; the reference is read-only, and what the kernel side writes is written
+    // through pointers.
+    KernelGate::new(ctx, unsafe { &*control }, counters, published)
 }
 
 /// Stage 8 for the packet that was laid down. `limit_and_class`: the class in the lower byte, the limit
 /// above.
 #[inline(never)] // With a register file of its own.
 fn limited(
+    ctx: &XdpContext,
     control: *const Control,
     counters: *mut Counters,
     policy: &PolicyBlock,
@@ -131,17 +142,35 @@ fn limited(
     let (limit, class) = ((limit_and_class >> 8) as u8, Class(limit_and_class as u8));
     // No generation is looked at: the policy is at hand.
     // SAFETY: as in `gate`; `cerco` has laid the packet down.
-    let (gate, packet) = unsafe { (gate(control, counters, 0), &*packet_place(counters)) };
+    let (gate, packet) = unsafe { (gate(ctx, control, counters, 0), &*packet_place(counters)) };
     let reason = within_limit(&gate, policy, packet, limit);
     Outcome::of(&Decision::new(reason, Some(class)))
 }
 
 /// Decides on the packet that was laid down.
 #[inline(never)] // See `limited`.
-fn laid_down(control: *const Control, counters: *mut Counters, published: u32) -> Outcome {
+fn laid_down(
+    ctx: &XdpContext,
+    control: *const Control,
+    counters: *mut Counters,
+    published: u32,
+) -> Outcome {
     // SAFETY: as in `limited`.
-    let (gate, packet) = unsafe { (gate(control, counters, published), &*packet_place(counters)) };
+    let (gate, packet) = unsafe {
+        (
+            gate(ctx, control, counters, published),
+            &*packet_place(counters),
+        )
+    };
     Outcome::of(&step_by_step(&gate, packet))
+}
+
+/// Stage 7 for the packet that was laid down: 1 when it is a reply.
+#[inline(never)] // See `limited`.
+pub fn answers(ctx: &XdpContext, control: *const Control, counters: *mut Counters) -> u32 {
+    // SAFETY: as in `limited`.
+    let (gate, packet) = unsafe { (gate(ctx, control, counters, 0), &*packet_place(counters)) };
+    is_reply(&gate, packet).into()
 }
 
 /// Reads and decides on a frame that is not of the plain shape.
@@ -157,7 +186,7 @@ fn not_plain(
     // SAFETY: the place belongs to this CPU, which runs one packet at a time.
     let place = |packet| unsafe { lay_down(counters, packet) };
     match parse_into(&frame, place) {
-        Ok(Some(_)) => laid_down(control, counters, published),
+        Ok(Some(_)) => laid_down(ctx, control, counters, published),
         Ok(None) => Outcome::of(&Decision::new(Reason::NotIp, None)),
         Err(error) => Outcome::of(&Decision::new(error.reason(), None)),
     }

@@ -8,19 +8,22 @@ use aya_ebpf::{
     btf_maps::{Array, HashMap, PerCpuArray},
     helpers::{bpf_jiffies64, bpf_ktime_get_boot_ns},
     macros::btf_map,
+    programs::XdpContext,
 };
 use filter_common::{
     abi::{
-        BanKey, Control, Counters, GENERATIONS, MAX_BANS, MAX_INTERFACES, PORT_SETS, PolicyBlock,
-        PortSet, RecentTime,
+        BanKey, Control, Counters, FLOW_SETS, GENERATIONS, HEARD_SETS, MAX_BANS, MAX_INTERFACES,
+        PORT_SETS, PolicyBlock, PortSet, RecentTime, Tracking,
     },
     decide::{Charge, Gate},
+    flow::{self, FlowSet, HEARD_WAYS, HeardSet},
     limit::{StampSet, WAYS},
     packet::Packet,
+    parse::parse_quoted,
     table::Line,
 };
 
-use crate::table::KernelTable;
+use crate::{frame::XdpFrame, table::KernelTable};
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 
@@ -41,6 +44,14 @@ static BANS: HashMap<BanKey, u64, MAX_BANS, { BPF_F_NO_PREALLOC as usize }> = Ha
 static PACKET_STAMPS: Array<[u64; WAYS], 1, MMAPABLE> = Array::new();
 #[btf_map]
 static CONN_STAMPS: Array<[u64; WAYS], 1, MMAPABLE> = Array::new();
+/// Hash and word of each flow of a set.
+#[btf_map]
+static FLOWS: Array<[u64; 2 * flow::WAYS], { FLOW_SETS as usize }, MMAPABLE> = Array::new();
+#[btf_map]
+static HEARD: Array<[u64; HEARD_WAYS], { HEARD_SETS as usize }, MMAPABLE> = Array::new();
+/// What the programs behind the gate need for one packet.
+#[btf_map]
+static TRACKING: PerCpuArray<Tracking, 1> = PerCpuArray::new();
 #[btf_map]
 static COUNTERS: PerCpuArray<Counters, MAX_INTERFACES> = PerCpuArray::new();
 
@@ -56,28 +67,64 @@ pub fn counters(slot: u32) -> Option<*mut Counters> {
     COUNTERS.get_ptr_mut(slot)
 }
 
+/// This CPU's place for the programs behind the gate.
+#[inline(always)] // One map address.
+pub fn tracking() -> Option<*mut Tracking> {
+    TRACKING.get_ptr_mut(0)
+}
+
+/// A set of the flow table.
+#[inline(always)] // One map address.
+pub fn flow_set(index: u32) -> Option<KernelFlows> {
+    FLOWS.get_ptr_mut(index).map(KernelFlows)
+}
+
+/// A set of the tuples whose other side wrote first.
+#[inline(always)] // One map address.
+pub fn heard_set(index: u32) -> Option<KernelHeard> {
+    HEARD.get_ptr_mut(index).map(KernelHeard)
+}
+
 /// The gate as one packet sees it: with one generation, read once.
-pub struct KernelGate {
+pub struct KernelGate<'a> {
+    /// Where a quoted packet can be read.
+    ctx: &'a XdpContext,
     control: &'static Control,
-    clock: *mut RecentTime,
+    counters: *mut Counters,
     /// 0: nothing is published; else the number of the generation, plus 1.
     published: u32,
 }
 
-impl KernelGate {
+impl<'a> KernelGate<'a> {
     #[inline(always)] // Two registers.
-    pub fn new(control: &'static Control, published: u32, clock: *mut RecentTime) -> Self {
+    pub fn new(
+        ctx: &'a XdpContext,
+        control: &'static Control,
+        counters: *mut Counters,
+        published: u32,
+    ) -> Self {
         Self {
+            ctx,
             control,
-            clock,
+            counters,
             published,
         }
     }
 }
 
-impl Gate for KernelGate {
-    type Stamps<'a> = KernelStamps;
-    type Table<'a> = KernelTable;
+impl Gate for KernelGate<'_> {
+    type Stamps<'a>
+        = KernelStamps
+    where
+        Self: 'a;
+    type Table<'a>
+        = KernelTable
+    where
+        Self: 'a;
+    type Flows<'a>
+        = KernelFlows
+    where
+        Self: 'a;
 
     #[inline(always)] // A register.
     fn control(&self) -> &Control {
@@ -128,18 +175,121 @@ impl Gate for KernelGate {
         let jiffies = unsafe { bpf_jiffies64() };
         // SAFETY: a field of this CPU's own map value.
         unsafe {
-            if (*self.clock).jiffies != jiffies {
-                (*self.clock).now_ns = bpf_ktime_get_boot_ns();
-                (*self.clock).jiffies = jiffies;
+            let clock: *mut RecentTime = &raw mut (*self.counters).clock;
+            if (*clock).jiffies != jiffies {
+                (*clock).now_ns = bpf_ktime_get_boot_ns();
+                (*clock).jiffies = jiffies;
             }
-            (*self.clock).now_ns
+            (*clock).now_ns
         }
     }
 
-    #[inline(always)] // A constant.
+    #[inline(always)] // One map look-up.
+    fn flow_set(&self, index: u32) -> Option<KernelFlows> {
+        flow_set(index)
+    }
+
+    #[inline(always)] // One caller.
+    fn quoted(&self, offset: u16) -> Option<Packet> {
+        // SAFETY: a field of this CPU's own map value.
+        let frame = XdpFrame::new(self.ctx, unsafe { &raw mut (*self.counters).number });
+        parse_quoted(&frame, offset.into())
+    }
+
+    #[inline(always)] // A store and a load.
+    fn forget(&self, value: u64) -> u64 {
+        // SAFETY: as above. Volatile, so that the load happens.
+        unsafe {
+            let number = &raw mut (*self.counters).number;
+            number.write_volatile(value);
+            number.read_volatile()
+        }
+    }
+
+    #[inline(always)] // A call.
     fn is_reply(&self, _packet: &Packet) -> bool {
-        // No program records this host's own connections yet.
-        false
+        crate::answers(self.ctx, self.control, self.counters) != 0
+    }
+}
+
+/// One set of the flow table.
+#[derive(Clone, Copy)]
+pub struct KernelFlows(*mut [u64; 2 * flow::WAYS]);
+
+impl KernelFlows {
+    #[inline(always)] // An address.
+    fn place(self, index: usize) -> *mut u64 {
+        // SAFETY: the pointer is a map value of as many words, and the mask keeps the index inside.
+        unsafe { self.0.cast::<u64>().add(index & (2 * flow::WAYS - 1)) }
+    }
+}
+
+impl FlowSet for KernelFlows {
+    #[inline(always)] // One load.
+    fn hash(&self, way: usize) -> u64 {
+        // SAFETY: see `place`. Other CPUs may write the word, hence volatile: it is read once and whole.
+        unsafe { self.place(2 * way).read_volatile() }
+    }
+
+    #[inline(always)] // One store.
+    fn store_hash(&self, way: usize, hash: u64) {
+        // SAFETY: as above; the exchanges before and after it keep it in its place.
+        unsafe { self.place(2 * way).write_volatile(hash) }
+    }
+
+    #[inline(always)] // One load.
+    fn word(&self, way: usize) -> u64 {
+        // SAFETY: as above.
+        unsafe { self.place(2 * way + 1).read_volatile() }
+    }
+
+    #[inline(always)] // One instruction.
+    fn compare_exchange(&self, way: usize, old: u64, new: u64) -> bool {
+        // SAFETY: as above.
+        unsafe { compare_exchange(self.place(2 * way + 1), old, new) }
+    }
+}
+
+/// One set of the tuples whose other side wrote first.
+#[derive(Clone, Copy)]
+pub struct KernelHeard(*mut [u64; HEARD_WAYS]);
+
+impl HeardSet for KernelHeard {
+    #[inline(always)] // One load.
+    fn load(&self, way: usize) -> u64 {
+        // SAFETY: the pointer is a map value of HEARD_WAYS words, and the mask keeps `way` inside; volatile
+        // as in `KernelFlows`.
+        unsafe {
+            self.0
+                .cast::<u64>()
+                .add(way & (HEARD_WAYS - 1))
+                .read_volatile()
+        }
+    }
+
+    #[inline(always)] // One store.
+    fn store(&self, way: usize, word: u64) {
+        // SAFETY: as above.
+        unsafe {
+            self.0
+                .cast::<u64>()
+                .add(way & (HEARD_WAYS - 1))
+                .write_volatile(word);
+        }
+    }
+}
+
+/// The BPF target has no compare-exchange in `core::sync::atomic`, but the instruction (kernels since 5.12).
+///
+/// # Safety
+/// `word` is an aligned word of a map value.
+#[inline(always)] // One instruction.
+unsafe fn compare_exchange(word: *mut u64, old: u64, new: u64) -> bool {
+    use core::intrinsics::{AtomicOrdering, atomic_cxchg};
+    // SAFETY: the caller's promise.
+    unsafe {
+        atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(word, old, new)
+            .1
     }
 }
 
@@ -157,16 +307,7 @@ impl StampSet for KernelStamps {
 
     #[inline(always)] // One instruction.
     fn compare_exchange(&self, way: usize, old: u64, new: u64) -> bool {
-        use core::intrinsics::{AtomicOrdering, atomic_cxchg};
-        // The BPF target has no compare-exchange in `core::sync::atomic`, but the instruction
-        // (kernels since 5.12).
         // SAFETY: as in `load`; map values are aligned to 8 bytes.
-        unsafe {
-            let word = self.0.cast::<u64>().add(way & (WAYS - 1));
-            atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(
-                word, old, new,
-            )
-            .1
-        }
+        unsafe { compare_exchange(self.0.cast::<u64>().add(way & (WAYS - 1)), old, new) }
     }
 }

@@ -6,16 +6,14 @@ use std::{
 };
 
 use filter_common::{
-    abi::{
-        ABI_VERSION, BanKey, Control, MAX_BAN_LENGTHS, MAX_INTERFACES, NO_BAN_LENGTH, PORT_SETS,
-        PolicyBlock, PortSet,
-    },
+    abi::{BanKey, Control, FLOW_SETS, NO_BAN_LENGTH, PORT_SETS, PolicyBlock, PortSet},
     ban::ban_key,
     decide::{Charge, Gate, decide},
+    flow,
     frame::FrameBytes,
     limit::{StampSet, WAYS},
-    packet::Address,
-    parse::parse,
+    packet::{Address, Packet},
+    parse::{parse, parse_quoted},
     table::Line,
     verdict::{Decision, Reason},
 };
@@ -35,8 +33,16 @@ pub struct HostGate {
     pub bans: HashMap<BanKey, u64>,
     pub packet_stamps: StampArray,
     pub connection_stamps: StampArray,
+    /// Hash and word of each flow, by set.
+    pub flows: Vec<[AtomicU64; 2 * flow::WAYS]>,
     /// Nanoseconds; the test moves it.
     pub now_ns: u64,
+}
+
+/// A gate, and the frame that it decides on.
+struct OneFrame<'a, F: ?Sized> {
+    gate: &'a HostGate,
+    frame: &'a F,
 }
 
 impl HostGate {
@@ -44,17 +50,10 @@ impl HostGate {
     pub fn new(compiled: &CompiledPolicy) -> Self {
         let mut gate = Self {
             control: Control {
-                abi_version: ABI_VERSION,
                 published: 1,
-                observe: 0,
-                lines_per_generation: 0,
                 interface_count: 1,
-                interfaces: [0; MAX_INTERFACES],
-                attach_modes: [0; MAX_INTERFACES],
-                ban_lengths_v4: [NO_BAN_LENGTH; MAX_BAN_LENGTHS],
-                ban_lengths_v6: [NO_BAN_LENGTH; MAX_BAN_LENGTHS],
-                logged: 0,
                 limiter_seed: [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344],
+                ..Control::EMPTY
             },
             policy: None,
             ports: Box::new([PortSet([0; 1024]); PORT_SETS]),
@@ -62,6 +61,7 @@ impl HostGate {
             bans: HashMap::new(),
             packet_stamps: stamps(compiled.policy.packet_set_mask),
             connection_stamps: stamps(compiled.policy.connection_set_mask),
+            flows: (0..FLOW_SETS).map(|_| Default::default()).collect(),
             now_ns: 0,
         };
         gate.publish(compiled);
@@ -79,7 +79,7 @@ impl HostGate {
     /// Bans a prefix until the clock shows `expiry_ns`.
     ///
     /// # Panics
-    /// When the bans of a family have more than [`MAX_BAN_LENGTHS`] lengths.
+    /// When the bans of a family have more than [`filter_common::abi::MAX_BAN_LENGTHS`] lengths.
     pub fn ban(&mut self, prefix: IpNetwork, expiry_ns: u64) {
         let (lengths, address) = match prefix {
             IpNetwork::V4(v4) => (
@@ -102,7 +102,7 @@ impl HostGate {
     /// What becomes of a frame in enforce mode.
     pub fn decide<F: FrameBytes + ?Sized>(&self, frame: &F) -> Decision {
         match parse(frame) {
-            Ok(Some(packet)) => decide(self, &packet),
+            Ok(Some(packet)) => decide(&OneFrame { gate: self, frame }, &packet),
             Ok(None) => Decision::new(Reason::NotIp, None),
             Err(error) => Decision::new(error.reason(), None),
         }
@@ -115,48 +115,62 @@ fn stamps(set_mask: u32) -> StampArray {
         .collect()
 }
 
-impl Gate for HostGate {
-    type Stamps<'a> = HostStamps<'a>;
-    type Table<'a> = &'a [Line];
+impl<F: FrameBytes + ?Sized> Gate for OneFrame<'_, F> {
+    type Stamps<'a>
+        = HostStamps<'a>
+    where
+        Self: 'a;
+    type Table<'a>
+        = &'a [Line]
+    where
+        Self: 'a;
+    type Flows<'a>
+        = &'a [AtomicU64; 2 * flow::WAYS]
+    where
+        Self: 'a;
 
     fn control(&self) -> &Control {
-        &self.control
+        &self.gate.control
     }
 
     fn policy(&self) -> Option<&PolicyBlock> {
-        self.policy.as_deref()
+        self.gate.policy.as_deref()
     }
 
     fn port_set(&self, index: usize) -> Option<&PortSet> {
-        self.ports.get(index)
+        self.gate.ports.get(index)
     }
 
     fn table(&self) -> Option<&[Line]> {
-        Some(&self.lines)
+        Some(&self.gate.lines)
     }
 
     fn ban_expiry_ns(&self, key: &BanKey) -> Option<u64> {
-        self.bans.get(key).copied()
+        self.gate.bans.get(key).copied()
     }
 
     fn stamps(&self, kind: Charge, index: u32) -> Option<HostStamps<'_>> {
         let array = match kind {
-            Charge::Packet => &self.packet_stamps,
-            Charge::NewConnection => &self.connection_stamps,
+            Charge::Packet => &self.gate.packet_stamps,
+            Charge::NewConnection => &self.gate.connection_stamps,
         };
         array.get(index as usize).map(HostStamps)
     }
 
     fn now_ns(&self) -> u64 {
-        self.now_ns
+        self.gate.now_ns
     }
 
     fn recent_ns(&self) -> u64 {
-        self.now_ns
+        self.gate.now_ns
     }
 
-    fn is_reply(&self, _packet: &filter_common::packet::Packet) -> bool {
-        false
+    fn flow_set(&self, index: u32) -> Option<Self::Flows<'_>> {
+        self.gate.flows.get(index as usize)
+    }
+
+    fn quoted(&self, offset: u16) -> Option<Packet> {
+        parse_quoted(self.frame, offset.into())
     }
 }
 

@@ -7,9 +7,10 @@ use std::{
 
 use super::*;
 use crate::{
-    abi::{MAX_BAN_LENGTHS, MAX_INTERFACES, MAX_LIMITS, NO_BAN_LENGTH, Scope, scope_flag},
+    abi::{MAX_LIMITS, Scope, scope_flag},
+    flow,
     limit::WAYS,
-    packet::TcpFlags,
+    packet::{IcmpMessage, TcpFlags},
     table::{Entry, FIRST_NODE, GridEntry, LINE_WORDS, Line},
     verdict::Verdict,
 };
@@ -55,12 +56,13 @@ struct Memory {
     lines: Vec<Line>,
     bans: HashMap<BanKey, u64>,
     stamps: [[AtomicU64; WAYS]; 2],
-    replies: bool,
+    flows: [AtomicU64; 2 * flow::WAYS],
 }
 
 impl Gate for Memory {
     type Stamps<'a> = Set<'a>;
     type Table<'a> = &'a [Line];
+    type Flows<'a> = &'a [AtomicU64; 2 * flow::WAYS];
 
     fn control(&self) -> &Control {
         &self.control
@@ -94,8 +96,12 @@ impl Gate for Memory {
         self.now_ns()
     }
 
-    fn is_reply(&self, _packet: &Packet) -> bool {
-        self.replies
+    fn flow_set(&self, _index: u32) -> Option<&[AtomicU64; 2 * flow::WAYS]> {
+        Some(&self.flows)
+    }
+
+    fn quoted(&self, _offset: u16) -> Option<Packet> {
+        None
     }
 }
 
@@ -119,17 +125,10 @@ fn memory() -> Memory {
     }
     Memory {
         control: Control {
-            abi_version: crate::abi::ABI_VERSION,
             published: 1,
-            observe: 0,
             lines_per_generation: FIRST_NODE,
-            interface_count: 1,
-            interfaces: [0; MAX_INTERFACES],
-            attach_modes: [0; MAX_INTERFACES],
-            ban_lengths_v4: [NO_BAN_LENGTH; MAX_BAN_LENGTHS],
-            ban_lengths_v6: [NO_BAN_LENGTH; MAX_BAN_LENGTHS],
-            logged: 0,
             limiter_seed: [1, 2],
+            ..Control::EMPTY
         },
         policy: Some(Box::new(PolicyBlock {
             actions,
@@ -144,10 +143,15 @@ fn memory() -> Memory {
         lines,
         bans: HashMap::new(),
         stamps: Default::default(),
-        replies: false,
+        flows: Default::default(),
     }
 }
 
+const TOO_BIG: Transport = Transport::Icmp(IcmpMessage {
+    message_type: 3,
+    code: 4,
+    context: 42,
+});
 const SYN: Transport = tcp(TcpFlags::SYN);
 const ACK: Transport = tcp(TcpFlags::ACK);
 
@@ -166,6 +170,33 @@ fn source_of(class: Class) -> Address {
 
 fn packet(class: Class, transport: Transport) -> Packet {
     Packet::new(source_of(class), Address::v4([192, 0, 2, 1]), 64, transport)
+}
+
+/// Lays down the flow that `packet` answers.
+fn open_flow(memory: &mut Memory, packet: &Packet) {
+    let (kind, our_port, their_port) = match packet.transport() {
+        Transport::Tcp {
+            src_port, dst_port, ..
+        } => (flow::Kind::Tcp, dst_port, src_port),
+        Transport::Udp { src_port, dst_port } => (flow::Kind::Udp, dst_port, src_port),
+        _ => return,
+    };
+    let flow = flow::Flow {
+        kind,
+        ours: packet.destination(),
+        theirs: packet.source(),
+        our_port,
+        their_port,
+    };
+    memory.control.reply_ports[0][(kind == flow::Kind::Udp) as usize].0
+        [usize::from(our_port) / 64] |= 1 << (our_port % 64);
+    let now = flow::tick(memory.now_ns());
+    flow::insert(
+        &&memory.flows,
+        &memory.control,
+        flow.key(&memory.control.flow_seed),
+        flow::word(flow::state::ESTABLISHED, our_port, now),
+    );
 }
 
 fn ban(memory: &mut Memory, class: Class, expiry_ns: u64) {
@@ -211,10 +242,7 @@ fn at_once_says_what_step_by_step_says() {
         src_port: 67,
         dst_port,
     };
-    let icmp = Transport::Icmp {
-        message_type: 8,
-        code: 0,
-    };
+    let icmp = Transport::Icmp(IcmpMessage::echo(8, 7));
     let mut unclear = 0;
     for flags in [
         0,
@@ -231,7 +259,9 @@ fn at_once_says_what_step_by_step_says() {
                         scope.flags = flags;
                         scope.destination_count_v4 = 1;
                         memory.ports.0[443 / 64] |= 1 << (443 % 64);
-                        memory.replies = replies;
+                        if replies {
+                            open_flow(&mut memory, &packet(class, transport));
+                        }
                         if is_banned {
                             ban(&mut memory, class, u64::MAX);
                         }
@@ -265,7 +295,10 @@ fn at_once_says_what_step_by_step_says() {
     }
     // Bans, destinations, DHCP and ICMP: of 12 × 7 combinations 4 × 7 are banned, and of the other 8 × 7
     // half have destinations; of the 4 × 7 left, 3 transports are not for it. Three packets each.
-    assert_eq!(unclear, (28 + 28 + 4 * 3) * CLASSES.len() * 3);
+    let mut expected = (28 + 28 + 4 * 3) * CLASSES.len() * 3;
+    // Replies, for the four classes that are denied: ACK and UDP to 53 and 443, or to 443 alone.
+    expected += (3 + 2) * 4 * 3;
+    assert_eq!(unclear, expected);
 }
 
 #[test]
@@ -291,10 +324,7 @@ fn ban_beats_everything_but_trust_and_essential_traffic() {
         ban(&mut memory, class, u64::MAX);
         let decision = decide(&memory, &packet(class, SYN));
         assert_eq!((decision.reason, decision.class), (expected, Some(class)));
-        let too_big = Transport::Icmp {
-            message_type: 3,
-            code: 4,
-        };
+        let too_big = TOO_BIG;
         assert_eq!(
             decide(&memory, &packet(class, too_big)),
             Decision {
@@ -364,7 +394,6 @@ fn denied_traffic_never_touches_the_limiter() {
 #[test]
 fn reply_saves_what_would_be_denied_and_nothing_else() {
     let mut memory = memory();
-    memory.replies = true;
     for (class, expected) in [
         (DENIED, Reason::Reply),
         (Class::UNKNOWN, Reason::Reply),
@@ -373,11 +402,9 @@ fn reply_saves_what_would_be_denied_and_nothing_else() {
         (ALLOWED, Reason::Allowed),
         (Class::TRUSTED, Reason::Trusted),
     ] {
-        assert_eq!(
-            decide(&memory, &packet(class, ACK)).reason,
-            expected,
-            "{class:?}"
-        );
+        let packet = packet(class, ACK);
+        open_flow(&mut memory, &packet);
+        assert_eq!(decide(&memory, &packet).reason, expected, "{class:?}");
     }
     ban(&mut memory, DENIED, u64::MAX);
     assert_eq!(decide(&memory, &packet(DENIED, ACK)).reason, Reason::Banned);
@@ -407,10 +434,7 @@ fn missing_policy_or_line_lets_pass_and_says_so() {
     assert_eq!(decide(&memory, &packet(DENIED, SYN)), empty);
     memory.policy = None;
     assert_eq!(decide(&memory, &packet(Class::TRUSTED, SYN)), empty);
-    let too_big = Transport::Icmp {
-        message_type: 3,
-        code: 4,
-    };
+    let too_big = TOO_BIG;
     assert_eq!(
         decide(&memory, &packet(DENIED, too_big)).reason,
         Reason::Essential

@@ -1,7 +1,7 @@
 //! Each rule, and beside it the packet that just misses it.
 
 use super::is_essential;
-use crate::packet::{Address, Family, Packet, Transport};
+use crate::packet::{Address, Family, IcmpMessage, Packet, Transport};
 
 const GLOBAL_V4: Address = Address::v4([198, 51, 100, 7]);
 const HOST_V4: Address = Address::v4([192, 0, 2, 1]);
@@ -29,11 +29,19 @@ fn essential(source: Address, hop_limit: u8, transport: Transport) -> bool {
 }
 
 fn icmpv6(message_type: u8, code: u8) -> Transport {
-    Transport::Icmpv6 { message_type, code }
+    Transport::Icmpv6(IcmpMessage {
+        message_type,
+        code,
+        context: 0,
+    })
 }
 
 fn icmp(message_type: u8, code: u8) -> Transport {
-    Transport::Icmp { message_type, code }
+    Transport::Icmp(IcmpMessage {
+        message_type,
+        code,
+        context: 0,
+    })
 }
 
 fn udp(src_port: u16, dst_port: u16) -> Transport {

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::{ParseError, parse, parse_into, parse_plain};
-use crate::packet::{Address, Packet, TcpFlags, Transport};
+use super::{ParseError, parse, parse_into, parse_plain, parse_quoted};
+use crate::packet::{Address, IcmpMessage, Packet, TcpFlags, Transport};
 
 mod frames;
 use frames::*;
@@ -438,17 +438,19 @@ fn protocols_of_the_other_family_are_no_protocols_of_this_one() {
     assert_eq!(transport(&v4(60, &tcp())), other(60));
     assert_eq!(
         transport(&v6(58, &icmp(135))),
-        Ok(Transport::Icmpv6 {
+        Ok(Transport::Icmpv6(IcmpMessage {
             message_type: 135,
-            code: 4
-        })
+            code: 4,
+            context: 0
+        }))
     );
     assert_eq!(
         transport(&v4(1, &icmp(3))),
-        Ok(Transport::Icmp {
+        Ok(Transport::Icmp(IcmpMessage {
             message_type: 3,
-            code: 4
-        })
+            code: 4,
+            context: 14 + 20 + 8
+        }))
     );
 }
 
@@ -537,5 +539,105 @@ proptest! {
         if let Some(packet) = parse_plain(&frame[..]) {
             prop_assert_eq!(parse_into(&frame[..], |packet| packet), Ok(Some(packet)));
         }
+    }
+}
+
+#[test]
+fn echo_has_its_identifier_and_an_error_the_place_of_what_it_quotes() {
+    let message = |frame: &[u8]| match transport(frame) {
+        Ok(Transport::Icmp(message) | Transport::Icmpv6(message)) => message.context,
+        other => panic!("no ICMP: {other:?}"),
+    };
+    let icmp = |message_type| vec![message_type, 0, 0xde, 0xad, 0x12, 0x34, 0, 1];
+    for (message_type, over_v4, over_v6) in [
+        (0, 0x1234, 62),
+        (1, 0, 62),
+        (3, 42, 62),
+        (4, 0, 62),
+        (5, 0, 62),
+        (8, 0x1234, 62),
+        (11, 42, 62),
+        (12, 42, 62),
+        (127, 0, 62),
+        (128, 0, 0x1234),
+        (129, 0, 0x1234),
+        (130, 0, 0),
+    ] {
+        let payload = icmp(message_type);
+        assert_eq!(message(&v4(1, &payload)), over_v4, "{message_type}");
+        assert_eq!(message(&v6(58, &payload)), over_v6, "{message_type}");
+    }
+    assert_eq!(message(&tagged(&[0x88a8, 0x8100], &v4(1, &icmp(3)))), 50);
+    assert_eq!(message(&v6(60, &chain(&[60], 58, &icmp(1)))), 70);
+}
+
+#[test]
+fn quoted_packet_is_read_as_far_as_it_is_quoted() {
+    let v4_echo = vec![8, 0, 0, 0, 0x12, 0x34, 0, 1];
+    let v6_echo = vec![128, 0, 0, 0, 0x12, 0x34, 0, 1];
+    let no_flags = Transport::Tcp {
+        src_port: 40_000,
+        dst_port: 443,
+        flags: TcpFlags(0),
+    };
+    let echo = |message_type| IcmpMessage::echo(message_type, 0x1234);
+    for (name, frame, expected) in [
+        ("TCP", v4(6, &tcp()[..8]), Some(no_flags)),
+        ("UDP", v4(17, &udp()), Some(DNS)),
+        (
+            "echo request",
+            v4(1, &v4_echo),
+            Some(Transport::Icmp(echo(8))),
+        ),
+        ("echo reply", v4(1, &with(&v4_echo, 0, &[0])), None),
+        ("ICMPv6 over IPv4", v4(58, &v6_echo), None),
+        ("with options", v4_with_options(10, 17, &udp()), Some(DNS)),
+        ("another protocol", v4(50, &udp()), None),
+        ("later fragment", with(&v4(17, &udp()), 21, &[1]), None),
+        ("IHL of 4", with(&v4(17, &udp()), 14, &[0x44]), None),
+        ("version 5", with(&v4(17, &udp()), 14, &[0x55]), None),
+        ("TCP over IPv6", v6(6, &tcp()[..8]), Some(no_flags)),
+        ("UDP over IPv6", v6(17, &udp()), Some(DNS)),
+        (
+            "echo over IPv6",
+            v6(58, &v6_echo),
+            Some(Transport::Icmpv6(echo(128))),
+        ),
+        ("ICMP over IPv6", v6(1, &v4_echo), None),
+        ("extension header", v6(60, &chain(&[60], 17, &udp())), None),
+    ] {
+        // The quotation stands at the end of a frame, behind whatever comes first.
+        for at in [14, 42, 62, 300] {
+            let mut quoting = vec![0xff; at];
+            quoting.extend(&frame[14..]);
+            let quoted = parse_quoted(&quoting[..], at);
+            let transport = quoted.map(|packet| packet.transport());
+            assert_eq!(transport, expected, "{name} at {at}");
+            if expected.is_some() {
+                let whole = parsed(&frame[..]).ok().flatten();
+                let addresses = |packet: Packet| (packet.source(), packet.destination());
+                if let Some(whole) = whole {
+                    assert_eq!(quoted.map(addresses), Some(addresses(whole)), "{name}");
+                }
+                // Ports and identifier are in the first six bytes of the payload, or four.
+                let needed = match expected {
+                    Some(Transport::Icmp(_) | Transport::Icmpv6(_)) => 2,
+                    _ => 4,
+                };
+                let cut = quoting.len() - (frame.len() - 14 - header_len(&frame)) + 8 - needed;
+                assert!(parse_quoted(&quoting[..cut], at).is_some(), "{name}");
+                assert_eq!(parse_quoted(&quoting[..cut - 1], at), None, "{name}");
+            }
+            assert_eq!(parse_quoted(&quoting[..], 13), None);
+            assert_eq!(parse_quoted(&quoting[..], usize::MAX), None);
+        }
+    }
+}
+
+/// Of the IP header, bytes.
+fn header_len(frame: &[u8]) -> usize {
+    match frame[14] >> 4 {
+        4 => usize::from(frame[14] & 0x0f) * 4,
+        _ => 40,
     }
 }

@@ -3,7 +3,7 @@
 use super::{ParseError, Payload};
 use crate::{
     frame::FrameBytes,
-    packet::{TcpFlags, Transport, protocol},
+    packet::{IcmpMessage, TcpFlags, Transport, protocol},
 };
 
 pub(super) const TCP_MIN_HEADER_LEN: usize = 20;
@@ -28,13 +28,9 @@ pub(super) fn parse<F: FrameBytes + ?Sized>(
     match (protocol, carrier) {
         (protocol::TCP, _) => parse_tcp(frame, payload),
         (protocol::UDP, _) => parse_udp(frame, payload, carrier == Carrier::Ipv6),
-        (protocol::ICMP, Carrier::Ipv4) => {
-            let [message_type, code] = parse_icmp(frame, payload)?;
-            Ok(Transport::Icmp { message_type, code })
-        }
+        (protocol::ICMP, Carrier::Ipv4) => parse_icmp(frame, payload, carrier).map(Transport::Icmp),
         (protocol::ICMPV6, Carrier::Ipv6) => {
-            let [message_type, code] = parse_icmp(frame, payload)?;
-            Ok(Transport::Icmpv6 { message_type, code })
+            parse_icmp(frame, payload, carrier).map(Transport::Icmpv6)
         }
         _ => Ok(Transport::Other { protocol }),
     }
@@ -86,12 +82,31 @@ fn parse_udp<F: FrameBytes + ?Sized>(
 
 /// RFC 792, RFC 4443 §2.1.
 #[inline(always)] // See `super::parse`.
-fn parse_icmp<F: FrameBytes + ?Sized>(frame: &F, payload: Payload) -> Result<[u8; 2], ParseError> {
+fn parse_icmp<F: FrameBytes + ?Sized>(
+    frame: &F,
+    payload: Payload,
+    carrier: Carrier,
+) -> Result<IcmpMessage, ParseError> {
     if payload.len < ICMP_HEADER_LEN {
         return Err(ParseError::TruncatedTransport);
     }
-    frame
-        .read::<u16, 1>(payload.offset)
-        .map(|[type_and_code]| type_and_code.to_be_bytes())
-        .ok_or(ParseError::TruncatedTransport)
+    let [type_and_code, _checksum, third] = frame
+        .read::<u16, 3>(payload.offset)
+        .ok_or(ParseError::TruncatedTransport)?;
+    let [message_type, code] = type_and_code.to_be_bytes();
+    let context = match (carrier, message_type) {
+        // Echo reply and request: the third word is the identifier.
+        (Carrier::Ipv4, 0 | 8) | (Carrier::Ipv6, 128 | 129) => third,
+        // Errors quote a packet behind the header: of ICMP unreachable, time exceeded, parameter
+        // problem; of ICMPv6 all below 128 (RFC 4443 §2.1).
+        (Carrier::Ipv4, 3 | 11 | 12) | (Carrier::Ipv6, 0..=127) => {
+            (payload.offset + ICMP_HEADER_LEN) as u16
+        }
+        _ => 0,
+    };
+    Ok(IcmpMessage {
+        message_type,
+        code,
+        context,
+    })
 }

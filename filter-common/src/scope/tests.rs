@@ -1,7 +1,7 @@
 use super::contains;
 use crate::{
     abi::{PortSet, PrefixV4, PrefixV6, Scope, TCP_PORT_SET, UDP_PORT_SET, scope_flag},
-    packet::{Address, Packet, TcpFlags, Transport},
+    packet::{Address, IcmpMessage, Packet, TcpFlags, Transport},
 };
 
 const V4: Address = Address::v4([192, 0, 2, 1]);
@@ -69,14 +69,8 @@ fn nothing_listed_guards_everything() {
 #[test]
 fn services_guard_what_they_name_and_nothing_beside_it() {
     use scope_flag::{SERVICES, TCP_PORTS, UDP_PORTS};
-    let icmp = Transport::Icmp {
-        message_type: 8,
-        code: 0,
-    };
-    let icmpv6 = Transport::Icmpv6 {
-        message_type: 128,
-        code: 0,
-    };
+    let icmp = Transport::Icmp(IcmpMessage::echo(8, 1));
+    let icmpv6 = Transport::Icmpv6(IcmpMessage::echo(128, 1));
     let esp = Transport::Other { protocol: 50 };
     let both = scope(SERVICES | TCP_PORTS | UDP_PORTS, &[]);
     let tcp_only = scope(SERVICES | TCP_PORTS, &[]);

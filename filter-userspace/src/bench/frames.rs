@@ -133,7 +133,7 @@ mod tests {
     use std::net::{Ipv4Addr, Ipv6Addr};
 
     use filter_common::{
-        packet::{Packet, Transport},
+        packet::{IcmpMessage, Packet, Transport},
         parse::parse,
     };
 
@@ -159,14 +159,8 @@ mod tests {
             src_port: 40_000,
             dst_port: 53,
         };
-        let echo_v4 = Transport::Icmp {
-            message_type: 8,
-            code: 0,
-        };
-        let echo_v6 = Transport::Icmpv6 {
-            message_type: 128,
-            code: 0,
-        };
+        let echo_v4 = Transport::Icmp(IcmpMessage::echo(8, 0));
+        let echo_v6 = Transport::Icmpv6(IcmpMessage::echo(128, 0));
         let other = Transport::Other { protocol: 50 };
         for ([source, destination], content, transport, frame_len) in [
             (V4, Content::Syn(443), tcp(2), 60),

@@ -12,7 +12,7 @@ use super::{
     value::{At, nearest},
 };
 use crate::{
-    kernel::{AttachPreference, Mode},
+    kernel::{AttachPreference, FlowTimeouts, Mode, Replies},
     policy::{Action, Limit, Policy, Scope},
 };
 
@@ -72,9 +72,36 @@ pub fn build(draft: &Draft, report: &mut Report) -> Option<Config> {
         database_country: draft.database_country.as_ref().map(|at| at.value),
         policy,
         paths: paths(draft),
+        replies: replies(draft),
         metrics,
     };
     (!report.has_errors()).then_some(config)
+}
+
+fn replies(draft: &Draft) -> Replies {
+    let mut replies = Replies::default();
+    if let Some(enabled) = &draft.replies_enabled {
+        replies.enabled = enabled.value;
+    }
+    for (key, slot) in timeout_keys(&mut replies.timeouts) {
+        if let Some(seconds) = draft.reply_timeouts.get(key) {
+            *slot = seconds.value;
+        }
+    }
+    replies
+}
+
+/// The keys of `[replies]` that are times, and what they set.
+fn timeout_keys(timeouts: &mut FlowTimeouts) -> [(&'static str, &mut u32); 7] {
+    [
+        ("tcp_syn_sent_seconds", &mut timeouts.tcp_syn_sent),
+        ("tcp_established_seconds", &mut timeouts.tcp_established),
+        ("tcp_fin_seconds", &mut timeouts.tcp_fin),
+        ("tcp_reset_seconds", &mut timeouts.tcp_reset),
+        ("udp_seconds", &mut timeouts.udp),
+        ("udp_stream_seconds", &mut timeouts.udp_stream),
+        ("icmp_echo_seconds", &mut timeouts.icmp_echo),
+    ]
 }
 
 fn interfaces(draft: &Draft, report: &mut Report) -> Interfaces {

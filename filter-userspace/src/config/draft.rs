@@ -63,6 +63,9 @@ pub struct Draft {
     pub trusted: Vec<At<IpNetwork>>,
     pub allow: Vec<At<IpNetwork>>,
     pub deny: Vec<At<IpNetwork>>,
+    pub replies_enabled: Option<At<bool>>,
+    /// Seconds, by key.
+    pub reply_timeouts: BTreeMap<&'static str, At<u32>>,
     pub socket: Option<PathBuf>,
     pub state: Option<PathBuf>,
     pub pins: Option<PathBuf>,
@@ -70,7 +73,7 @@ pub struct Draft {
     pub allow_remote: Option<At<bool>>,
 }
 
-const TOP_LEVEL: [&str; 11] = [
+const TOP_LEVEL: [&str; 12] = [
     "interfaces",
     "mode",
     "attach",
@@ -80,9 +83,24 @@ const TOP_LEVEL: [&str; 11] = [
     "protect",
     "trusted",
     "rules",
+    "replies",
     "paths",
     "metrics",
 ];
+
+const REPLY_KEYS: [&str; 8] = [
+    "enabled",
+    "tcp_syn_sent_seconds",
+    "tcp_established_seconds",
+    "tcp_fin_seconds",
+    "tcp_reset_seconds",
+    "udp_seconds",
+    "udp_stream_seconds",
+    "icmp_echo_seconds",
+];
+
+/// A year.
+const MAX_TIMEOUT_SECONDS: u32 = 365 * 24 * 60 * 60;
 
 /// IP protocols by name, from the IANA registry of assigned internet protocol numbers.
 const PROTOCOLS: [(&str, u8); 14] = [
@@ -141,6 +159,7 @@ impl Draft {
                     }
                     Ok(())
                 }),
+                "replies" => self.read_replies(value, reader),
                 "paths" => self.read_paths(value, reader),
                 "metrics" => self.read_metrics(value, reader),
                 unknown => reader.unknown_key("", unknown, key, &TOP_LEVEL),
@@ -291,6 +310,24 @@ impl Draft {
                     .protect_destinations
                     .extend(reader.prefixes("protect.destinations", value)),
                 _ => return Err(&["tcp", "udp", "protocols", "destinations"]),
+            }
+            Ok(())
+        });
+    }
+
+    fn read_replies(&mut self, value: &Value<'_>, reader: &mut Reader<'_>) {
+        each_key("replies", value, reader, |name, _, value, reader| {
+            if name == "enabled" {
+                let flag = reader.boolean("replies.enabled", value);
+                replace(&mut self.replies_enabled, flag);
+                return Ok(());
+            }
+            let Some(key) = REPLY_KEYS[1..].iter().find(|key| **key == name) else {
+                return Err(&REPLY_KEYS);
+            };
+            let range = 1..=MAX_TIMEOUT_SECONDS;
+            if let Some(seconds) = reader.integer(&format!("replies.{key}"), value, range) {
+                self.reply_timeouts.insert(key, seconds);
             }
             Ok(())
         });

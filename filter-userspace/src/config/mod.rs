@@ -27,7 +27,7 @@ pub use self::{
 use crate::{
     compile,
     geo::{self, Database, GeoError, ReadOptions},
-    kernel::{AttachPreference, Mode},
+    kernel::{AttachPreference, Mode, Replies},
     policy::Policy,
 };
 
@@ -84,6 +84,8 @@ pub struct Config {
     pub database_country: Option<CountryCode>,
     pub policy: Policy,
     pub paths: Paths,
+    /// Whether answers to this host's own connections are let in.
+    pub replies: Replies,
     /// Where to serve the metrics; `None`: nowhere.
     pub metrics: Option<SocketAddr>,
 }

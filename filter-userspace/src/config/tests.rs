@@ -3,7 +3,10 @@
 use filter_common::country::CountryCode;
 
 use super::*;
-use crate::policy::{Action, Limit, Scope};
+use crate::{
+    kernel::FlowTimeouts,
+    policy::{Action, Limit, Scope},
+};
 
 /// `=== name`, a config, `---`, the rendered report; repeated.
 const CASES: &str = include_str!("cases.txt");
@@ -74,6 +77,15 @@ fn every_key_arrives_where_it_belongs() {
         pins = "/tmp/p"
         [metrics]
         listen = "[::1]:1"
+        [replies]
+        enabled = false
+        tcp_syn_sent_seconds = 1
+        tcp_established_seconds = 2
+        tcp_fin_seconds = 3
+        tcp_reset_seconds = 4
+        udp_seconds = 5
+        udp_stream_seconds = 6
+        icmp_echo_seconds = 31_536_000
     "#;
     let (config, report) = parse(Path::new("cerco.toml"), text).unwrap();
     assert_eq!(report.render(false), "");
@@ -118,6 +130,18 @@ fn every_key_arrives_where_it_belongs() {
             socket: "/tmp/s".into(),
             state: "/tmp/st".into(),
             pins: "/tmp/p".into(),
+        },
+        replies: Replies {
+            enabled: false,
+            timeouts: FlowTimeouts {
+                tcp_syn_sent: 1,
+                tcp_established: 2,
+                tcp_fin: 3,
+                tcp_reset: 4,
+                udp: 5,
+                udp_stream: 6,
+                icmp_echo: 31_536_000,
+            },
         },
         metrics: Some("[::1]:1".parse().unwrap()),
     };

@@ -35,6 +35,7 @@ use crate::{
 };
 
 const BAN_SWEEP: Duration = Duration::from_secs(30);
+const FLOW_SWEEP: Duration = Duration::from_secs(60);
 const DATABASE_CHECK: Duration = Duration::from_secs(24 * 60 * 60);
 /// The clock may be set while a rule waits for its end, so it is looked at this often.
 const EXPIRY_CHECK: Duration = Duration::from_secs(60);
@@ -83,6 +84,7 @@ async fn serve(
 
     let mut sample_rates = ticker(rates::INTERVAL);
     let mut sweep_bans = ticker(BAN_SWEEP);
+    let mut sweep_flows = ticker(FLOW_SWEEP);
     let mut check_database = ticker(DATABASE_CHECK);
     let mut feed_watchdog = ticker(watchdog_interval());
     let mut retry_at = Instant::now();
@@ -112,6 +114,7 @@ async fn serve(
             }
             _ = sample_rates.tick() => daemon.sample_rates(),
             _ = sweep_bans.tick() => daemon.sweep_bans(),
+            _ = sweep_flows.tick() => daemon.sweep_flows(),
             _ = check_database.tick() => {
                 if let Some(warning) = daemon.database_warning() {
                     warn!("{warning}");

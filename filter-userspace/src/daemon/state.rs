@@ -31,7 +31,7 @@ use crate::{
         reply::{Done, rule_word},
     },
     geo::Database,
-    kernel::{Gate, GateOptions, KernelError, Mode},
+    kernel::{FlowCount, Gate, GateOptions, KernelError, Mode, Replies},
     policy::{Action, Policy},
 };
 
@@ -47,6 +47,8 @@ pub struct Daemon {
     pub(super) gate: Gate,
     /// Bans in force when they were last counted; `None` when they have changed since.
     ban_count: Option<u64>,
+    /// Flows of this host when they were last counted.
+    pub(super) flow_count: FlowCount,
     pub(super) rates: Rates,
     pub(super) started: Instant,
     pub(super) published: SystemTime,
@@ -82,6 +84,7 @@ impl Daemon {
             interfaces,
             pins: config.paths.pins.clone(),
             mode,
+            replies: config.replies,
         };
         let Loaded {
             database,
@@ -106,6 +109,7 @@ impl Daemon {
             compiled,
             gate,
             ban_count: None,
+            flow_count: FlowCount::default(),
             rates: Rates::default(),
             started: Instant::now(),
             published: SystemTime::now(),
@@ -205,8 +209,13 @@ impl Daemon {
             attach: self.config.attach,
             paths: self.config.paths.clone(),
             metrics: self.config.metrics,
+            replies: Replies {
+                enabled: self.config.replies.enabled,
+                ..config.replies
+            },
             ..config
         };
+        self.gate.set_flow_timeouts(self.config.replies.timeouts);
         self.overlay = overlay;
         self.policy = policy;
         self.database = database;
@@ -253,6 +262,10 @@ impl Daemon {
             ("attach", self.config.attach != new.attach),
             ("[paths]", self.config.paths != new.paths),
             ("[metrics]", self.config.metrics != new.metrics),
+            (
+                "[replies] enabled",
+                self.config.replies.enabled != new.replies.enabled,
+            ),
         ]
         .into_iter()
         .filter(|(_, changed)| *changed)
@@ -463,6 +476,14 @@ impl Daemon {
         match self.gate.counters() {
             Ok(counters) => self.rates.sample(Instant::now(), Totals::of(&counters)),
             Err(error) => warn!("failed to read the counters: {error}"),
+        }
+    }
+
+    /// Lets go of ports whose flows are over, and counts the others.
+    pub fn sweep_flows(&mut self) {
+        match self.gate.renew_reply_ports() {
+            Ok(count) => self.flow_count = count,
+            Err(error) => warn!("failed to read the flow table: {error}"),
         }
     }
 

@@ -13,6 +13,7 @@ use super::{
     AttachMode, AttachPreference, Attachment, Gate, KernelError, bpffs,
     load::{NEEDS_CAPABILITIES, errno_of, program},
     pins::{self, PinPaths},
+    trackers,
 };
 
 /// Why a gate that found its own generic link does not try native mode.
@@ -27,6 +28,16 @@ impl Gate {
     pub fn attach(&mut self, preference: AttachPreference) -> Result<&[Attachment], KernelError> {
         self.paths.prepare()?;
         self.pin_next_maps()?;
+        // Before the links: what this host opens from now on is known when the new program asks.
+        self.attach_trackers()?;
+        if self.replies.enabled && !self.flows_kept {
+            match self.record_open_sockets() {
+                Ok(0) => {}
+                Ok(count) => tracing::info!("{count} connections of this host stay open"),
+                Err(error) => tracing::warn!("connections that are open may be cut off: {error}"),
+            }
+        }
+        self.renew_reply_ports()?;
         self.attach_links(preference)?;
         self.release_other_interfaces()?;
         if let Err(error) = self.adopt_counters() {
@@ -187,6 +198,7 @@ impl Gate {
             if !self.interfaces.contains(&interface) {
                 tracing::info!("{interface} is not in the config any more: detached");
                 unlink(&path)?;
+                trackers::release_filters(&interface);
             }
         }
         Ok(())
@@ -203,8 +215,10 @@ pub fn detach_all(pins: &Path) -> Result<Vec<String>, KernelError> {
     let mut freed = Vec::new();
     for (interface, path) in paths.links()? {
         unlink(&path)?;
+        trackers::release_filters(&interface);
         freed.push(interface);
     }
+    trackers::release_trackers(&paths, |_| false)?;
     paths.remove_all()?;
     freed.sort();
     Ok(freed)
@@ -214,7 +228,7 @@ pub fn detach_all(pins: &Path) -> Result<Vec<String>, KernelError> {
 ///
 /// Without the open file descriptor the kernel would detach at a later time, and an attachment that
 /// comes next would find the interface busy.
-fn unlink(path: &Path) -> Result<(), KernelError> {
+pub(super) fn unlink(path: &Path) -> Result<(), KernelError> {
     match PinnedLink::from_pin(path) {
         Ok(link) => drop(link.unpin().map_err(KernelError::pin("unpin", path))?),
         Err(_) => fs::remove_file(path).map_err(KernelError::pin("remove", path))?,

@@ -9,16 +9,18 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use filter_common::{
-    abi::{ABI_VERSION, Control, MAX_INTERFACES, NO_BAN_LENGTH, PolicyBlock, PortSet},
+    abi::{Control, MAX_INTERFACES, PolicyBlock, PortSet},
     country::Class,
     table::Line,
 };
 
 use super::{
-    AttachPreference, Attachment, GateOptions, KernelError, Mode, counters,
+    AttachPreference, Attachment, FlowTimeouts, GateOptions, KernelError, Mode, Replies, counters,
+    flows::KeptFlows,
     mapped::MappedArray,
     pins::PinPaths,
     table_map::{TABLE, TableMap},
+    trackers::{TRACKERS, tracker},
 };
 use crate::{
     compile::{CompiledPolicy, LIMITER_SETS, action_number},
@@ -53,6 +55,10 @@ pub struct Gate {
     pub(super) policy: MappedArray<PolicyBlock>,
     pub(super) ports: MappedArray<PortSet>,
     pub(super) lines_per_generation: usize,
+    pub(super) replies: Replies,
+    /// The flow table is the one of the load before.
+    pub(super) flows_kept: bool,
+    pub(super) tracker_faults: Vec<String>,
     logger: Option<Logger>,
 }
 
@@ -95,6 +101,13 @@ impl Gate {
         let Loader(mut loader) = loader;
         let table = TableMap::create(&paths.loading_directory(), lines_per_generation)?;
         table.give_to(&mut loader);
+        let kept_flows = match options.replies.enabled {
+            true => KeptFlows::find(&paths),
+            false => None,
+        };
+        if let Some(kept) = &kept_flows {
+            kept.give_to(&mut loader);
+        }
         let mut ebpf = loader
             .map_max_entries("PACKET_STAMPS", LIMITER_SETS)
             .map_max_entries("CONN_STAMPS", LIMITER_SETS)
@@ -102,6 +115,11 @@ impl Gate {
             .load(OBJECT)
             .map_err(load_error)?;
         program(&mut ebpf)?.load().map_err(load_error)?;
+        if options.replies.enabled {
+            for (name, _, _) in TRACKERS {
+                tracker(&mut ebpf, name)?.load().map_err(load_error)?;
+            }
+        }
         let logger = EbpfLogger::init(&mut ebpf)
             .inspect_err(log_init_failure)
             .ok();
@@ -117,10 +135,13 @@ impl Gate {
             policy,
             ports,
             lines_per_generation,
+            replies: options.replies,
+            flows_kept: kept_flows.is_some(),
+            tracker_faults: Vec::new(),
             ebpf,
             logger,
         };
-        gate.write_control(options.mode)?;
+        gate.write_control(options.mode, kept_flows.map(|kept| kept.seed()))?;
         Ok(gate)
     }
 
@@ -144,6 +165,7 @@ impl Gate {
             interfaces: self.interfaces.clone(),
             pins: self.paths.root().to_path_buf(),
             mode: self.mode(),
+            replies: self.replies,
         };
         let mut renewed = Self::load(compiled, &options)?;
         if let Err(error) = renewed.attach(preference) {
@@ -194,35 +216,29 @@ impl Gate {
         published_generation(&self.control)
     }
 
-    fn write_control(&self, mode: Mode) -> Result<(), KernelError> {
-        let mut seed = [0u8; 16];
-        // SAFETY: the buffer has the length that is passed.
-        let filled = unsafe { libc::getrandom(seed.as_mut_ptr().cast(), seed.len(), 0) };
-        if filled != seed.len() as isize {
-            return Err(KernelError::Random {
-                source: io::Error::last_os_error(),
-            });
+    /// From the next packet on.
+    pub fn set_flow_timeouts(&mut self, timeouts: FlowTimeouts) {
+        self.replies.timeouts = timeouts;
+        for (state, ticks) in timeouts.ticks().into_iter().enumerate() {
+            self.store(
+                offset_of!(Control, flow_timeouts) + state * size_of::<u32>(),
+                ticks,
+            );
         }
-        let (first, second) = seed.split_at(8);
-        let word = |bytes: &[u8]| {
-            bytes
-                .iter()
-                .fold(0, |word, byte| word << 8 | u64::from(*byte))
-        };
+    }
+
+    fn write_control(&self, mode: Mode, flow_seed: Option<[u64; 2]>) -> Result<(), KernelError> {
+        let [limiter_seed, new_flow_seed] = random_seeds()?;
         self.control.write(
             0,
             &[Control {
-                abi_version: ABI_VERSION,
-                published: 0,
                 observe: observe_flag(mode),
                 lines_per_generation: self.lines_per_generation as u32,
                 interface_count: self.interfaces.len() as u32,
-                interfaces: [0; MAX_INTERFACES],
-                attach_modes: [0; MAX_INTERFACES],
-                ban_lengths_v4: [NO_BAN_LENGTH; _],
-                ban_lengths_v6: [NO_BAN_LENGTH; _],
-                logged: 0,
-                limiter_seed: [word(first), word(second)],
+                limiter_seed,
+                flow_seed: flow_seed.unwrap_or(new_flow_seed),
+                flow_timeouts: self.replies.timeouts.ticks(),
+                ..Control::EMPTY
             }],
         );
         Ok(())
@@ -232,6 +248,20 @@ impl Gate {
     pub(super) fn store(&self, offset: usize, value: u32) {
         self.control.word(0, offset).store(value, Ordering::Release);
     }
+}
+
+/// Numbers that nobody outside can guess.
+fn random_seeds() -> Result<[[u64; 2]; 2], KernelError> {
+    let mut words = [0u64; 4];
+    // SAFETY: the buffer has the length that is passed, and any bytes are integers.
+    let filled = unsafe { libc::getrandom(words.as_mut_ptr().cast(), size_of_val(&words), 0) };
+    if filled != size_of_val(&words) as isize {
+        return Err(KernelError::Random {
+            source: io::Error::last_os_error(),
+        });
+    }
+    let [a, b, c, d] = words;
+    Ok([[a, b], [c, d]])
 }
 
 /// Reads the mode from a control block.
@@ -272,7 +302,7 @@ pub(super) fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, KernelError> {
 }
 
 /// An array of the object. Opening it anew by its id would need CAP_SYS_ADMIN.
-fn array<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<&'a MapData, KernelError> {
+pub(super) fn array<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<&'a MapData, KernelError> {
     match ebpf.map(name) {
         Some(Map::Array(data)) => Ok(data),
         _ => Err(KernelError::ObjectIncomplete { kind: "map", name }),

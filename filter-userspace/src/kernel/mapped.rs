@@ -158,6 +158,16 @@ impl<T: Pod> MappedArray<T> {
     }
 }
 
+impl<const N: usize> MappedArray<[u64; N]> {
+    /// The words of value `index`, which the kernel and others may write at any time.
+    pub(super) fn atomics(&self, index: usize) -> &[AtomicU64; N] {
+        let place = self.place::<[u64; N]>(index, 0);
+        // SAFETY: `place` tested bounds and alignment, an `AtomicU64` has the layout of a `u64` where that is
+        // aligned to 8 bytes, and nobody has plain references into such a map.
+        unsafe { &*place.cast::<[AtomicU64; N]>() }
+    }
+}
+
 impl<T> Drop for MappedArray<T> {
     fn drop(&mut self) {
         // SAFETY: the mapping that `new` made; no reference outlives `self`.

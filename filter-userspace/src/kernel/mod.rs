@@ -11,6 +11,7 @@ mod bpf;
 mod bpffs;
 mod counters;
 mod error;
+mod flows;
 mod live;
 mod load;
 mod mapped;
@@ -19,8 +20,10 @@ mod oracle;
 mod pins;
 mod program_size;
 mod publish;
+mod sockets;
 mod table_map;
 mod test_run;
+mod trackers;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -29,6 +32,7 @@ use ipnetwork::IpNetwork;
 pub use attach::{detach_all, interface_index};
 pub use counters::{Count, InterfaceCounters};
 pub use error::KernelError;
+pub use flows::FlowCount;
 pub use live::{EmptyProgram, Live};
 pub use load::{Gate, Loader, Logger, OBJECT};
 pub use mapped::MappedArray;
@@ -89,4 +93,69 @@ pub struct GateOptions {
     /// A directory on a BPF file system, for instance `/sys/fs/bpf/cerco`.
     pub pins: PathBuf,
     pub mode: Mode,
+    pub replies: Replies,
+}
+
+/// Whether answers to this host's own connections are let in, and for how long after the last packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Replies {
+    pub enabled: bool,
+    pub timeouts: FlowTimeouts,
+}
+
+impl Default for Replies {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            timeouts: FlowTimeouts::default(),
+        }
+    }
+}
+
+/// Seconds after its last packet in which a flow ends; the defaults are those of Linux's connection tracking.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FlowTimeouts {
+    pub tcp_syn_sent: u32,
+    pub tcp_established: u32,
+    pub tcp_fin: u32,
+    pub tcp_reset: u32,
+    pub udp: u32,
+    pub udp_stream: u32,
+    pub icmp_echo: u32,
+}
+
+impl Default for FlowTimeouts {
+    fn default() -> Self {
+        Self {
+            tcp_syn_sent: 120,
+            tcp_established: 432_000,
+            tcp_fin: 120,
+            tcp_reset: 10,
+            udp: 30,
+            udp_stream: 120,
+            icmp_echo: 30,
+        }
+    }
+}
+
+impl FlowTimeouts {
+    /// As the kernel side reads them.
+    pub fn ticks(&self) -> [u32; 16] {
+        use filter_common::flow::{state, ticks};
+        let mut timeouts = [0; 16];
+        for (state, seconds) in [
+            (state::SYN_SENT, self.tcp_syn_sent),
+            (state::ESTABLISHED, self.tcp_established),
+            (state::FIN, self.tcp_fin),
+            (state::RESET, self.tcp_reset),
+            (state::UDP, self.udp),
+            (state::UDP_STREAM, self.udp_stream),
+            (state::ECHO, self.icmp_echo),
+            // As long as the shortest flow that has fragments.
+            (state::FRAGMENTS, self.udp),
+        ] {
+            timeouts[usize::from(state)] = ticks(seconds);
+        }
+        timeouts
+    }
 }

@@ -1,13 +1,14 @@
 //! The decision on the host, over the very tables that the kernel uses.
 
-use std::{borrow::Borrow, net::IpAddr};
+use std::{borrow::Borrow, net::IpAddr, sync::atomic::AtomicU64};
 
 use aya::maps::MapData;
 use filter_common::{
     abi::{BanKey, Control, PORT_SETS, PolicyBlock, PortSet},
     decide::{self, Charge},
+    flow,
     limit::StampSet,
-    packet::{Address, Family, Packet, TcpFlags, Transport, protocol},
+    packet::{Address, Family, IcmpMessage, Packet, TcpFlags, Transport, protocol},
     table::Line,
     verdict::Decision,
 };
@@ -50,14 +51,8 @@ impl Gate {
                 dst_port,
             },
             // Echo request: type 8 (RFC 792) and 128 (RFC 4443 §4.1).
-            (Service::Ping, Family::V4) => Transport::Icmp {
-                message_type: 8,
-                code: 0,
-            },
-            (Service::Ping, Family::V6) => Transport::Icmpv6 {
-                message_type: 128,
-                code: 0,
-            },
+            (Service::Ping, Family::V4) => Transport::Icmp(IcmpMessage::echo(8, 0)),
+            (Service::Ping, Family::V6) => Transport::Icmpv6(IcmpMessage::echo(128, 0)),
         };
         let packet = Packet::new(source, destination.into(), 64, transport);
         let snapshot = Snapshot {
@@ -104,6 +99,10 @@ impl<M: Borrow<MapData>> decide::Gate for Snapshot<'_, M> {
         = &'a [Line]
     where
         Self: 'a;
+    type Flows<'a>
+        = &'a [AtomicU64; 2 * flow::WAYS]
+    where
+        Self: 'a;
 
     fn control(&self) -> &Control {
         self.control
@@ -140,8 +139,13 @@ impl<M: Borrow<MapData>> decide::Gate for Snapshot<'_, M> {
         boot_ns()
     }
 
-    fn is_reply(&self, _packet: &Packet) -> bool {
-        false
+    /// What asks is a question about strangers: who is answered is known only from the whole tuple.
+    fn flow_set(&self, _index: u32) -> Option<&[AtomicU64; 2 * flow::WAYS]> {
+        None
+    }
+
+    fn quoted(&self, _offset: u16) -> Option<Packet> {
+        None
     }
 }
 

@@ -5,6 +5,7 @@
 //! <pins>/v<layout>/next/<map>                  those of a start that has not got to its links yet
 //! <pins>/v<layout>/loading/                    the table of a load, for a moment
 //! <pins>/v<layout>/links/native-<interface>    or generic-<interface>, with ':' for each '.'
+//! <pins>/v<layout>/tracking/in-<interface>     and out-<interface>
 //! ```
 
 use std::{
@@ -52,7 +53,12 @@ impl PinPaths {
 
     /// Creates the directories, and mounts the file system where that is needed.
     pub(super) fn prepare(&self) -> Result<(), KernelError> {
-        for directory in [&self.root, &self.version, &self.links_directory()] {
+        for directory in [
+            &self.root,
+            &self.version,
+            &self.links_directory(),
+            &self.tracking_directory(),
+        ] {
             bpffs::prepare(directory)?;
         }
         Ok(())
@@ -69,21 +75,23 @@ impl PinPaths {
 
     /// The interfaces that have a pinned link, and the pins.
     pub(super) fn links(&self) -> Result<Vec<(String, PathBuf)>, KernelError> {
-        let directory = self.links_directory();
-        let entries = match fs::read_dir(&directory) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(KernelError::pin("list", directory)(error)),
-        };
-        let mut links = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(KernelError::pin("list", &directory))?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if let Some((_, interface)) = name.split_once('-') {
-                links.push((interface.replace(':', "."), entry.path()));
-            }
-        }
-        Ok(links)
+        interfaces_in(self.links_directory())
+    }
+
+    /// One of the programs behind the gate.
+    pub(super) fn tracker(&self, prefix: &str, interface: &str) -> PathBuf {
+        let name = interface.replace('.', ":");
+        self.tracking_directory().join(format!("{prefix}-{name}"))
+    }
+
+    /// The interfaces that have a pinned tracker, and the pins.
+    pub(super) fn trackers(&self) -> Result<Vec<(String, PathBuf)>, KernelError> {
+        interfaces_in(self.tracking_directory())
+    }
+
+    /// One of the maps of the program on the links.
+    pub(super) fn map(&self, name: &str) -> PathBuf {
+        self.maps_directory().join(name)
     }
 
     /// Puts the pins of a start in the place of those before it.
@@ -114,6 +122,28 @@ impl PinPaths {
     fn links_directory(&self) -> PathBuf {
         self.version.join("links")
     }
+
+    fn tracking_directory(&self) -> PathBuf {
+        self.version.join("tracking")
+    }
+}
+
+/// Pins by interface: `<what>-<interface>`.
+fn interfaces_in(directory: PathBuf) -> Result<Vec<(String, PathBuf)>, KernelError> {
+    let entries = match fs::read_dir(&directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(KernelError::pin("list", directory)(error)),
+    };
+    let mut links = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(KernelError::pin("list", &directory))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if let Some((_, interface)) = name.split_once('-') {
+            links.push((interface.replace(':', "."), entry.path()));
+        }
+    }
+    Ok(links)
 }
 
 pub(super) fn remove_directory(directory: &Path) -> Result<(), KernelError> {
@@ -175,6 +205,14 @@ pub(super) fn pinned_counters(
     let counters = PerCpuArray::try_from(Map::PerCpuArray(open("COUNTERS")?))
         .map_err(KernelError::map("open pinned", "COUNTERS"))?;
     Ok(Some((counters, control)))
+}
+
+/// The control block of the program on the links. The directory's owner is checked.
+pub(super) fn pinned_control(paths: &PinPaths) -> Result<MappedArray<Control>, KernelError> {
+    bpffs::check_owner(&paths.root)?;
+    let map = MapData::from_pin(paths.map("CONTROL"))
+        .map_err(KernelError::map("open pinned", "CONTROL"))?;
+    MappedArray::new(&map, "CONTROL")
 }
 
 /// One of the pinned maps.

@@ -12,7 +12,7 @@ use filter_common::limit::{MAX_TOLERANCE_TICKS, TICK_NS, sets_for};
 use filter_userspace::{
     compile::{CompiledPolicy, LIMITER_SETS, REMEMBERED_PACKETS_PER_SECOND, compile},
     geo::Database,
-    kernel::{Gate, GateOptions, InterfaceCounters, Mode},
+    kernel::{Gate, GateOptions, InterfaceCounters, Mode, Replies},
     policy::{Action, Limit, Policy, Scope},
 };
 use ipnetwork::IpNetwork;
@@ -124,6 +124,7 @@ pub fn load(compiled: &CompiledPolicy) -> Result<Gate> {
             interfaces: vec!["lo".to_owned()],
             pins: PathBuf::from("/sys/fs/bpf/cerco-bench-unused"),
             mode: Mode::Enforce,
+            replies: Replies::default(),
         },
     )
     .context("failed to load the gate")

@@ -15,7 +15,7 @@ use etherparse::{
     IpNumber, Ipv6ExtensionSlice, NetSlice, SlicedPacket, TcpHeaderSlice, TransportSlice,
     UdpHeaderSlice,
 };
-use filter_common::packet::{Address, Packet, TcpFlags, Transport};
+use filter_common::packet::{Address, IcmpMessage, Packet, TcpFlags, Transport};
 
 /// What etherparse read; `transport` is `None` where the two differ by design.
 pub struct Independent {
@@ -37,7 +37,7 @@ pub enum Compared {
 pub fn compare(frame: &[u8], packet: &Packet) -> Result<Compared, String> {
     let Some(theirs) = SlicedPacket::from_ethernet(frame)
         .ok()
-        .and_then(|sliced| read(&sliced))
+        .and_then(|sliced| read(frame, &sliced))
     else {
         return Ok(Compared::Nothing);
     };
@@ -54,7 +54,7 @@ pub fn compare(frame: &[u8], packet: &Packet) -> Result<Compared, String> {
     }
 }
 
-fn read(sliced: &SlicedPacket<'_>) -> Option<Independent> {
+fn read(frame: &[u8], sliced: &SlicedPacket<'_>) -> Option<Independent> {
     match sliced.net.as_ref()? {
         NetSlice::Ipv4(v4) => {
             let header = v4.header();
@@ -67,7 +67,7 @@ fn read(sliced: &SlicedPacket<'_>) -> Option<Independent> {
             {
                 None
             } else {
-                transport(sliced, protocol, v4.payload().payload)
+                transport(frame, sliced, protocol, v4.payload().payload)
             };
             Some(Independent {
                 source: Address::v4(header.source()),
@@ -98,7 +98,7 @@ fn read(sliced: &SlicedPacket<'_>) -> Option<Independent> {
             {
                 None
             } else {
-                transport(sliced, protocol, v6.payload().payload)
+                transport(frame, sliced, protocol, v6.payload().payload)
             };
             Some(Independent {
                 source: Address::v6(header.source()),
@@ -111,7 +111,13 @@ fn read(sliced: &SlicedPacket<'_>) -> Option<Independent> {
     }
 }
 
-fn transport(sliced: &SlicedPacket<'_>, protocol: IpNumber, payload: &[u8]) -> Option<Transport> {
+/// `frame`: what the slices are parts of.
+fn transport(
+    frame: &[u8],
+    sliced: &SlicedPacket<'_>,
+    protocol: IpNumber,
+    payload: &[u8],
+) -> Option<Transport> {
     Some(match &sliced.transport {
         Some(TransportSlice::Tcp(tcp)) => Transport::Tcp {
             src_port: tcp.source_port(),
@@ -122,14 +128,24 @@ fn transport(sliced: &SlicedPacket<'_>, protocol: IpNumber, payload: &[u8]) -> O
             src_port: udp.source_port(),
             dst_port: udp.destination_port(),
         },
-        Some(TransportSlice::Icmpv4(icmp)) => Transport::Icmp {
+        Some(TransportSlice::Icmpv4(icmp)) => Transport::Icmp(IcmpMessage {
             message_type: icmp.type_u8(),
             code: icmp.code_u8(),
-        },
-        Some(TransportSlice::Icmpv6(icmp)) => Transport::Icmpv6 {
+            context: match icmp.type_u8() {
+                0 | 8 => identifier(icmp.slice()),
+                3 | 11 | 12 => behind(frame, icmp.slice()),
+                _ => 0,
+            },
+        }),
+        Some(TransportSlice::Icmpv6(icmp)) => Transport::Icmpv6(IcmpMessage {
             message_type: icmp.type_u8(),
             code: icmp.code_u8(),
-        },
+            context: match icmp.type_u8() {
+                128 | 129 => identifier(icmp.slice()),
+                0..=127 => behind(frame, icmp.slice()),
+                _ => 0,
+            },
+        }),
         // etherparse leaves the payload of a first fragment alone; its header slices do not.
         None if protocol == IpNumber::TCP => {
             let tcp = TcpHeaderSlice::from_slice(payload).ok()?;
@@ -151,4 +167,14 @@ fn transport(sliced: &SlicedPacket<'_>, protocol: IpNumber, payload: &[u8]) -> O
             protocol: protocol.0,
         },
     })
+}
+
+/// The third word of an echo message.
+fn identifier(message: &[u8]) -> u16 {
+    u16::from_be_bytes([message[4], message[5]])
+}
+
+/// Where the packet that an error quotes starts in the frame.
+fn behind(frame: &[u8], message: &[u8]) -> u16 {
+    (message.as_ptr().addr() - frame.as_ptr().addr() + 8) as u16
 }

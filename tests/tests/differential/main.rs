@@ -27,7 +27,7 @@ use filter_common::{
 use filter_userspace::{
     compile::{CompiledPolicy, LIMITER_SETS, compile},
     geo,
-    kernel::{Gate, GateOptions, InterfaceCounters, Mode},
+    kernel::{Gate, GateOptions, InterfaceCounters, Mode, Replies},
     policy::{Action, Limit, Policy, Scope},
 };
 use integration_tests::{
@@ -232,6 +232,7 @@ fn load(compiled: &CompiledPolicy) -> Gate {
         // Never made: pins are written when an interface is attached.
         pins: "/sys/fs/bpf/cerco-test-differential".into(),
         mode: Mode::Enforce,
+        replies: Replies::default(),
     };
     Gate::load(compiled, &options).unwrap()
 }

@@ -9,7 +9,7 @@ use filter_userspace::{
     compile::{CompiledPolicy, builtin_lines},
     daemon::start::{self, Loaded},
     geo::{self, Database, GeoError, ReadOptions},
-    kernel::{AttachPreference, GateOptions, Mode, detach_all},
+    kernel::{AttachPreference, GateOptions, Mode, Replies, detach_all},
     policy::{Action, Policy},
 };
 use tempfile::TempDir;
@@ -70,6 +70,7 @@ impl Stand {
             interfaces: vec![LINK.to_owned()],
             pins: self.pins.path().to_path_buf(),
             mode: Mode::Enforce,
+            replies: Replies::default(),
         }
     }
 

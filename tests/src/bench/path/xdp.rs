@@ -7,7 +7,7 @@ use aya::programs::XdpMode;
 use filter_common::verdict::{Reason, Verdict};
 use filter_userspace::{
     compile::CompiledPolicy,
-    kernel::{AttachPreference, Gate, GateOptions, Mode},
+    kernel::{AttachPreference, Gate, GateOptions, Mode, Replies},
 };
 
 use super::{
@@ -75,6 +75,7 @@ pub fn cerco(compiled: &CompiledPolicy) -> Result<Peer> {
         interfaces: vec![LINK.to_owned()],
         pins: Path::new("/sys/fs/bpf/cerco").to_owned(),
         mode: Mode::Enforce,
+        replies: Replies::default(),
     };
     let gate = site.run(|| -> Result<Gate> {
         let mut gate = Gate::load(compiled, &options)?;

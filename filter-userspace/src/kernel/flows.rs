@@ -1,0 +1,257 @@
+//! The flow table from the host's side: kept over restarts, filled with what is open already, and the
+//! port sets that spare most packets the question.
+
+use std::{
+    mem::offset_of,
+    path::PathBuf,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use aya::{
+    EbpfLoader,
+    maps::{MapData, MapType},
+};
+use filter_common::{
+    abi::{ABI_VERSION, Control, FLOW_SETS, HEARD_SETS, PortSet, REPLY_PORT_SETS, reply_ports},
+    flow::{self, HEARD_WAYS, Kind, WAYS, state},
+    packet::{Address, Packet, TcpFlags, Transport},
+    track::{self, FlowMemory},
+};
+
+use super::{
+    Gate, KernelError,
+    bans::boot_ns,
+    load::array,
+    mapped::MappedArray,
+    pins::{self, PinPaths},
+    sockets::{self, Protocol},
+};
+
+pub(super) const FLOWS: &str = "FLOWS";
+pub(super) const HEARD: &str = "HEARD";
+
+type FlowWords = [u64; 2 * WAYS];
+type HeardWords = [u64; HEARD_WAYS];
+
+/// Flows that have not ended, by protocol.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct FlowCount {
+    pub tcp: u64,
+    pub udp: u64,
+    pub echo: u64,
+}
+
+/// The flow maps of an earlier load, with which this one goes on: no connection is forgotten.
+pub(super) struct KeptFlows {
+    paths: [(&'static str, PathBuf); 2],
+    seed: [u64; 2],
+}
+
+impl KeptFlows {
+    /// `None`: there are none, or they are of another build; the log says why.
+    pub(super) fn find(paths: &PinPaths) -> Option<Self> {
+        match Self::open(paths) {
+            Ok(kept) => kept,
+            Err(reason) => {
+                tracing::warn!(
+                    "the flow table starts anew, filled from the open sockets: {reason}"
+                );
+                None
+            }
+        }
+    }
+
+    fn open(paths: &PinPaths) -> Result<Option<Self>, String> {
+        let of = |name| paths.map(name);
+        if !of(FLOWS).exists() {
+            return Ok(None);
+        }
+        let text = |error: KernelError| error.to_string();
+        let control = pins::pinned_control(paths).map_err(text)?.read(0);
+        if control.abi_version != ABI_VERSION {
+            return Err(format!(
+                "the maps here are of ABI version {}, this cerco speaks {ABI_VERSION}",
+                control.abi_version
+            ));
+        }
+        for (name, value_bytes, len) in [
+            (FLOWS, size_of::<FlowWords>(), FLOW_SETS),
+            (HEARD, size_of::<HeardWords>(), HEARD_SETS),
+        ] {
+            let map = MapData::from_pin(of(name)).map_err(|error| error.to_string())?;
+            let info = map.info().map_err(|error| error.to_string())?;
+            let kind = info.map_type().map_err(|error| error.to_string())?;
+            let found = (
+                kind,
+                info.key_size() as usize,
+                info.value_size() as usize,
+                info.max_entries(),
+                info.map_flags(),
+            );
+            let expected = (MapType::Array, 4, value_bytes, len, BPF_F_MMAPABLE);
+            if found != expected {
+                return Err(format!("{name} is {found:?}, and not {expected:?}"));
+            }
+        }
+        Ok(Some(Self {
+            paths: [(FLOWS, of(FLOWS)), (HEARD, of(HEARD))],
+            seed: control.flow_seed,
+        }))
+    }
+
+    /// Makes `loader` use these maps.
+    pub(super) fn give_to(&self, loader: &mut EbpfLoader<'_>) {
+        for (name, path) in &self.paths {
+            loader.map_pin_path(name, path.clone());
+        }
+    }
+
+    /// What the flows were hashed with.
+    pub(super) fn seed(&self) -> [u64; 2] {
+        self.seed
+    }
+}
+
+/// include/uapi/linux/bpf.h
+const BPF_F_MMAPABLE: u32 = 1 << 10;
+
+impl Gate {
+    /// Writes the port sets anew from the flow table and puts them in use, so that ports whose flows are
+    /// over are not asked about any more. No flow is missed meanwhile: the programs in the kernel add to both
+    /// pairs of sets, after they have laid a flow down.
+    pub fn renew_reply_ports(&self) -> Result<FlowCount, KernelError> {
+        let flows: MappedArray<FlowWords> = MappedArray::new(array(&self.ebpf, FLOWS)?, FLOWS)?;
+        let in_use = self
+            .control
+            .word(0, offset_of!(Control, reply_ports_in_use));
+        let next = (in_use.load(Ordering::Acquire) as usize + 1) % REPLY_PORT_SETS;
+        for protocol in [reply_ports::TCP, reply_ports::UDP] {
+            for port in (0..=u16::MAX).step_by(u64::BITS as usize) {
+                self.reply_port_word(next, protocol, port)
+                    .store(0, Ordering::Release);
+            }
+        }
+        let timeouts = self.control.read(0).flow_timeouts;
+        let now = flow::tick(boot_ns());
+        let mut count = FlowCount::default();
+        for set in 0..FLOW_SETS as usize {
+            for way in 0..WAYS {
+                let offset = (2 * way + 1) * size_of::<u64>();
+                let word = flows.double_word(set, offset).load(Ordering::Acquire);
+                let found = flow::Found { way, word };
+                if !found.is_alive(&timeouts, now) {
+                    continue;
+                }
+                let protocol = match found.state() {
+                    state::SYN_SENT | state::ESTABLISHED | state::FIN | state::RESET => {
+                        count.tcp += 1;
+                        reply_ports::TCP
+                    }
+                    state::UDP | state::UDP_STREAM => {
+                        count.udp += 1;
+                        reply_ports::UDP
+                    }
+                    state::ECHO => {
+                        count.echo += 1;
+                        continue;
+                    }
+                    _ => continue,
+                };
+                let port = flow::our_port(word);
+                self.reply_port_word(next, protocol, port)
+                    .fetch_or(1 << (port % 64), Ordering::AcqRel);
+            }
+        }
+        in_use.store(next as u32, Ordering::Release);
+        Ok(count)
+    }
+
+    fn reply_port_word(&self, set: usize, protocol: usize, port: u16) -> &AtomicU64 {
+        let offset = offset_of!(Control, reply_ports)
+            + (2 * set + protocol) * size_of::<PortSet>()
+            + usize::from(port) / 64 * size_of::<u64>();
+        self.control.double_word(0, offset)
+    }
+
+    /// Records the connections of this host's own sockets, so that a gate that is new cuts none off. Returns
+    /// how many there were.
+    pub(super) fn record_open_sockets(&self) -> Result<usize, KernelError> {
+        let opened = sockets::opened_here()
+            .map_err(KernelError::program("list this host's open connections"))?;
+        let memory = HostMemory {
+            gate: self,
+            flows: MappedArray::new(array(&self.ebpf, FLOWS)?, FLOWS)?,
+            heard: MappedArray::new(array(&self.ebpf, HEARD)?, HEARD)?,
+            now: flow::tick(boot_ns()),
+        };
+        for socket in &opened {
+            let (ours, theirs) = (socket.ours, socket.theirs);
+            let packet = |transport| {
+                Packet::new(
+                    Address::from(ours.ip()),
+                    Address::from(theirs.ip()),
+                    64,
+                    transport,
+                )
+            };
+            let (src_port, dst_port) = (ours.port(), theirs.port());
+            match socket.protocol {
+                Protocol::Tcp => {
+                    for flags in [TcpFlags(TcpFlags::SYN), TcpFlags(TcpFlags::ACK)] {
+                        let segment = Transport::Tcp {
+                            src_port,
+                            dst_port,
+                            flags,
+                        };
+                        track::sent(&memory, &packet(segment));
+                    }
+                }
+                Protocol::Udp => {
+                    track::sent(&memory, &packet(Transport::Udp { src_port, dst_port }));
+                }
+            }
+        }
+        Ok(opened.len())
+    }
+}
+
+/// The flow table, to be written from here.
+struct HostMemory<'a> {
+    gate: &'a Gate,
+    flows: MappedArray<FlowWords>,
+    heard: MappedArray<HeardWords>,
+    now: u32,
+}
+
+impl FlowMemory for HostMemory<'_> {
+    type Flows<'a>
+        = &'a [AtomicU64; 2 * WAYS]
+    where
+        Self: 'a;
+    type Heard<'a>
+        = &'a [AtomicU64; HEARD_WAYS]
+    where
+        Self: 'a;
+
+    fn control(&self) -> &Control {
+        self.gate
+            .control
+            .get(0)
+            .expect("invariant: the control map has one value")
+    }
+
+    fn flow_set(&self, index: u32) -> Option<Self::Flows<'_>> {
+        Some(self.flows.atomics(index as usize))
+    }
+
+    fn heard_set(&self, index: u32) -> Option<Self::Heard<'_>> {
+        Some(self.heard.atomics(index as usize))
+    }
+
+    fn now(&self) -> u32 {
+        self.now
+    }
+
+    /// The port sets are written from the whole table afterwards, see [`Gate::renew_reply_ports`].
+    fn open_port(&self, _kind: Kind, _port: u16) {}
+}

@@ -1,0 +1,208 @@
+//! The two programs behind the gate, on each interface: one sees what leaves, one what was let in.
+//!
+//! They hang on TCX links (Linux 6.6), pinned like the gate's own; before 6.6 they are filters of the
+//! clsact qdisc, which stay by themselves.
+
+use std::{mem, path::Path};
+
+use aya::programs::{
+    LinkOrder, ProgramError, SchedClassifier, TcAttachType,
+    links::{FdLink, PinnedLink},
+    tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions},
+};
+
+use super::{
+    Gate, KernelError,
+    attach::{interface_index, unlink},
+    load::errno_of,
+    pins::{self, PinPaths},
+};
+
+/// The programs, the names of their pins, and where they hang.
+pub(super) const TRACKERS: [(&str, &str, TcAttachType); 2] = [
+    ("cerco_in", "in", TcAttachType::Ingress),
+    ("cerco_out", "out", TcAttachType::Egress),
+];
+
+/// How the programs behind the gate are attached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TrackerAttachment {
+    /// A link of the kernel's own.
+    Tcx,
+    /// A filter of the clsact qdisc.
+    Clsact,
+}
+
+impl Gate {
+    /// Puts the trackers of this load behind every interface. Where it cannot, the gate stands all the same, and
+    /// answers to what the host sends through that interface are judged like everything else: the faults are in
+    /// [`Gate::tracker_faults`].
+    pub(super) fn attach_trackers(&mut self) -> Result<(), KernelError> {
+        self.tracker_faults.clear();
+        if !self.replies.enabled {
+            return release_trackers(&self.paths, |_| false);
+        }
+        for interface in self.interfaces.clone() {
+            for (program, prefix, direction) in TRACKERS {
+                if let Err(error) = self.attach_tracker(&interface, program, prefix, direction) {
+                    tracing::warn!("{error}");
+                    self.tracker_faults.push(error.to_string());
+                    break;
+                }
+            }
+        }
+        release_trackers(&self.paths, |interface| {
+            self.interfaces.iter().any(|it| it == interface)
+        })
+    }
+
+    fn attach_tracker(
+        &mut self,
+        interface: &str,
+        name: &'static str,
+        prefix: &str,
+        direction: TcAttachType,
+    ) -> Result<TrackerAttachment, KernelError> {
+        let ifindex = interface_index(interface)?;
+        let path = self.paths.tracker(prefix, interface);
+        let program = tracker(&mut self.ebpf, name)?;
+        let failed = |error: String| KernelError::Track {
+            interface: interface.to_owned(),
+            reason: error,
+        };
+        if path.exists() {
+            if replace_on(program, &path, ifindex) {
+                return Ok(TrackerAttachment::Tcx);
+            }
+            unlink(&path)?;
+        }
+        match program.attach_with_options(
+            interface,
+            direction,
+            TcAttachOptions::TcxOrder(LinkOrder::default()),
+        ) {
+            Ok(id) => {
+                let link = program
+                    .take_link(id)
+                    .map_err(|error| failed(cause(&error)))?;
+                let link = FdLink::try_from(link).map_err(|error| failed(error.to_string()))?;
+                link.pin(&path).map_err(|error| failed(error.to_string()))?;
+                Ok(TrackerAttachment::Tcx)
+            }
+            // BPF_LINK_CREATE does not know TCX before Linux 6.6.
+            Err(error) if errno_of(&error) == Some(libc::EINVAL) => {
+                attach_filter(program, interface, name, direction)
+                    .map_err(|error| failed(cause(&error)))?;
+                Ok(TrackerAttachment::Clsact)
+            }
+            Err(error) => Err(failed(cause(&error))),
+        }
+    }
+
+    /// Why answers to this host's own connections are not known on some interface.
+    pub fn tracker_faults(&self) -> &[String] {
+        &self.tracker_faults
+    }
+
+    /// The interfaces of the gate whose trackers somebody has taken off.
+    pub fn lost_trackers(&self) -> Vec<&str> {
+        if !self.replies.enabled || !self.tracker_faults.is_empty() {
+            return Vec::new();
+        }
+        let holds = |interface: &str, ifindex| {
+            TRACKERS.iter().all(|(_, prefix, _)| {
+                let path = self.paths.tracker(prefix, interface);
+                // Without a pin it is a filter, which the kernel keeps.
+                !path.exists() || matches!(pins::link_ifindex(&path), Ok(Some(it)) if it == ifindex)
+            })
+        };
+        self.attachments
+            .iter()
+            .filter(|it| !holds(&it.interface, it.ifindex))
+            .map(|it| it.interface.as_str())
+            .collect()
+    }
+}
+
+/// Hangs the program into the clsact qdisc, in place of an earlier one.
+fn attach_filter(
+    program: &mut SchedClassifier,
+    interface: &str,
+    name: &str,
+    direction: TcAttachType,
+) -> Result<(), ProgramError> {
+    // It may be there already; when it cannot be made, the next step says so.
+    let _ = tc::qdisc_add_clsact(interface);
+    // Between the two a packet may go unseen: what it opened is recorded with its next one, a SYN when it is sent
+    // again.
+    let _ = tc::qdisc_detach_program(interface, direction, name);
+    let options = TcAttachOptions::Netlink(NlOptions::default());
+    let id = program.attach_with_options(interface, direction, options)?;
+    // Dropping it would detach it.
+    mem::forget(program.take_link(id)?);
+    Ok(())
+}
+
+/// False when the link does not hold the interface any more.
+fn replace_on(program: &mut SchedClassifier, path: &Path, ifindex: u32) -> bool {
+    let mut replace = || -> Result<(), String> {
+        let held = pins::link_ifindex(path).map_err(|error| error.to_string())?;
+        if held != Some(ifindex) {
+            return Err("it holds another interface, or none".to_owned());
+        }
+        let pinned = PinnedLink::from_pin(path).map_err(|error| error.to_string())?;
+        let link = SchedClassifierLink::try_from(FdLink::from(pinned))
+            .map_err(|error| error.to_string())?;
+        program
+            .attach_to_link(link)
+            .map_err(|error| cause(&error))?;
+        Ok(())
+    };
+    replace()
+        .inspect_err(|error| {
+            tracing::info!(
+                "{}: the link left here is of no use: {error}",
+                path.display()
+            );
+        })
+        .is_ok()
+}
+
+/// Takes the trackers off the interfaces that are not to be kept.
+pub(super) fn release_trackers(
+    paths: &PinPaths,
+    is_kept: impl Fn(&str) -> bool,
+) -> Result<(), KernelError> {
+    for (interface, path) in paths.trackers()? {
+        if !is_kept(&interface) {
+            unlink(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes filters of the clsact qdisc off an interface; there are none on kernels with TCX.
+pub(super) fn release_filters(interface: &str) {
+    for (name, _, direction) in TRACKERS {
+        // Nothing there to be taken off is the usual outcome.
+        let _ = tc::qdisc_detach_program(interface, direction, name);
+    }
+}
+
+pub(super) fn tracker<'a>(
+    ebpf: &'a mut aya::Ebpf,
+    name: &'static str,
+) -> Result<&'a mut SchedClassifier, KernelError> {
+    let missing = KernelError::ObjectIncomplete {
+        kind: "program",
+        name,
+    };
+    match ebpf.program_mut(name).map(TryInto::try_into) {
+        Some(Ok(program)) => Ok(program),
+        _ => Err(missing),
+    }
+}
+
+fn cause(error: &ProgramError) -> String {
+    crate::cause::chain(error)
+}

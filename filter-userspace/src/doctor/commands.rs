@@ -1,0 +1,67 @@
+//! Commands as they have to be typed on this host.
+
+use std::path::Path;
+
+use crate::config::DEFAULT_FILE;
+
+pub struct Commands {
+    /// The config file to edit.
+    config: String,
+    /// ` -c FILE`, or nothing.
+    option: String,
+}
+
+impl Commands {
+    /// `config_file`: of `--config`.
+    pub fn new(config_file: Option<&Path>) -> Self {
+        match config_file {
+            None => Self {
+                config: DEFAULT_FILE.to_owned(),
+                option: String::new(),
+            },
+            Some(file) => Self {
+                config: file.display().to_string(),
+                option: format!(" -c {}", file.display()),
+            },
+        }
+    }
+
+    /// Opens the config in an editor; `what` is to be written there.
+    pub fn edit(&self, what: &str) -> String {
+        format!("sudoedit {}    # {what}", self.config)
+    }
+
+    /// `cerco ARGUMENTS` for the same config.
+    pub fn cerco(&self, arguments: &str) -> String {
+        format!("cerco {arguments}{}", self.option)
+    }
+
+    /// What mends a check that only root can do.
+    pub fn as_root(&self) -> String {
+        format!("sudo {}", self.cerco("doctor"))
+    }
+
+    /// Puts a changed config in force, if it has no faults.
+    pub fn check_and_reload(&self) -> String {
+        format!("{} && {}", self.cerco("check"), self.cerco("reload"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_about_the_config_that_was_named() {
+        let usual = Commands::new(None);
+        assert_eq!(
+            usual.edit("mode = \"observe\""),
+            "sudoedit /etc/cerco/cerco.toml    # mode = \"observe\""
+        );
+        assert_eq!(usual.check_and_reload(), "cerco check && cerco reload");
+        assert_eq!(usual.as_root(), "sudo cerco doctor");
+        let own = Commands::new(Some(Path::new("/srv/a.toml")));
+        assert_eq!(own.edit("x"), "sudoedit /srv/a.toml    # x");
+        assert_eq!(own.cerco("enforce"), "cerco enforce -c /srv/a.toml");
+    }
+}

@@ -1,0 +1,392 @@
+//! What is wrong with this host, its config and its gate, and what mends it.
+//!
+//! One file a subject. Each looks first (`gather`) and then judges, which is a function from what was
+//! seen to findings and touches nothing. Nothing here changes anything.
+
+mod clock;
+mod commands;
+mod database;
+mod files;
+mod finding;
+mod gate;
+mod host;
+mod interface;
+mod lockout;
+mod pin_place;
+mod reality;
+mod sessions;
+
+use std::{
+    fs,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    thread,
+    time::SystemTime,
+};
+
+pub use self::finding::{Counts, Finding, Report, Severity};
+use self::{
+    clock::Clock,
+    commands::Commands,
+    database::{DatabaseFacts, DatabaseRead},
+    files::Files,
+    gate::{Compared, Daemon, Gate, Programs, Standing},
+    host::Host,
+    interface::{Described, Interface},
+    lockout::{Risk, Said},
+    pin_place::PinPlace,
+    sessions::Session,
+};
+use crate::{
+    cause,
+    compile::{CompiledPolicy, compile},
+    config::{self, Config, Interfaces, Paths},
+    control::{
+        client,
+        protocol::{ModeWord, PacketKind, Request},
+        reply::{Explanation, Status},
+    },
+    daemon::{lockout::denied_class, overlay::Overlay},
+    geo::GeoError,
+    kernel::{self, AttachPreference, Link, Pinned, StandingLink},
+    policy::Policy,
+};
+
+/// Of whom and what is asked.
+pub struct Question {
+    /// `--config`.
+    pub config_file: Option<PathBuf>,
+    pub paths: Paths,
+    /// Far end and local port of the SSH session in which the question is asked.
+    pub ssh_session: Option<(IpAddr, u16)>,
+}
+
+/// Looks at everything.
+pub fn examine(question: &Question) -> Report {
+    let Question {
+        config_file,
+        paths,
+        ssh_session,
+    } = question;
+    let now = SystemTime::now();
+    let (config, config_report) = match config::load(config_file.as_deref()) {
+        Ok((config, report)) => (Some(config), report),
+        Err(report) => (None, report),
+    };
+    let config = config.as_ref();
+    let files = Files::gather(config_file.as_deref(), &config_report, &paths.state);
+    let commands = Commands::new(config_file.as_deref());
+    let commands = &commands;
+    let daemon = Daemon::from(ask(&paths.socket, Request::Status));
+    let status = daemon.status();
+    let host = Host::gather(status.and_then(|status| status.pid));
+    let pins = kernel::standing_links(&paths.pins);
+    let (pinned, pins_fault) = match &pins {
+        Ok(pinned) => (Some(pinned.as_slice()), None),
+        // What a user may not see is no fault of the pins.
+        Err(error) if host.is_root => (None, Some(error.to_string())),
+        Err(_) => (None, Some("only root may see the pins".to_owned())),
+    };
+    let links = kernel::links();
+
+    let mut findings = host.judge(commands);
+    findings.extend(PinPlace::gather(&paths.pins).judge(commands));
+    findings.extend(files.judge(commands));
+    let (names, interfaces_fault) = interfaces_of(config, status, pinned);
+    findings.extend(interfaces_fault);
+    let links = links.unwrap_or_else(|error| {
+        findings.push(
+            Finding::unknown(
+                "interfaces",
+                format!("The kernel does not list them: {error}."),
+            )
+            .mend("ip -brief link"),
+        );
+        Vec::new()
+    });
+    let interfaces = look_at_interfaces(&names, &links, pinned, status, config);
+    let intended = Intended::read(config, &paths.state);
+    findings.extend(intended.judge(config, commands, now));
+    let mode = mode_in_force(status, pinned, paths);
+    let gate = Gate {
+        pins_fault,
+        interfaces: names
+            .iter()
+            .map(|name| {
+                let standing = interfaces.iter().find(|it| it.link.name == *name);
+                (name.clone(), standing.map(|it| it.standing.clone()))
+            })
+            .collect(),
+        unnamed: unnamed(&names, pinned, config),
+        mode,
+        config_mode: config.map(|config| config.mode.into()),
+        mode_set_before: mode_set_before(config_file.as_deref(), &paths.state),
+        compared: match (&intended.compiled, interfaces.iter().any(stands)) {
+            (Some((_, written)), true) => {
+                reality::compare(&paths.pins, host.is_root, written, commands)
+            }
+            _ => Compared::Nothing,
+        },
+        daemon,
+        now,
+    };
+    findings.extend(gate.judge(commands));
+    findings.extend(interfaces.iter().flat_map(|it| it.judge(commands)));
+    findings.extend(
+        Clock {
+            now,
+            is_synchronised: clock::is_synchronised(),
+            dated: dated(&intended, &gate.daemon, config_file.as_deref()),
+        }
+        .judge(),
+    );
+    let would_be = gate.config_mode.filter(|_| !interfaces.iter().any(stands));
+    let risks = risks(&links, &names, *ssh_session, &paths.socket, &intended);
+    findings.extend(lockout::judge(&risks, mode.or(would_be), commands));
+    Report::new(findings)
+}
+
+fn ask<R: serde::de::DeserializeOwned>(
+    socket: &Path,
+    request: Request,
+) -> Result<R, client::ClientError> {
+    let reply = client::ask(socket, request)?;
+    serde_json::from_value(reply).map_err(|source| client::ClientError::Parse { source })
+}
+
+/// The interfaces of the config; of a config that cannot be used, those that the gate stands on.
+fn interfaces_of(
+    config: Option<&Config>,
+    status: Option<&Status>,
+    pinned: Option<&[StandingLink]>,
+) -> (Vec<String>, Option<Finding>) {
+    let Some(config) = config else {
+        let of_daemon = status.map(|it| it.interfaces.iter().map(|it| it.interface.clone()));
+        let of_pins = || pinned.map(|it| it.iter().map(|it| it.interface.clone()).collect());
+        let standing = of_daemon.map(Iterator::collect).or_else(of_pins);
+        return (standing.unwrap_or_default(), None);
+    };
+    match config.interfaces.resolve() {
+        Ok(names) => (names, None),
+        Err(error) => {
+            let fault = Finding::fault("interfaces", format!("{error}.")).mend("ip route");
+            (Vec::new(), Some(fault))
+        }
+    }
+}
+
+fn look_at_interfaces(
+    names: &[String],
+    links: &[Link],
+    pinned: Option<&[StandingLink]>,
+    status: Option<&Status>,
+    config: Option<&Config>,
+) -> Vec<Interface> {
+    let programs = Programs {
+        names: kernel::program_names().unwrap_or_default(),
+        links: kernel::link_numbers(),
+    };
+    let attach = config.map_or(AttachPreference::Auto, |config| config.attach);
+    let cpus = thread::available_parallelism().map_or(1, |count| count.get() as u32);
+    let named = names
+        .iter()
+        .filter_map(|name| links.iter().find(|link| link.name == *name));
+    named
+        .map(|link| {
+            let described = Described::gather(link);
+            let master = link
+                .master
+                .and_then(|master| links.iter().find(|it| it.index == master))
+                .map(|it| (it.name.clone(), it.kind.clone().unwrap_or_default()));
+            let told = status.and_then(|status| {
+                status
+                    .interfaces
+                    .iter()
+                    .find(|it| it.interface == link.name)
+            });
+            Interface {
+                master,
+                driver: described.driver,
+                xdp: described.xdp,
+                features: described.features,
+                channels: described.channels,
+                cpus,
+                tc_programs: described.tc_programs,
+                standing: gate::standing(link, pinned, status, &programs),
+                attach,
+                fallback_reason: told.and_then(|it| it.fallback_reason.clone()),
+                link: link.clone(),
+            }
+        })
+        .collect()
+}
+
+fn stands(interface: &Interface) -> bool {
+    matches!(interface.standing, Standing::Native | Standing::Generic)
+}
+
+/// Where the gate stands and should not; a config that cannot be used names nothing.
+fn unnamed(
+    names: &[String],
+    pinned: Option<&[StandingLink]>,
+    config: Option<&Config>,
+) -> Vec<String> {
+    let standing = pinned.filter(|_| config.is_some()).unwrap_or_default();
+    standing
+        .iter()
+        .filter(|it| it.ifindex.is_some() && !names.contains(&it.interface))
+        .map(|it| it.interface.clone())
+        .collect()
+}
+
+fn mode_in_force(
+    status: Option<&Status>,
+    pinned: Option<&[StandingLink]>,
+    paths: &Paths,
+) -> Option<ModeWord> {
+    if let Some(status) = status {
+        return Some(status.mode);
+    }
+    if pinned?.is_empty() {
+        return None;
+    }
+    let pinned = Pinned::open(&paths.pins).ok()??;
+    Some(pinned.mode().into())
+}
+
+/// The mode changes by the config and by `runtime.json` only, so it is at least as old as both.
+fn mode_set_before(config_file: Option<&Path>, state: &Path) -> Option<SystemTime> {
+    let mut files = config::files(config_file);
+    files.push(state.join("runtime.json"));
+    let changed = |path: &PathBuf| fs::metadata(path).ok()?.modified().ok();
+    files.iter().filter_map(changed).max()
+}
+
+/// What the config asks for, with the rules made at runtime.
+struct Intended {
+    read: Option<Result<DatabaseRead, GeoError>>,
+    compiled: Option<(Policy, CompiledPolicy)>,
+    compile_fault: Option<String>,
+}
+
+impl Intended {
+    fn read(config: Option<&Config>, state: &Path) -> Self {
+        let mut intended = Self {
+            read: None,
+            compiled: None,
+            compile_fault: None,
+        };
+        let Some(config) = config else {
+            return intended;
+        };
+        let database = match config.read_database() {
+            Ok(database) => database,
+            Err(error) => {
+                intended.read = Some(Err(error));
+                return intended;
+            }
+        };
+        intended.read = Some(Ok(DatabaseRead {
+            built: database.info.build_time,
+            changed: database::changed(&config.database),
+            networks: database.info.networks_v4 + database.info.networks_v6,
+        }));
+        let mut overlay = Overlay::load(&state.join("runtime.json")).unwrap_or_default();
+        overlay.expire(SystemTime::now());
+        let (policy, _) = overlay.apply(&config.policy);
+        match compile(&policy, &database) {
+            Ok(compiled) => intended.compiled = Some((policy, compiled)),
+            Err(error) => intended.compile_fault = Some(cause::chain(&error)),
+        }
+        intended
+    }
+
+    fn judge(&self, config: Option<&Config>, commands: &Commands, now: SystemTime) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        if let (Some(config), Some(read)) = (config, &self.read) {
+            let facts = DatabaseFacts {
+                source: &config.database,
+                read: read.as_ref().map_err(|error| cause::chain(error)),
+                now,
+            };
+            findings.push(facts.judge(commands));
+        }
+        findings.extend(self.compile_fault.as_ref().map(|fault| {
+            Finding::fault(
+                "policy",
+                format!("The policy cannot be put in force: {fault}."),
+            )
+            .mend(commands.cerco("check"))
+        }));
+        if config.is_some_and(|config| config.interfaces == Interfaces::Auto) {
+            findings.push(Finding::ok(
+                "interfaces",
+                "The interfaces are those with a default route (interfaces = \"auto\").",
+            ));
+        }
+        findings
+    }
+}
+
+/// Things that cannot be of later than now.
+fn dated(
+    intended: &Intended,
+    daemon: &Daemon,
+    config_file: Option<&Path>,
+) -> Vec<(String, SystemTime)> {
+    let mut dated: Vec<(String, SystemTime)> = gate::published(daemon).into_iter().collect();
+    if let Some(Ok(read)) = &intended.read
+        && let Some(time) = read.built.or(read.changed)
+    {
+        dated.push(("the database".to_owned(), time));
+    }
+    for file in config::files(config_file) {
+        if let Ok(time) = fs::metadata(&file).and_then(|metadata| metadata.modified()) {
+            dated.push((file.display().to_string(), time));
+        }
+    }
+    dated
+}
+
+fn risks(
+    links: &[Link],
+    names: &[String],
+    ssh_session: Option<(IpAddr, u16)>,
+    socket: &Path,
+    intended: &Intended,
+) -> Vec<Risk> {
+    let behind = sessions::behind_the_gate(links, names);
+    let addresses = kernel::addresses().unwrap_or_default();
+    let is_behind = |session: &Session| {
+        let holder = |local| addresses.iter().find(|(_, it)| *it == local);
+        // Whatever cannot be told counts as at risk.
+        let holder = session.local.and_then(holder);
+        holder.is_none_or(|(index, _)| behind.contains(index))
+    };
+    let risk = |session: Session| {
+        let peer = (session.peer, session.port);
+        let written = intended.compiled.as_ref().map(|(policy, compiled)| {
+            denied_class(policy, compiled, peer).map_or(Said::Passes, Said::Denied)
+        });
+        Risk {
+            session,
+            is_behind_the_gate: is_behind(&session),
+            runs: asked(socket, peer),
+            written: written.unwrap_or(Said::Nothing),
+        }
+    };
+    sessions::gather(ssh_session)
+        .into_iter()
+        .map(risk)
+        .collect()
+}
+
+/// What the gate says, when a daemon can be asked.
+fn asked(socket: &Path, (address, port): (IpAddr, u16)) -> Said {
+    let packet = Some(PacketKind::Tcp(port));
+    match ask::<Explanation>(socket, Request::Explain { address, packet }) {
+        Ok(explanation) if explanation.verdict == "pass" => Said::Passes,
+        Ok(explanation) => Said::Denied(explanation.class.unwrap_or(explanation.reason)),
+        Err(_) => Said::Nothing,
+    }
+}

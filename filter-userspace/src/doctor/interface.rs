@@ -406,10 +406,10 @@ impl Interface {
     }
 }
 
-/// `The program "name" (number 7)`.
+/// The program `name` (number 7).
 pub fn program_words(name: &str, id: Option<u32>) -> String {
     let name = match name {
-        "" => "The program".to_owned(),
+        "" => "A program".to_owned(),
         name => format!("The program `{name}`"),
     };
     match id {

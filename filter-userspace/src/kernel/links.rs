@@ -244,6 +244,7 @@ fn tc_program(bytes: &[u8]) -> Option<(String, Option<u32>)> {
     const TCMSG_BYTES: usize = 20;
     const TCA_KIND: u16 = 1;
     const TCA_OPTIONS: u16 = 2;
+    const TCA_BPF_OPS: u16 = 5;
     const TCA_BPF_NAME: u16 = 7;
     const TCA_BPF_ID: u16 = 11;
     let all = attributes(bytes.get(TCMSG_BYTES..)?);
@@ -254,7 +255,9 @@ fn tc_program(bytes: &[u8]) -> Option<(String, Option<u32>)> {
     let options = attributes(all.get(&TCA_OPTIONS)?);
     let id = options.get(&TCA_BPF_ID).and_then(|value| u32_of(value));
     let name = options.get(&TCA_BPF_NAME).map(|it| text_of(it));
-    (id.is_some() || name.is_some()).then(|| (name.unwrap_or_default(), id))
+    // A classic program has neither name nor number.
+    let is_program = id.is_some() || name.is_some() || options.contains_key(&TCA_BPF_OPS);
+    is_program.then(|| (name.unwrap_or_default(), id))
 }
 
 #[cfg(test)]

@@ -454,7 +454,7 @@ fn programs_of_traffic_control_are_named() {
             ),
             note(
                 "tc_programs",
-                "The program of traffic control is on eth0, egress: it sees what this host sends, \
+                "A program of traffic control is on eth0, egress: it sees what this host sends, \
                  which the gate does not.",
                 "tc filter show dev eth0 egress"
             ),

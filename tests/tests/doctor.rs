@@ -99,7 +99,11 @@ fn typed(cerco: &Cerco, arguments: &str) -> String {
 }
 
 fn edit(cerco: &Cerco, what: &str) -> String {
-    format!("sudoedit {}    # {what}", cerco.config_path().display())
+    format!(
+        "sensible-editor {} && {}    # {what}",
+        cerco.config_path().display(),
+        typed(cerco, "reload")
+    )
 }
 
 #[test]
@@ -192,8 +196,10 @@ fn other_program_on_the_interface_is_named_with_its_number() {
         assert_eq!(
             sentence,
             format!(
-                "The program `drop_all` (number {number}) stands on eth0 in {word} mode, where the \
-                 gate should: every packet passes the gate by."
+                "The program `drop_all` (number {number}) stands on eth0 in {word} mode, held by \
+                 process {} ({}), where the gate should: every packet passes the gate by.",
+                std::process::id(),
+                fs::read_to_string("/proc/self/comm").unwrap().trim(),
             )
         );
         let (link, then) = command.split_once(" && ").unwrap();
@@ -644,6 +650,7 @@ fn other_users_learn_what_they_cannot_see() {
             ("gate", "unknown"),
             ("pins", "unknown"),
             ("daemon", "unknown"),
+            ("tc_programs", "unknown"),
         ]
     );
     let (sentence, command) = closed.sentence_and_command("pins");
@@ -652,6 +659,24 @@ fn other_users_learn_what_they_cannot_see() {
         "What stands in the kernel was not looked at: only root may see the pins."
     );
     assert_eq!(command, format!("sudo {}", typed(&cerco, "doctor")));
+    // Of a config that is not theirs they learn that alone.
+    fs::set_permissions(cerco.config_path(), PermissionsExt::from_mode(0o600)).unwrap();
+    let blind = as_nobody(&["--socket", &cerco.socket().display().to_string()]);
+    assert_eq!(blind.code, 0);
+    assert!(
+        blind.kinds().contains(&("config", "unknown")),
+        "{:?}",
+        blind.complaints()
+    );
+    fs::set_permissions(cerco.config_path(), PermissionsExt::from_mode(0o644)).unwrap();
+    fs::set_permissions(site.path("database.csv"), PermissionsExt::from_mode(0o600)).unwrap();
+    let kinds = as_nobody(&[]);
+    assert!(
+        kinds.kinds().contains(&("database", "unknown")),
+        "{:?}",
+        kinds.complaints()
+    );
+    fs::set_permissions(site.path("database.csv"), PermissionsExt::from_mode(0o644)).unwrap();
     // Who may ask the daemon knows more.
     fs::set_permissions(cerco.socket(), PermissionsExt::from_mode(0o666)).unwrap();
     let member = as_nobody(&[]);
@@ -662,6 +687,7 @@ fn other_users_learn_what_they_cannot_see() {
             ("state", "unknown"),
             ("pins", "unknown"),
             ("config_in_force", "unknown"),
+            ("tc_programs", "unknown"),
         ]
     );
     assert_eq!(

@@ -26,9 +26,16 @@ impl Commands {
         }
     }
 
-    /// Opens the config in an editor; `what` is to be written there.
-    pub fn edit(&self, what: &str) -> String {
-        format!("sudoedit {}    # {what}", self.config)
+    /// Opens the config in an editor, where `what` is to be written, and puts it in force.
+    pub fn edit_and_reload(&self, what: &str) -> String {
+        let reload = self.cerco("reload");
+        format!("sensible-editor {} && {reload}    # {what}", self.config)
+    }
+
+    /// The same for what a running daemon cannot change.
+    pub fn edit_and_restart(&self, what: &str) -> String {
+        let config = &self.config;
+        format!("sensible-editor {config} && systemctl restart cerco    # {what}")
     }
 
     /// `cerco ARGUMENTS` for the same config.
@@ -55,13 +62,20 @@ mod tests {
     fn commands_are_about_the_config_that_was_named() {
         let usual = Commands::new(None);
         assert_eq!(
-            usual.edit("mode = \"observe\""),
-            "sudoedit /etc/cerco/cerco.toml    # mode = \"observe\""
+            usual.edit_and_reload("mode = \"observe\""),
+            "sensible-editor /etc/cerco/cerco.toml && cerco reload    # mode = \"observe\""
         );
         assert_eq!(usual.check_and_reload(), "cerco check && cerco reload");
         assert_eq!(usual.as_root(), "sudo cerco doctor");
         let own = Commands::new(Some(Path::new("/srv/a.toml")));
-        assert_eq!(own.edit("x"), "sudoedit /srv/a.toml    # x");
+        assert_eq!(
+            own.edit_and_restart("x"),
+            "sensible-editor /srv/a.toml && systemctl restart cerco    # x"
+        );
+        assert_eq!(
+            own.edit_and_reload("x"),
+            "sensible-editor /srv/a.toml && cerco reload -c /srv/a.toml    # x"
+        );
         assert_eq!(own.cerco("enforce"), "cerco enforce -c /srv/a.toml");
     }
 }

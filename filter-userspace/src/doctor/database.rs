@@ -8,6 +8,8 @@ use crate::{config::DatabaseSource, daemon::age};
 pub struct DatabaseFacts<'a> {
     pub source: &'a DatabaseSource,
     pub read: Result<&'a DatabaseRead, String>,
+    /// This user may not read it.
+    pub is_closed: bool,
     pub now: SystemTime,
 }
 
@@ -24,6 +26,10 @@ impl DatabaseFacts<'_> {
         const CHECK: &str = "database";
         let read = match &self.read {
             Ok(read) => read,
+            Err(fault) if self.is_closed => {
+                return Finding::unknown(CHECK, format!("This user cannot read it: {fault}."))
+                    .mend(commands.as_root());
+            }
             Err(fault) => {
                 return Finding::fault(CHECK, format!("The database cannot be used: {fault}."))
                     .mend(commands.cerco("check"));
@@ -55,7 +61,7 @@ impl DatabaseFacts<'_> {
         let words = format!("The database is too old to trust ({how}).");
         match self.source {
             DatabaseSource::Builtin => Finding::warning(CHECK, words)
-                .mend(commands.edit("[geo] database = a newer file, or a newer cerco")),
+                .mend(commands.edit_and_reload("[geo] database = a newer file, or a newer cerco")),
             DatabaseSource::File(path) => {
                 Finding::warning(CHECK, words).mend(replace(path, commands))
             }
@@ -101,6 +107,7 @@ mod tests {
                 changed: changed.map(|days| now - DAY * days),
                 networks: 7,
             }),
+            is_closed: false,
             now,
         }
         .judge(&Commands::new(None))
@@ -143,7 +150,7 @@ mod tests {
                 "The database is too old to trust (built 2026-02-21, 100 days ago)."
             )
             .mend(
-                "sudoedit /etc/cerco/cerco.toml    # [geo] database = a newer file, or a newer \
+                "sensible-editor /etc/cerco/cerco.toml && cerco reload    # [geo] database = a newer file, or a newer \
                  cerco"
             )
         );
@@ -151,16 +158,20 @@ mod tests {
 
     #[test]
     fn database_that_cannot_be_used_is_a_fault() {
-        let facts = |read| {
+        let facts = |read, is_closed| {
             DatabaseFacts {
                 source: &file(),
                 read,
+                is_closed,
                 now: SystemTime::UNIX_EPOCH,
             }
             .judge(&Commands::new(Some(Path::new("/etc/a.toml"))))
         };
         assert_eq!(
-            facts(Err("failed to open /var/lib/geo.mmdb: no such file".into())),
+            facts(
+                Err("failed to open /var/lib/geo.mmdb: no such file".into()),
+                false
+            ),
             Finding::fault(
                 "database",
                 "The database cannot be used: failed to open /var/lib/geo.mmdb: no such file."
@@ -168,16 +179,27 @@ mod tests {
             .mend("cerco check -c /etc/a.toml")
         );
         assert_eq!(
-            facts(Ok(&DatabaseRead {
-                built: None,
-                changed: None,
-                networks: 0
-            })),
+            facts(
+                Ok(&DatabaseRead {
+                    built: None,
+                    changed: None,
+                    networks: 0
+                }),
+                false
+            ),
             Finding::fault(
                 "database",
                 "The database holds no network: every address is unknown to it."
             )
             .mend("cerco check -c /etc/a.toml")
+        );
+        assert_eq!(
+            facts(Err("failed to open it: permission denied".into()), true),
+            Finding::unknown(
+                "database",
+                "This user cannot read it: failed to open it: permission denied."
+            )
+            .mend("sudo cerco doctor -c /etc/a.toml")
         );
     }
 }

@@ -26,6 +26,8 @@ pub struct Ownership {
 }
 
 pub struct Files {
+    /// A config file that this user may not read.
+    pub closed: Option<PathBuf>,
     /// The faults and doubts of reading the config.
     pub config: Vec<ConfigFault>,
     /// The config files and their directories.
@@ -57,6 +59,7 @@ pub enum StateDirectory {
 impl Files {
     pub fn gather(file: Option<&Path>, report: &Report, state: &Path) -> Self {
         Self {
+            closed: config::files(file).into_iter().find(|it| is_closed(it)),
             config: faults(report),
             config_files: ownerships(&config::files(file)),
             state: state.to_path_buf(),
@@ -70,7 +73,10 @@ impl Files {
     }
 
     pub fn judge(&self, commands: &Commands) -> Vec<Finding> {
-        let mut findings = judge_config(&self.config, commands);
+        let mut findings = match &self.closed {
+            Some(path) => vec![judge_closed(path, commands)],
+            None => judge_config(&self.config, commands),
+        };
         let open: Vec<Finding> = self.config_files.iter().filter_map(judge_owner).collect();
         if open.is_empty() && !self.config_files.is_empty() {
             findings.push(Finding::ok(
@@ -99,6 +105,19 @@ fn is_permission(error: &crate::daemon::overlay::OverlayError) -> bool {
         crate::daemon::overlay::OverlayError::Io { source, .. }
             if source.kind() == io::ErrorKind::PermissionDenied
     )
+}
+
+/// Whether this user may not read `path`.
+pub fn is_closed(path: &Path) -> bool {
+    fs::File::open(path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+}
+
+fn judge_closed(path: &Path, commands: &Commands) -> Finding {
+    let words = format!(
+        "This user may not read {}: what is asked of the gate is unknown.",
+        path.display()
+    );
+    Finding::unknown("config", words).mend(commands.as_root())
 }
 
 fn faults(report: &Report) -> Vec<ConfigFault> {
@@ -238,7 +257,9 @@ fn judge_state(state: &Path, directory: &StateDirectory, commands: &Commands) ->
         ),
         StateDirectory::NotWritable(io::ErrorKind::PermissionDenied) => Finding::unknown(
             CHECK,
-            format!("This user may not look at {path}, where changes made at runtime are kept."),
+            format!(
+                "This user may not write to {path}, so whether the daemon can was not looked at."
+            ),
         )
         .mend(commands.as_root()),
         StateDirectory::NotWritable(kind) => Finding::warning(
@@ -290,6 +311,18 @@ mod tests {
             assert_eq!(judge_config(&faults, &own), one(words));
             faults.push(bad.clone());
         }
+    }
+
+    #[test]
+    fn config_that_this_user_may_not_read_is_no_fault_of_the_config() {
+        assert_eq!(
+            judge_closed(Path::new("/etc/cerco/cerco.toml"), &Commands::new(None)),
+            Finding::unknown(
+                "config",
+                "This user may not read /etc/cerco/cerco.toml: what is asked of the gate is unknown."
+            )
+            .mend("sudo cerco doctor")
+        );
     }
 
     #[test]
@@ -354,8 +387,8 @@ mod tests {
                 StateDirectory::NotWritable(io::ErrorKind::PermissionDenied),
                 Finding::unknown(
                     "state",
-                    "This user may not look at /var/lib/cerco, where changes made at runtime are \
-                     kept.",
+                    "This user may not write to /var/lib/cerco, so whether the daemon can was not \
+                     looked at.",
                 )
                 .mend("sudo cerco doctor"),
             ),

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    path::PathBuf,
     time::{Duration, SystemTime},
 };
 
@@ -35,13 +36,16 @@ pub struct OtherProgram {
     pub is_generic: bool,
     /// The BPF link that holds it; `None`: attached by netlink, as `ip link` does it.
     pub bpf_link: Option<u32>,
+    /// Number and name of a process that has it open.
+    pub holder: Option<(u32, String)>,
 }
 
-/// Programs of the whole host: names and links by the number of the program.
-#[derive(Default)]
+/// Programs of the whole host, by their numbers.
 pub struct Programs {
     pub names: HashMap<u32, String>,
     pub links: HashMap<u32, u32>,
+    /// Looks for a process that has a program open.
+    pub holder: fn(u32) -> Option<(u32, String)>,
 }
 
 /// `pinned`: `None` when this user may not look at the pins.
@@ -81,6 +85,7 @@ pub fn standing(
             name: programs.names.get(&id).cloned().unwrap_or_default(),
             is_generic,
             bpf_link: programs.links.get(&id).copied(),
+            holder: (programs.holder)(id),
         }),
     }
 }
@@ -114,6 +119,32 @@ impl From<Result<Status, ClientError>> for Daemon {
     }
 }
 
+/// Why the pins were not looked at.
+pub enum PinsFault {
+    /// This user may not.
+    NotPermitted,
+    /// It may, and could not; with the directory.
+    Unreadable(PathBuf, String),
+}
+
+impl PinsFault {
+    fn judge(&self, commands: &Commands) -> Finding {
+        const CHECK: &str = "pins";
+        match self {
+            Self::NotPermitted => Finding::unknown(
+                CHECK,
+                "What stands in the kernel was not looked at: only root may see the pins.",
+            )
+            .mend(commands.as_root()),
+            Self::Unreadable(pins, fault) => Finding::fault(
+                CHECK,
+                format!("The pins cannot be used, by this command and the next start: {fault}."),
+            )
+            .mend(format!("ls -ld {}", pins.display())),
+        }
+    }
+}
+
 /// How what runs was compared with the config.
 pub enum Compared {
     /// What is different; nothing when it is empty.
@@ -125,8 +156,7 @@ pub enum Compared {
 }
 
 pub struct Gate {
-    /// Why this user cannot see the pins.
-    pub pins_fault: Option<String>,
+    pub pins_fault: Option<PinsFault>,
     /// The interfaces of the config; `None`: there is none of that name.
     pub interfaces: Vec<(String, Option<Standing>)>,
     /// Where the gate stands and the config does not name it.
@@ -149,13 +179,7 @@ impl Gate {
             .map(|(name, standing)| stands(name, standing.as_ref(), commands).on(name))
             .collect();
         findings.extend(self.unnamed.iter().map(|it| unnamed(it).on(it)));
-        findings.extend(self.pins_fault.as_ref().map(|fault| {
-            Finding::unknown(
-                "pins",
-                format!("What stands in the kernel was not looked at: {fault}."),
-            )
-            .mend(commands.as_root())
-        }));
+        findings.extend(self.pins_fault.as_ref().map(|it| it.judge(commands)));
         findings.extend(self.daemon(commands));
         findings.extend(self.mode(commands));
         findings.extend(self.reality(commands));
@@ -313,13 +337,16 @@ fn stands(name: &str, standing: Option<&Standing>, commands: &Commands) -> Findi
         .mend("systemctl restart cerco"),
         Standing::Other(other) => {
             let program = program_words(&other.name, Some(other.id));
+            let mode = match other.is_generic {
+                true => "generic",
+                false => "native",
+            };
+            let holder = other.holder.as_ref().map_or(String::new(), |(pid, name)| {
+                format!(", held by process {pid} ({name})")
+            });
             let words = format!(
-                "{program} stands on {name} in {} mode, where the gate should: every packet passes \
-                 the gate by.",
-                match other.is_generic {
-                    true => "generic",
-                    false => "native",
-                }
+                "{program} stands on {name} in {mode} mode{holder}, where the gate should: every \
+                 packet passes the gate by."
             );
             Finding::fault("other_xdp_program", words).mend(take_off(name, other))
         }

@@ -64,6 +64,8 @@ pub struct Interface {
     pub channels: Option<Channels>,
     pub cpus: u32,
     pub tc_programs: Vec<TcProgram>,
+    /// Why those of TCX are not among them.
+    pub tcx_fault: Option<String>,
     pub standing: Standing,
     pub attach: AttachPreference,
     /// Why the daemon did not get native mode.
@@ -77,21 +79,29 @@ pub struct Described {
     pub features: Option<Vec<String>>,
     pub channels: Option<Channels>,
     pub tc_programs: Vec<TcProgram>,
+    pub tcx_fault: Option<String>,
 }
 
 impl Described {
     pub fn gather(link: &Link) -> Self {
         let ethtool = Ethtool::open().ok();
         let ethtool = ethtool.as_ref();
-        // Traffic control before TCX, and TCX, which only root can list.
         let mut tc_programs = kernel::tc_programs(link.index).unwrap_or_default();
-        tc_programs.extend(kernel::tcx_programs(&link.name).unwrap_or_default());
+        let tcx = kernel::tcx_programs(&link.name);
+        let tcx_fault = match tcx {
+            Ok(programs) => {
+                tc_programs.extend(programs);
+                None
+            }
+            Err(error) => Some(error.to_string()),
+        };
         Self {
             driver: ethtool.and_then(|it| it.driver(&link.name).ok()),
             xdp: kernel::xdp_features(link.index).ok().flatten(),
             features: ethtool.and_then(|it| it.features(&link.name).ok()),
             channels: ethtool.and_then(|it| it.channels(&link.name).ok()),
             tc_programs,
+            tcx_fault,
         }
     }
 }
@@ -109,6 +119,14 @@ impl Interface {
         findings.push(self.vlan_tags());
         findings.extend(self.membership(commands));
         findings.extend(self.tc_programs.iter().map(|it| self.tc_program(it)));
+        findings.extend(self.tcx_fault.as_ref().map(|fault| {
+            let name = self.link.name.as_str();
+            Finding::unknown(
+                "tc_programs",
+                format!("The TCX programs on {name} were not listed: {fault}."),
+            )
+            .mend(commands.as_root())
+        }));
         findings
             .into_iter()
             .map(|finding| finding.on(&self.link.name))
@@ -142,7 +160,7 @@ impl Interface {
                  nothing that it filters there can be relied on."
             ),
         )
-        .mend(commands.edit("interfaces = the one below the tunnel"))
+        .mend(commands.edit_and_restart("interfaces = the one below the tunnel"))
     }
 
     fn state(&self) -> Finding {
@@ -158,7 +176,7 @@ impl Interface {
         const CHECK: &str = "xdp_mode";
         let name = self.link.name.as_str();
         let driver = self.driver_name();
-        let says_generic = commands.edit("attach = \"generic\", if it is meant");
+        let says_generic = commands.edit_and_restart("attach = \"generic\", if it is meant");
         match (&self.standing, self.attach, self.is_native()) {
             (Standing::Native, ..) => {
                 Finding::ok(
@@ -202,7 +220,7 @@ impl Interface {
                      XDP."
                 ),
             )
-            .mend(commands.edit("attach = \"auto\"")),
+            .mend(commands.edit_and_restart("attach = \"auto\"")),
             (_, AttachPreference::Auto, Some(false)) => Finding::note(
                 CHECK,
                 format!(
@@ -375,7 +393,7 @@ impl Interface {
                      goes past the gate."
                 ),
             )
-            .mend(commands.edit(&format!("interfaces = [\"{master}\"]"))),
+            .mend(commands.edit_and_restart(&format!("interfaces = [\"{master}\"]"))),
             "bridge" | "openvswitch" => Finding::note(
                 CHECK,
                 format!(
@@ -384,7 +402,7 @@ impl Interface {
                 ),
             )
             .mend(
-                commands.edit("[protect] destinations = those of this host")
+                commands.edit_and_reload("[protect] destinations = those of this host")
             ),
             _ => Finding::ok(CHECK, format!("{name} is a member of the {kind} {master}.")),
         })

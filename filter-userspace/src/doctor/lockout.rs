@@ -49,7 +49,7 @@ impl Risk {
         }
         let trust = commands.cerco(&format!("trust {peer}"));
         // Without a daemon there is nobody to tell at runtime.
-        let in_config = || commands.edit(&format!("[trusted] prefixes = [\"{peer}\"]"));
+        let in_config = || commands.edit_and_restart(&format!("[trusted] prefixes = [\"{peer}\"]"));
         match (&self.runs, &self.written, mode) {
             (Said::Denied(class), _, Some(ModeWord::Enforce)) => Finding::fault(
                 CHECK,
@@ -120,7 +120,8 @@ mod tests {
         use Said::{Nothing, Passes};
         let denied = || Said::Denied("US".into());
         let trust = "cerco trust 203.0.113.7";
-        let config = "sudoedit /etc/cerco/cerco.toml    # [trusted] prefixes = [\"203.0.113.7\"]";
+        let config = "sensible-editor /etc/cerco/cerco.toml && systemctl restart cerco    # [trusted] \
+                      prefixes = [\"203.0.113.7\"]";
         let passes = Finding::ok("lockout", "The SSH session from 203.0.113.7 passes.");
         let enforce_would = Finding::warning(
             "lockout",

@@ -30,7 +30,7 @@ use self::{
     commands::Commands,
     database::{DatabaseFacts, DatabaseRead},
     files::Files,
-    gate::{Compared, Daemon, Gate, Programs, Standing},
+    gate::{Compared, Daemon, Gate, PinsFault, Programs, Standing},
     host::Host,
     interface::{Described, Interface},
     lockout::{Risk, Said},
@@ -40,7 +40,7 @@ use self::{
 use crate::{
     cause,
     compile::{CompiledPolicy, compile},
-    config::{self, Config, Interfaces, Paths},
+    config::{self, Config, DatabaseSource, Interfaces, Paths},
     control::{
         client,
         protocol::{ModeWord, PacketKind, Request},
@@ -84,8 +84,11 @@ pub fn examine(question: &Question) -> Report {
     let (pinned, pins_fault) = match &pins {
         Ok(pinned) => (Some(pinned.as_slice()), None),
         // What a user may not see is no fault of the pins.
-        Err(error) if host.is_root => (None, Some(error.to_string())),
-        Err(_) => (None, Some("only root may see the pins".to_owned())),
+        Err(error) if host.is_root => {
+            let fault = PinsFault::Unreadable(paths.pins.clone(), error.to_string());
+            (None, Some(fault))
+        }
+        Err(_) => (None, Some(PinsFault::NotPermitted)),
     };
     let links = kernel::links();
 
@@ -185,6 +188,7 @@ fn look_at_interfaces(
     let programs = Programs {
         names: kernel::program_names().unwrap_or_default(),
         links: kernel::link_numbers(),
+        holder: kernel::program_holder,
     };
     let attach = config.map_or(AttachPreference::Auto, |config| config.attach);
     let cpus = thread::available_parallelism().map_or(1, |count| count.get() as u32);
@@ -212,6 +216,7 @@ fn look_at_interfaces(
                 channels: described.channels,
                 cpus,
                 tc_programs: described.tc_programs,
+                tcx_fault: described.tcx_fault,
                 standing: gate::standing(link, pinned, status, &programs),
                 attach,
                 fallback_reason: told.and_then(|it| it.fallback_reason.clone()),
@@ -307,6 +312,10 @@ impl Intended {
             let facts = DatabaseFacts {
                 source: &config.database,
                 read: read.as_ref().map_err(|error| cause::chain(error)),
+                is_closed: match &config.database {
+                    DatabaseSource::Builtin => false,
+                    DatabaseSource::File(path) => files::is_closed(path),
+                },
                 now,
             };
             findings.push(facts.judge(commands));

@@ -80,7 +80,7 @@ impl PinPlace {
                 CHECK,
                 format!("[paths] pins = \"{pins}\" is not on a BPF file system."),
             )
-            .mend(commands.edit("pins = \"/sys/fs/bpf/cerco\"")),
+            .mend(commands.edit_and_restart("pins = \"/sys/fs/bpf/cerco\"")),
         }
     }
 }
@@ -178,7 +178,10 @@ mod tests {
                 "bpffs",
                 "[paths] pins = \"/var/pins\" is not on a BPF file system."
             )
-            .mend("sudoedit /etc/cerco/cerco.toml    # pins = \"/sys/fs/bpf/cerco\"")]
+            .mend(
+                "sensible-editor /etc/cerco/cerco.toml && systemctl restart cerco    # pins = \
+                 \"/sys/fs/bpf/cerco\""
+            )]
         );
     }
 

@@ -1,6 +1,6 @@
 //! What stands on an interface, of this gate and of others: read only, for `cerco doctor`.
 
-use std::{collections::HashMap, path::Path};
+use std::{collections::HashMap, fs, path::Path};
 
 use aya::programs::{
     ProgramError, SchedClassifier, loaded_links, loaded_programs, tc::TcAttachType,
@@ -71,6 +71,22 @@ pub fn link_numbers() -> HashMap<u32, u32> {
         .filter_map(Result::ok)
         .map(|link| (link.program_id(), link.id()))
         .collect()
+}
+
+/// Number and name of a process that has a program open, itself or by a link. Sees all of them as root.
+pub fn program_holder(id: u32) -> Option<(u32, String)> {
+    let needle = format!("prog_id:\t{id}\n");
+    let holds = |pid: &u32| {
+        let files = fs::read_dir(format!("/proc/{pid}/fdinfo")).ok()?;
+        let mut texts = files.filter_map(|file| fs::read_to_string(file.ok()?.path()).ok());
+        texts.any(|text| text.contains(&needle)).then_some(())
+    };
+    let processes = fs::read_dir("/proc").ok()?;
+    let pid = processes
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .find(|pid| holds(pid).is_some())?;
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    Some((pid, name.trim().to_owned()))
 }
 
 /// The programs of TCX (since Linux 6.6) on both ways of an interface. Needs root.

@@ -35,7 +35,9 @@ pub use bpffs::{PinPlace, pin_place};
 pub use counters::{Count, InterfaceCounters};
 pub use error::KernelError;
 pub use ethtool::{Channels, Ethtool};
-pub use inventory::{StandingLink, link_numbers, program_names, standing_links, tcx_programs};
+pub use inventory::{
+    StandingLink, link_numbers, program_holder, program_names, standing_links, tcx_programs,
+};
 pub use links::{
     Direction, Link, TcProgram, XdpFeatures, XdpPrograms, addresses, links, tc_programs,
     xdp_features,

@@ -1,13 +1,16 @@
 //! Questions to the kernel over netlink, one at a time. Attributes are read by their numbers and
 //! unknown ones are passed over, so that a newer kernel's answers are understood as well.
 
-use std::{collections::HashMap, io};
+use std::{collections::HashMap, io, os::fd::AsRawFd as _, time::Duration};
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload,
     NetlinkSerializable, NlasIterator,
 };
 use netlink_sys::{Socket, SocketAddr};
+
+/// The kernel answers at once; longer means that it never will.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A socket that asks and waits for the answer.
 pub(super) struct Netlink {
@@ -54,6 +57,7 @@ impl Netlink {
         socket.bind_auto()?;
         // Number 0 is the kernel; nobody else's messages are wanted.
         socket.connect(&SocketAddr::new(0, 0))?;
+        give_up_after(&socket, ANSWER_TIMEOUT)?;
         Ok(Self {
             socket,
             sequence: 0,
@@ -93,6 +97,28 @@ impl Netlink {
                 }
             }
         }
+    }
+}
+
+/// Bounds how long the answer is waited for.
+fn give_up_after(socket: &Socket, timeout: Duration) -> io::Result<()> {
+    let time = libc::timeval {
+        tv_sec: timeout.as_secs() as libc::time_t,
+        tv_usec: 0,
+    };
+    // SAFETY: the option takes a timeval, which outlives the call.
+    let status = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVTIMEO,
+            (&raw const time).cast(),
+            size_of::<libc::timeval>() as libc::socklen_t,
+        )
+    };
+    match status {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

@@ -93,6 +93,7 @@ fn program_on_an_interface_is_the_gate_only_when_its_pin_says_so() {
     let programs = Programs {
         names: HashMap::from([(5, "xdp_pass".to_owned())]),
         links: HashMap::from([(6, 99)]),
+        holder: |id| (id == 6).then(|| (1234, "xdp-filter".to_owned())),
     };
     let other = |id, name: &str, is_generic, bpf_link| {
         Standing::Other(OtherProgram {
@@ -100,6 +101,7 @@ fn program_on_an_interface_is_the_gate_only_when_its_pin_says_so() {
             name: name.into(),
             is_generic,
             bpf_link,
+            holder: (id == 6).then(|| (1234, "xdp-filter".to_owned())),
         })
     };
     let (mut names_it, mut lost) = (status(), status());
@@ -164,6 +166,7 @@ fn interface_without_the_gate_is_a_fault() {
             name: "xdp_pass".into(),
             is_generic,
             bpf_link,
+            holder: bpf_link.map(|_| (1234, "xdp-filter".to_owned())),
         })
     };
     assert_eq!(
@@ -195,11 +198,11 @@ fn interface_without_the_gate_is_a_fault() {
         )
         .mend("sudo cerco doctor")
     );
-    let taken = |mode: &str, command: &str| {
+    let taken = |how: &str, command: &str| {
         Finding::fault(
             "other_xdp_program",
             format!(
-                "The program `xdp_pass` (number 42) stands on eth0 in {mode} mode, where the gate \
+                "The program `xdp_pass` (number 42) stands on eth0 in {how}, where the gate \
                  should: every packet passes the gate by."
             ),
         )
@@ -207,15 +210,18 @@ fn interface_without_the_gate_is_a_fault() {
     };
     assert_eq!(
         on(other(false, None)),
-        taken("native", "ip link set dev eth0 xdpdrv off")
+        taken("native mode", "ip link set dev eth0 xdpdrv off")
     );
     assert_eq!(
         on(other(true, None)),
-        taken("generic", "ip link set dev eth0 xdpgeneric off")
+        taken("generic mode", "ip link set dev eth0 xdpgeneric off")
     );
     assert_eq!(
         on(other(false, Some(9))),
-        taken("native", "bpftool link detach id 9")
+        taken(
+            "native mode, held by process 1234 (xdp-filter)",
+            "bpftool link detach id 9"
+        )
     );
 }
 
@@ -223,7 +229,7 @@ fn interface_without_the_gate_is_a_fault() {
 fn gate_that_the_config_does_not_name_and_pins_that_cannot_be_seen_are_told() {
     let mut gate = answering();
     gate.unnamed = vec!["eth1".into()];
-    gate.pins_fault = Some("only root may see the pins".into());
+    gate.pins_fault = Some(PinsFault::NotPermitted);
     assert_eq!(
         judged(&gate),
         [
@@ -240,6 +246,17 @@ fn gate_that_the_config_does_not_name_and_pins_that_cannot_be_seen_are_told() {
             .mend("sudo cerco doctor"),
             answers(),
         ]
+    );
+    gate.unnamed = Vec::new();
+    let pins = PathBuf::from("/sys/fs/bpf/cerco");
+    gate.pins_fault = Some(PinsFault::Unreadable(pins, "failed to trust it".into()));
+    assert_eq!(
+        judged(&gate)[0],
+        Finding::fault(
+            "pins",
+            "The pins cannot be used, by this command and the next start: failed to trust it."
+        )
+        .mend("ls -ld /sys/fs/bpf/cerco")
     );
 }
 

@@ -32,6 +32,7 @@ fn healthy() -> Interface {
         }),
         cpus: 8,
         tc_programs: Vec::new(),
+        tcx_fault: None,
         standing: Standing::Native,
         attach: AttachPreference::Auto,
         fallback_reason: None,
@@ -98,7 +99,7 @@ fn interface_without_ethernet_headers_is_a_fault() {
             "Packets on eth0 have no Ethernet header, which the gate needs to read them: nothing \
              that it filters there can be relied on."
         )
-        .mend("sudoedit /etc/cerco/cerco.toml    # interfaces = the one below the tunnel")
+        .mend("sensible-editor /etc/cerco/cerco.toml && systemctl restart cerco    # interfaces = the one below the tunnel")
         .on("eth0")
     );
     tunnel.link.hardware_type = 772;
@@ -157,7 +158,7 @@ fn generic_mode_is_warned_of_where_native_mode_is_possible() {
             "The gate runs on eth0 in generic mode, as the config asks."
         )
     );
-    let edit = "sudoedit /etc/cerco/cerco.toml    # attach = \"generic\", if it is meant";
+    let edit = "sensible-editor /etc/cerco/cerco.toml && systemctl restart cerco    # attach = \"generic\", if it is meant";
     let unavoidable = note(
         "xdp_mode",
         "The driver of eth0, e1000e, has no native XDP: the gate runs in generic mode, where a \
@@ -184,7 +185,7 @@ fn generic_mode_is_warned_of_where_native_mode_is_possible() {
             "xdp_mode",
             "attach = \"native\" cannot work on eth0: its driver e1000e has no native XDP."
         )
-        .mend("sudoedit /etc/cerco/cerco.toml    # attach = \"auto\"")
+        .mend("sensible-editor /etc/cerco/cerco.toml && systemctl restart cerco    # attach = \"auto\"")
         .on("eth0")
     );
     assert_eq!(
@@ -395,7 +396,7 @@ fn member_of_a_bond_is_passed_by_and_a_port_of_a_bridge_filters_for_guests() {
             "membership",
             "eth0 is a member of the bond bond0: what comes in by the other members goes past the \
              gate.",
-            "sudoedit /etc/cerco/cerco.toml    # interfaces = [\"bond0\"]"
+            "sensible-editor /etc/cerco/cerco.toml && systemctl restart cerco    # interfaces = [\"bond0\"]"
         )
     );
     assert_eq!(
@@ -404,7 +405,7 @@ fn member_of_a_bond_is_passed_by_and_a_port_of_a_bridge_filters_for_guests() {
             "membership",
             "eth0 is a port of the bridge br0: the gate filters also what goes through to the \
              guests behind it.",
-            "sudoedit /etc/cerco/cerco.toml    # [protect] destinations = those of this host"
+            "sensible-editor /etc/cerco/cerco.toml && cerco reload    # [protect] destinations = those of this host"
         )
     );
     assert_eq!(
@@ -459,5 +460,18 @@ fn programs_of_traffic_control_are_named() {
                 "tc filter show dev eth0 egress"
             ),
         ]
+    );
+    let as_user = Interface {
+        tcx_fault: Some("operation not permitted".into()),
+        ..healthy()
+    };
+    assert_eq!(
+        said(&as_user, "tc_programs"),
+        Finding::unknown(
+            "tc_programs",
+            "The TCX programs on eth0 were not listed: operation not permitted."
+        )
+        .mend("sudo cerco doctor")
+        .on("eth0")
     );
 }

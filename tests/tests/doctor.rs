@@ -541,16 +541,16 @@ fn old_future_and_unreadable_databases_are_found() {
 #[test]
 fn ssh_sessions_that_the_policy_denies_are_found_before_they_are_lost() {
     let site = Site::new().unwrap();
-    let cerco = site.start().unwrap();
-    let from = |peer: &str| {
+    let mut cerco = site.start().unwrap();
+    let from = |cerco: &Cerco, peer: &str| {
         let mut command = cerco.cli_command(&["doctor", "--json"]);
         Doctor::of(&ended(
             command.env("SSH_CONNECTION", format!("{peer} 50000 192.0.2.1 22")),
         ))
     };
-    assert_eq!(from(MACAU[0]).kinds(), [("", ""); 0]);
+    assert_eq!(from(&cerco, MACAU[0]).kinds(), [("", ""); 0]);
     let trust = typed(&cerco, &format!("trust {}", ABROAD[1]));
-    let abroad = from(ABROAD[1]);
+    let abroad = from(&cerco, ABROAD[1]);
     assert_eq!(abroad.kinds(), [("lockout", "fault")]);
     assert_eq!(
         abroad.sentence_and_command("lockout"),
@@ -561,15 +561,28 @@ fn ssh_sessions_that_the_policy_denies_are_found_before_they_are_lost() {
         )
     );
     cerco.cli(&["trust", ABROAD[1]]).unwrap();
-    assert_eq!(from(ABROAD[1]).kinds(), [("", ""); 0]);
+    assert_eq!(from(&cerco, ABROAD[1]).kinds(), [("", ""); 0]);
     // A config that would lock out whom the running one lets in.
     cerco
         .write_config(&site.config().replace("MO = \"allow\"", "US = \"allow\""))
         .unwrap();
-    let doctor = from(MACAU[0]);
+    let doctor = from(&cerco, MACAU[0]);
     let (sentence, _) = doctor.sentence_and_command("lockout");
     assert!(
         sentence.starts_with("`cerco reload` would lock out"),
+        "{sentence}"
+    );
+    // Without a daemon the gate goes on to do what was written.
+    cerco.write_config(&site.config()).unwrap();
+    cerco.stop().unwrap();
+    let doctor = from(&cerco, ABROAD[0]);
+    assert_eq!(
+        doctor.kinds(),
+        [("lockout", "fault"), ("daemon", "warning")]
+    );
+    let (sentence, _) = doctor.sentence_and_command("lockout");
+    assert!(
+        sentence.starts_with("The gate drops the SSH session from 203.0.113.7 (US)"),
         "{sentence}"
     );
 }

@@ -155,6 +155,12 @@ pub enum Compared {
     Nothing,
 }
 
+impl Compared {
+    pub fn is_same(&self) -> bool {
+        matches!(self, Self::With(differences) if differences.is_empty())
+    }
+}
+
 pub struct Gate {
     pub pins_fault: Option<PinsFault>,
     /// The interfaces of the config; `None`: there is none of that name.

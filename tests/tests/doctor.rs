@@ -177,17 +177,16 @@ fn other_program_on_the_interface_is_named_with_its_number() {
     let mut cerco = site.start().unwrap();
     cerco.stop().unwrap();
     cerco.cli(&["detach", "--force"]).unwrap();
-    let mut other = Drops::load(Program::DropAll, &Prefixes::default()).unwrap();
+    let shown = || site.host.ip("link show eth0").unwrap();
     for (mode, word) in [(XdpMode::Driver, "native"), (XdpMode::Skb, "generic")] {
-        let link = site
-            .host
-            .run(|| -> anyhow::Result<_> {
-                other.attach(mode)?;
-                Ok(())
-            })
-            .unwrap();
-        link.unwrap();
-        let shown = site.host.ip("link show eth0").unwrap();
+        // The kernel takes a link away some time after its descriptor is closed.
+        poll::until("see no program", LIMIT, || {
+            (!shown().contains("xdp")).then_some(())
+        })
+        .unwrap();
+        let mut other = Drops::load(Program::DropAll, &Prefixes::default()).unwrap();
+        site.host.run(|| other.attach(mode)).unwrap().unwrap();
+        let shown = shown();
         let number = shown.split("prog/xdp id ").nth(1).unwrap();
         let number = number.split_whitespace().next().unwrap();
         let doctor = Doctor::ask(&cerco);
@@ -210,7 +209,6 @@ fn other_program_on_the_interface_is_named_with_its_number() {
             doctor.kinds(),
             [("other_xdp_program", "fault"), ("daemon", "warning")]
         );
-        other = Drops::load(Program::DropAll, &Prefixes::default()).unwrap();
     }
 }
 
@@ -293,8 +291,15 @@ fn broken_config_is_told_with_its_place_and_the_rest_is_looked_at() {
 
     fs::remove_file(cerco.config_path()).unwrap();
     let doctor = Doctor::ask(&cerco);
-    let (sentence, _) = doctor.sentence_and_command("config");
-    assert!(sentence.contains("No such file"), "{sentence}");
+    let path = cerco.config_path();
+    let path = path.display();
+    assert_eq!(
+        doctor.sentence_and_command("config"),
+        (
+            format!("There is no config {path}.").as_str(),
+            format!("cerco check --example > {path} && sensible-editor {path}").as_str()
+        )
+    );
     assert_eq!(doctor.code, 2);
 }
 

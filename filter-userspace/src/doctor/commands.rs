@@ -38,6 +38,12 @@ impl Commands {
         format!("sensible-editor {config} && systemctl restart cerco    # {what}")
     }
 
+    /// Makes a config to start from, and opens it in an editor.
+    pub fn make_config(&self) -> String {
+        let config = &self.config;
+        format!("cerco check --example > {config} && sensible-editor {config}")
+    }
+
     /// `cerco ARGUMENTS` for the same config.
     pub fn cerco(&self, arguments: &str) -> String {
         format!("cerco {arguments}{}", self.option)
@@ -66,6 +72,10 @@ mod tests {
             "sensible-editor /etc/cerco/cerco.toml && cerco reload    # mode = \"observe\""
         );
         assert_eq!(usual.check_and_reload(), "cerco check && cerco reload");
+        assert_eq!(
+            usual.make_config(),
+            "cerco check --example > /etc/cerco/cerco.toml && sensible-editor /etc/cerco/cerco.toml"
+        );
         assert_eq!(usual.as_root(), "sudo cerco doctor");
         let own = Commands::new(Some(Path::new("/srv/a.toml")));
         assert_eq!(

@@ -28,6 +28,8 @@ pub struct Ownership {
 pub struct Files {
     /// A config file that this user may not read.
     pub closed: Option<PathBuf>,
+    /// A config file that does not exist.
+    pub missing: Option<PathBuf>,
     /// The faults and doubts of reading the config.
     pub config: Vec<ConfigFault>,
     /// The config files and their directories.
@@ -60,6 +62,7 @@ impl Files {
     pub fn gather(file: Option<&Path>, report: &Report, state: &Path) -> Self {
         Self {
             closed: config::files(file).into_iter().find(|it| is_closed(it)),
+            missing: config::files(file).into_iter().find(|it| is_missing(it)),
             config: faults(report),
             config_files: ownerships(&config::files(file)),
             state: state.to_path_buf(),
@@ -73,9 +76,10 @@ impl Files {
     }
 
     pub fn judge(&self, commands: &Commands) -> Vec<Finding> {
-        let mut findings = match &self.closed {
-            Some(path) => vec![judge_closed(path, commands)],
-            None => judge_config(&self.config, commands),
+        let mut findings = match (&self.closed, &self.missing) {
+            (Some(path), _) => vec![judge_closed(path, commands)],
+            (None, Some(path)) => vec![judge_missing(path, commands)],
+            (None, None) => judge_config(&self.config, commands),
         };
         let open: Vec<Finding> = self.config_files.iter().filter_map(judge_owner).collect();
         if open.is_empty() && !self.config_files.is_empty() {
@@ -118,6 +122,15 @@ fn judge_closed(path: &Path, commands: &Commands) -> Finding {
         path.display()
     );
     Finding::unknown("config", words).mend(commands.as_root())
+}
+
+fn is_missing(path: &Path) -> bool {
+    fs::metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
+fn judge_missing(path: &Path, commands: &Commands) -> Finding {
+    let words = format!("There is no config {}.", path.display());
+    Finding::fault("config", words).mend(commands.make_config())
 }
 
 fn faults(report: &Report) -> Vec<ConfigFault> {
@@ -311,6 +324,18 @@ mod tests {
             assert_eq!(judge_config(&faults, &own), one(words));
             faults.push(bad.clone());
         }
+    }
+
+    #[test]
+    fn config_that_is_missing_is_made() {
+        assert_eq!(
+            judge_missing(
+                Path::new("/srv/a.toml"),
+                &Commands::new(Some(Path::new("/srv/a.toml")))
+            ),
+            Finding::fault("config", "There is no config /srv/a.toml.")
+                .mend("cerco check --example > /srv/a.toml && sensible-editor /srv/a.toml")
+        );
     }
 
     #[test]

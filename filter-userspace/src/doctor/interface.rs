@@ -290,9 +290,9 @@ impl Interface {
             return vec![Finding::unknown(CHECK, words).mend(look)];
         };
         let is_on = |name: &str| features.iter().any(|it| it == name);
-        // virtio_net clears it in the card while a native program is there, and shows it all the same.
+        // virtio_net turns it off in the card for a native program, and shows it as on all the same.
         let is_cleared =
-            self.driver.as_deref() == Some("virtio_net") && self.standing == Standing::Native;
+            self.driver.as_deref() == Some("virtio_net") && self.standing != Standing::Generic;
         let merging: Vec<Finding> = [
             ("rx-lro", "lro", "LRO"),
             ("rx-gro-hw", "rx-gro-hw", "GRO_HW"),

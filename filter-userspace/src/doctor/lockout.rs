@@ -1,7 +1,22 @@
 //! Whom the policy would lock out of SSH.
 
-use super::{commands::Commands, finding::Finding, sessions::Session};
-use crate::control::protocol::ModeWord;
+use std::{net::IpAddr, path::Path};
+
+use super::{
+    ask,
+    commands::Commands,
+    finding::Finding,
+    intended::Intended,
+    sessions::{self, Session},
+};
+use crate::{
+    control::{
+        protocol::{ModeWord, PacketKind, Request},
+        reply::Explanation,
+    },
+    daemon::lockout::denied_class,
+    kernel::{self, Link},
+};
 
 /// A session, and what the policies say about its far end.
 pub struct Risk {
@@ -20,6 +35,50 @@ pub enum Said {
     Denied(String),
     /// There is no such policy, or it cannot be asked.
     Nothing,
+}
+
+/// Each SSH session, with what the gate and the config say about it. `names`: the interfaces of the gate.
+pub fn gather(
+    links: &[Link],
+    names: &[String],
+    ssh_session: Option<(IpAddr, u16)>,
+    socket: &Path,
+    intended: &Intended,
+) -> Vec<Risk> {
+    let behind = sessions::behind_the_gate(links, names);
+    let addresses = kernel::addresses().unwrap_or_default();
+    let is_behind = |session: &Session| {
+        let holder = |local| addresses.iter().find(|(_, it)| *it == local);
+        // Whatever cannot be told counts as at risk.
+        let holder = session.local.and_then(holder);
+        holder.is_none_or(|(index, _)| behind.contains(index))
+    };
+    let risk = |session: Session| {
+        let peer = (session.peer, session.port);
+        let written = intended.compiled.as_ref().map(|(policy, compiled)| {
+            denied_class(policy, compiled, peer).map_or(Said::Passes, Said::Denied)
+        });
+        Risk {
+            session,
+            is_behind_the_gate: is_behind(&session),
+            runs: asked(socket, peer),
+            written: written.unwrap_or(Said::Nothing),
+        }
+    };
+    sessions::gather(ssh_session)
+        .into_iter()
+        .map(risk)
+        .collect()
+}
+
+/// What the gate says, when a daemon can be asked.
+fn asked(socket: &Path, (address, port): (IpAddr, u16)) -> Said {
+    let packet = Some(PacketKind::Tcp(port));
+    match ask::<Explanation>(socket, Request::Explain { address, packet }) {
+        Ok(explanation) if explanation.verdict == "pass" => Said::Passes,
+        Ok(explanation) => Said::Denied(explanation.class.unwrap_or(explanation.reason)),
+        Err(_) => Said::Nothing,
+    }
 }
 
 /// `mode`: of the gate, or what the config starts it with.

@@ -10,6 +10,7 @@ mod files;
 mod finding;
 mod gate;
 mod host;
+mod intended;
 mod interface;
 mod lockout;
 mod pin_place;
@@ -28,28 +29,21 @@ pub use self::finding::{Counts, Finding, Report, Severity};
 use self::{
     clock::Clock,
     commands::Commands,
-    database::{DatabaseFacts, DatabaseRead},
     files::Files,
     gate::{Compared, Daemon, Gate, PinsFault, Programs, Standing},
     host::Host,
+    intended::Intended,
     interface::{Described, Interface},
-    lockout::{Risk, Said},
     pin_place::PinPlace,
-    sessions::Session,
 };
 use crate::{
-    cause,
-    compile::{CompiledPolicy, compile},
-    config::{self, Config, DatabaseSource, Interfaces, Paths},
+    config::{self, Config, Interfaces, Paths},
     control::{
         client,
-        protocol::{ModeWord, PacketKind, Request},
-        reply::{Explanation, Status},
+        protocol::{ModeWord, Request},
+        reply::Status,
     },
-    daemon::{lockout::denied_class, overlay::Overlay},
-    geo::GeoError,
     kernel::{self, AttachPreference, Link, Pinned, StandingLink},
-    policy::Policy,
 };
 
 /// Of whom and what is asked.
@@ -95,8 +89,8 @@ pub fn examine(question: &Question) -> Report {
     let mut findings = host.judge(commands);
     findings.extend(PinPlace::gather(&paths.pins).judge(commands));
     findings.extend(files.judge(commands));
-    let (names, interfaces_fault) = interfaces_of(config, status, pinned);
-    findings.extend(interfaces_fault);
+    let (names, said) = interfaces_of(config, status, pinned);
+    findings.extend(said);
     let links = links.unwrap_or_else(|error| {
         findings.push(
             Finding::unknown(
@@ -146,7 +140,7 @@ pub fn examine(question: &Question) -> Report {
     let would_be = gate.config_mode.filter(|_| !interfaces.iter().any(stands));
     // Without a daemon nobody can be asked; but a gate that is as written says what is written.
     let runs_as_written = gate.daemon.status().is_none() && gate.compared.is_same();
-    let mut risks = risks(&links, &names, *ssh_session, &paths.socket, &intended);
+    let mut risks = lockout::gather(&links, &names, *ssh_session, &paths.socket, &intended);
     for risk in risks.iter_mut().filter(|_| runs_as_written) {
         risk.runs = risk.written.clone();
     }
@@ -174,10 +168,15 @@ fn interfaces_of(
         let standing = of_daemon.map(Iterator::collect).or_else(of_pins);
         return (standing.unwrap_or_default(), None);
     };
+    const CHECK: &str = "interfaces";
+    let is_auto = config.interfaces == Interfaces::Auto;
     match config.interfaces.resolve() {
-        Ok(names) => (names, None),
+        Ok(names) => {
+            let words = "The interfaces are those with a default route (interfaces = \"auto\").";
+            (names, is_auto.then(|| Finding::ok(CHECK, words)))
+        }
         Err(error) => {
-            let fault = Finding::fault("interfaces", format!("{error}.")).mend("ip route");
+            let fault = Finding::fault(CHECK, format!("{error}.")).mend("ip route");
             (Vec::new(), Some(fault))
         }
     }
@@ -272,76 +271,6 @@ fn mode_set_before(config_file: Option<&Path>, state: &Path) -> Option<SystemTim
     files.iter().filter_map(changed).max()
 }
 
-/// What the config asks for, with the rules made at runtime.
-struct Intended {
-    read: Option<Result<DatabaseRead, GeoError>>,
-    compiled: Option<(Policy, CompiledPolicy)>,
-    compile_fault: Option<String>,
-}
-
-impl Intended {
-    fn read(config: Option<&Config>, state: &Path) -> Self {
-        let mut intended = Self {
-            read: None,
-            compiled: None,
-            compile_fault: None,
-        };
-        let Some(config) = config else {
-            return intended;
-        };
-        let database = match config.read_database() {
-            Ok(database) => database,
-            Err(error) => {
-                intended.read = Some(Err(error));
-                return intended;
-            }
-        };
-        intended.read = Some(Ok(DatabaseRead {
-            built: database.info.build_time,
-            changed: database::changed(&config.database),
-            networks: database.info.networks_v4 + database.info.networks_v6,
-        }));
-        let mut overlay = Overlay::load(&state.join("runtime.json")).unwrap_or_default();
-        overlay.expire(SystemTime::now());
-        let (policy, _) = overlay.apply(&config.policy);
-        match compile(&policy, &database) {
-            Ok(compiled) => intended.compiled = Some((policy, compiled)),
-            Err(error) => intended.compile_fault = Some(cause::chain(&error)),
-        }
-        intended
-    }
-
-    fn judge(&self, config: Option<&Config>, commands: &Commands, now: SystemTime) -> Vec<Finding> {
-        let mut findings = Vec::new();
-        if let (Some(config), Some(read)) = (config, &self.read) {
-            let facts = DatabaseFacts {
-                source: &config.database,
-                read: read.as_ref().map_err(|error| cause::chain(error)),
-                is_closed: match &config.database {
-                    DatabaseSource::Builtin => false,
-                    DatabaseSource::File(path) => files::is_closed(path),
-                },
-                now,
-            };
-            findings.push(facts.judge(commands));
-        }
-        findings.extend(self.compile_fault.as_ref().map(|fault| {
-            Finding::fault(
-                "policy",
-                format!("The policy cannot be put in force: {fault}."),
-            )
-            .mend(commands.cerco("check"))
-        }));
-        if config.is_some_and(|config| config.interfaces == Interfaces::Auto) {
-            findings.push(Finding::ok(
-                "interfaces",
-                "The interfaces are those with a default route (interfaces = \"auto\").",
-            ));
-        }
-        findings
-    }
-}
-
 /// Things that cannot be of later than now.
 fn dated(
     intended: &Intended,
@@ -360,47 +289,4 @@ fn dated(
         }
     }
     dated
-}
-
-fn risks(
-    links: &[Link],
-    names: &[String],
-    ssh_session: Option<(IpAddr, u16)>,
-    socket: &Path,
-    intended: &Intended,
-) -> Vec<Risk> {
-    let behind = sessions::behind_the_gate(links, names);
-    let addresses = kernel::addresses().unwrap_or_default();
-    let is_behind = |session: &Session| {
-        let holder = |local| addresses.iter().find(|(_, it)| *it == local);
-        // Whatever cannot be told counts as at risk.
-        let holder = session.local.and_then(holder);
-        holder.is_none_or(|(index, _)| behind.contains(index))
-    };
-    let risk = |session: Session| {
-        let peer = (session.peer, session.port);
-        let written = intended.compiled.as_ref().map(|(policy, compiled)| {
-            denied_class(policy, compiled, peer).map_or(Said::Passes, Said::Denied)
-        });
-        Risk {
-            session,
-            is_behind_the_gate: is_behind(&session),
-            runs: asked(socket, peer),
-            written: written.unwrap_or(Said::Nothing),
-        }
-    };
-    sessions::gather(ssh_session)
-        .into_iter()
-        .map(risk)
-        .collect()
-}
-
-/// What the gate says, when a daemon can be asked.
-fn asked(socket: &Path, (address, port): (IpAddr, u16)) -> Said {
-    let packet = Some(PacketKind::Tcp(port));
-    match ask::<Explanation>(socket, Request::Explain { address, packet }) {
-        Ok(explanation) if explanation.verdict == "pass" => Said::Passes,
-        Ok(explanation) => Said::Denied(explanation.class.unwrap_or(explanation.reason)),
-        Err(_) => Said::Nothing,
-    }
 }

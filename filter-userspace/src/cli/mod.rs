@@ -93,7 +93,7 @@ pub struct Global {
     /// No colours (as NO_COLOR in the environment)
     #[arg(long, global = true)]
     pub no_color: bool,
-    /// Log more; twice for everything
+    /// Log or show more; twice for everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
 }

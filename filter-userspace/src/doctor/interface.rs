@@ -9,10 +9,11 @@ const WITH_ETHERNET_HEADERS: [u16; 2] = [1, 772];
 const LARGEST_MTU_WITHOUT_FRAGS: u32 = 3500;
 
 /// Drivers with native XDP in Linux 6.1; from 6.3 on the kernel is asked.
-const NATIVE_DRIVERS: [&str; 39] = [
+const NATIVE_DRIVERS: [&str; 40] = [
     "atlantic",
     "bnxt_en",
     "bonding",
+    "cpsw",
     "cpsw-switch",
     "dpaa2-eth",
     "ena",
@@ -290,7 +291,8 @@ impl Interface {
             return vec![Finding::unknown(CHECK, words).mend(look)];
         };
         let is_on = |name: &str| features.iter().any(|it| it == name);
-        // virtio_net turns it off in the card for a native program, and shows it as on all the same.
+        // virtio_net turns it off in the card for a native program, and shows it as on all the same
+        // (virtnet_xdp_set() in drivers/net/virtio_net.c).
         let is_cleared =
             self.driver.as_deref() == Some("virtio_net") && self.standing != Standing::Generic;
         let merging: Vec<Finding> = [

@@ -18,7 +18,7 @@ mod reality;
 mod sessions;
 
 use std::{
-    fs,
+    fs, io,
     net::IpAddr,
     path::{Path, PathBuf},
     thread,
@@ -57,56 +57,37 @@ pub struct Question {
 
 /// Looks at everything.
 pub fn examine(question: &Question) -> Report {
-    let Question {
-        config_file,
-        paths,
-        ssh_session,
-    } = question;
+    let paths = &question.paths;
+    let config_file = question.config_file.as_deref();
+    let commands = &Commands::new(config_file);
     let now = SystemTime::now();
-    let (config, config_report) = match config::load(config_file.as_deref()) {
+    let (config, config_report) = match config::load(config_file) {
         Ok((config, report)) => (Some(config), report),
         Err(report) => (None, report),
     };
     let config = config.as_ref();
-    let files = Files::gather(config_file.as_deref(), &config_report, &paths.state);
-    let commands = Commands::new(config_file.as_deref());
-    let commands = &commands;
     let daemon = Daemon::from(ask(&paths.socket, Request::Status));
     let status = daemon.status();
     let host = Host::gather(status.and_then(|status| status.pid));
     let pins = kernel::standing_links(&paths.pins);
-    let (pinned, pins_fault) = match &pins {
-        Ok(pinned) => (Some(pinned.as_slice()), None),
-        // What a user may not see is no fault of the pins.
-        Err(error) if host.is_root => {
-            let fault = PinsFault::Unreadable(paths.pins.clone(), error.to_string());
-            (None, Some(fault))
-        }
-        Err(_) => (None, Some(PinsFault::NotPermitted)),
-    };
-    let links = kernel::links();
+    let pinned = pins.as_deref().ok();
 
     let mut findings = host.judge(commands);
     findings.extend(PinPlace::gather(&paths.pins).judge(commands));
-    findings.extend(files.judge(commands));
-    let (names, said) = interfaces_of(config, status, pinned);
+    findings.extend(Files::gather(config_file, &config_report, &paths.state).judge(commands));
+    let (mut names, said) = interfaces_of(config, status, pinned);
     findings.extend(said);
-    let links = links.unwrap_or_else(|error| {
-        findings.push(
-            Finding::unknown(
-                "interfaces",
-                format!("The kernel does not list them: {error}."),
-            )
-            .mend("ip -brief link"),
-        );
+    let links = kernel::links().unwrap_or_else(|error| {
+        findings.push(unlisted(&error));
+        // Of none of them it is known whether it exists.
+        names.clear();
         Vec::new()
     });
     let interfaces = look_at_interfaces(&names, &links, pinned, status, config);
+    let stands = interfaces.iter().any(stands);
     let intended = Intended::read(config, &paths.state);
     findings.extend(intended.judge(config, commands, now));
-    let mode = mode_in_force(status, pinned, paths);
     let gate = Gate {
-        pins_fault,
         interfaces: names
             .iter()
             .map(|name| {
@@ -115,37 +96,52 @@ pub fn examine(question: &Question) -> Report {
             })
             .collect(),
         unnamed: unnamed(&names, pinned, config),
-        mode,
+        mode: mode_in_force(status, pinned, paths),
         config_mode: config.map(|config| config.mode.into()),
-        mode_set_before: mode_set_before(config_file.as_deref(), &paths.state),
-        compared: match (&intended.compiled, interfaces.iter().any(stands)) {
-            (Some((_, written)), true) => {
+        mode_set_before: mode_set_before(config_file, &paths.state),
+        compared: match &intended.compiled {
+            Some((_, written)) if stands => {
                 reality::compare(&paths.pins, host.is_root, written, commands)
             }
             _ => Compared::Nothing,
         },
+        pins_fault: pins.as_ref().err().map(|error| match host.is_root {
+            true => PinsFault::Unreadable(paths.pins.clone(), error.to_string()),
+            // What a user may not see is no fault of the pins.
+            false => PinsFault::NotPermitted,
+        }),
         daemon,
         now,
     };
     findings.extend(gate.judge(commands));
     findings.extend(interfaces.iter().flat_map(|it| it.judge(commands)));
-    findings.extend(
-        Clock {
-            now,
-            is_synchronised: clock::is_synchronised(),
-            dated: dated(&intended, &gate.daemon, config_file.as_deref()),
-        }
-        .judge(),
+    let clock = Clock {
+        now,
+        is_synchronised: clock::is_synchronised(),
+        dated: dated(&intended, &gate.daemon, config_file),
+    };
+    findings.extend(clock.judge());
+    let mut risks = lockout::gather(
+        &links,
+        &names,
+        question.ssh_session,
+        &paths.socket,
+        &intended,
     );
-    let would_be = gate.config_mode.filter(|_| !interfaces.iter().any(stands));
     // Without a daemon nobody can be asked; but a gate that is as written says what is written.
-    let runs_as_written = gate.daemon.status().is_none() && gate.compared.is_same();
-    let mut risks = lockout::gather(&links, &names, *ssh_session, &paths.socket, &intended);
-    for risk in risks.iter_mut().filter(|_| runs_as_written) {
-        risk.runs = risk.written.clone();
+    if gate.daemon.status().is_none() && gate.compared.is_same() {
+        for risk in &mut risks {
+            risk.runs = risk.written.clone();
+        }
     }
-    findings.extend(lockout::judge(&risks, mode.or(would_be), commands));
+    let would_be = gate.config_mode.filter(|_| !stands);
+    findings.extend(lockout::judge(&risks, gate.mode.or(would_be), commands));
     Report::new(findings)
+}
+
+fn unlisted(error: &io::Error) -> Finding {
+    let words = format!("The kernel does not list the interfaces: {error}.");
+    Finding::unknown("interfaces", words).mend("ip -brief link")
 }
 
 fn ask<R: serde::de::DeserializeOwned>(

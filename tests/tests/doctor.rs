@@ -14,7 +14,7 @@ use std::{
     fs,
     net::{TcpListener, TcpStream},
     os::unix::fs::PermissionsExt,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     time::Duration,
 };
@@ -210,6 +210,44 @@ fn other_program_on_the_interface_is_named_with_its_number() {
             [("other_xdp_program", "fault"), ("daemon", "warning")]
         );
     }
+}
+
+/// A program's name on the BPF file system, gone with the guard.
+struct Pin(PathBuf);
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn command_takes_off_what_ip_link_attached() {
+    let site = Site::new().unwrap();
+    let mut cerco = site.start().unwrap();
+    cerco.stop().unwrap();
+    cerco.cli(&["detach", "--force"]).unwrap();
+    let pin = Pin(format!("/sys/fs/bpf/cerco-other-{}", std::process::id()).into());
+    let mut other = Drops::load(Program::DropAll, &Prefixes::default()).unwrap();
+    other.pin(&pin.0).unwrap();
+    for mode in ["xdpdrv", "xdpgeneric"] {
+        site.host
+            .ip(&format!(
+                "link set dev eth0 {mode} pinned {}",
+                pin.0.display()
+            ))
+            .unwrap();
+        let doctor = Doctor::ask(&cerco);
+        let (_, command) = doctor.sentence_and_command("other_xdp_program");
+        let off = format!("link set dev eth0 {mode} off");
+        assert_eq!(command, format!("ip {off} && systemctl restart cerco"));
+        site.host.ip(&off).unwrap();
+        let doctor = Doctor::ask(&cerco);
+        assert_eq!(doctor.kinds(), [("gate", "fault"), ("daemon", "warning")]);
+    }
+    // What the second half of it does, without a service manager.
+    cerco.run().unwrap();
+    assert_eq!(Doctor::ask(&cerco).kinds(), [("", ""); 0]);
 }
 
 #[test]

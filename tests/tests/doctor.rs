@@ -766,6 +766,12 @@ fn doctor_changes_nothing() {
         let state = fs::read_to_string(cerco.state().join("runtime.json")).ok();
         (status, cerco.packets("country_denied", "drop"), link, state)
     };
+    // The kernel sees a moment later than the daemon is ready that the cable is plugged in.
+    poll::until("see the cable", LIMIT, || {
+        let link = site.host.ip("link show eth0").unwrap();
+        link.contains("state UP").then_some(())
+    })
+    .unwrap();
     let before = seen();
     Doctor::ask(&cerco);
     assert_eq!(seen(), before);

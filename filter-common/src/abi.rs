@@ -174,7 +174,7 @@ impl Limit {
 
 /// What the gate looks at.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Scope {
     /// Bits of [`scope_flag`].
     pub flags: u32,
@@ -220,7 +220,7 @@ impl Scope {
 
 /// `address & mask == network`, host byte order.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PrefixV4 {
     pub network: u32,
     pub mask: u32,
@@ -228,7 +228,7 @@ pub struct PrefixV4 {
 
 /// `address & mask == network` for both halves, the upper first, host byte order.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PrefixV6 {
     pub network: [u64; 2],
     pub mask: [u64; 2],
@@ -236,7 +236,7 @@ pub struct PrefixV6 {
 
 /// One bit for each port, host byte order: word `port / 64`, bit `port % 64`.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PortSet(pub [u64; 1024]);
 
 /// Value `generation * PORT_SETS + …` of the port map.

@@ -9,6 +9,7 @@ pub mod config;
 pub mod control;
 pub mod countries;
 pub mod daemon;
+pub mod doctor;
 pub mod geo;
 pub mod kernel;
 pub mod metrics;

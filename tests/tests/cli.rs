@@ -19,7 +19,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 fn every_verb_prints_json_of_schema_1() {
     let site = Site::new().unwrap();
     let cerco = site.start().unwrap();
-    let cases: [&[&str]; 21] = [
+    let cases: [&[&str]; 22] = [
         &["check"],
         &["status"],
         &["explain", MACAU[0]],
@@ -40,6 +40,7 @@ fn every_verb_prints_json_of_schema_1() {
         &["geo", "lookup", MACAU[0], MACAU[1]],
         &["geo", "status"],
         &["bench", "--quick"],
+        &["doctor"],
         &["detach", "--force"],
     ];
     for args in cases {
@@ -446,7 +447,7 @@ fn man_pages_and_completions_are_clean() {
         }
         count += 1;
     }
-    assert_eq!(count, 21);
+    assert_eq!(count, 22);
     for (shell, check) in [("bash", true), ("zsh", false), ("fish", false)] {
         let script = ended(Command::new(&binary).args(["completions", shell]));
         assert_eq!(script.code, 0, "{shell}: {script:?}");

@@ -10,7 +10,7 @@ mod frames;
 mod limits;
 mod measure;
 mod sources;
-mod system;
+pub(crate) mod system;
 mod target;
 
 use std::time::Duration;

@@ -80,6 +80,10 @@ const SECTIONS: &[(&str, Entries)] = &[
                 "3",
                 "No daemon answers. The gate may stand all the same: see cerco status.",
             ),
+            (
+                "of cerco doctor",
+                "0 no faults and warnings, 1 a warning, 2 a fault, as monitoring expects.",
+            ),
         ],
     ),
 ];
@@ -151,7 +155,7 @@ mod tests {
     #[test]
     fn every_verb_has_a_page_and_the_main_page_its_sections() {
         let pages = pages().unwrap();
-        assert_eq!(pages.len(), 1 + 20);
+        assert_eq!(pages.len(), 1 + 21);
         let main = String::from_utf8(pages[0].1.clone()).unwrap();
         for needle in [
             "ENVIRONMENT",

@@ -5,6 +5,7 @@ mod bench;
 mod check;
 mod countries;
 mod detach;
+mod doctor;
 mod explain;
 mod failure;
 mod generate;
@@ -47,8 +48,10 @@ First steps:
   systemctl start cerco    the gate observes and drops nothing
   cerco countries          who comes, and who would be dropped
   cerco enforce            from now on it drops
+  cerco doctor             what is wrong, and what mends it
 
-Exit status: 0 done, 1 failed, 2 bad usage or config, 3 no daemon answers.
+Exit status: 0 done, 1 failed, 2 bad usage or config, 3 no daemon answers;
+of doctor: 0 fine, 1 a warning, 2 a fault.
 Locked out? From the console: cerco detach --force";
 
 /// What `cerco` was asked to do.
@@ -90,7 +93,7 @@ pub struct Global {
     /// No colours (as NO_COLOR in the environment)
     #[arg(long, global = true)]
     pub no_color: bool,
-    /// Log more; twice for everything
+    /// Log or show more; twice for everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
 }
@@ -113,6 +116,7 @@ pub enum Verb {
     Enforce(mode::EnforceArgs),
     Reload(reload::Args),
     Geo(geo::Args),
+    Doctor(doctor::Args),
     Bench(bench::Args),
     Detach(detach::Args),
     Completions(generate::CompletionsArgs),
@@ -228,6 +232,7 @@ fn dispatch(verb: Verb, context: &Context) -> Result<(), Failure> {
         Verb::Enforce(args) => mode::enforce(args, context),
         Verb::Reload(args) => reload::run(args, context),
         Verb::Geo(args) => geo::run(args, context),
+        Verb::Doctor(args) => doctor::run(args, context),
         Verb::Bench(args) => bench::run(args, context),
         Verb::Detach(args) => detach::run(args, context),
         Verb::Completions(args) => generate::completions(args),

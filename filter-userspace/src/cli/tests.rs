@@ -28,7 +28,7 @@ fn every_help_fits_80_columns_and_shows_an_example() {
             assert!(line.chars().count() <= 80, "{name}: {line}");
         }
     }
-    assert_eq!(verbs, 20);
+    assert_eq!(verbs, 21);
     for line in root.render_long_help().to_string().lines() {
         assert!(line.chars().count() <= 80, "{line}");
     }
@@ -58,6 +58,7 @@ fn good_lines_parse() {
         "geo lookup 192.0.2.1 2001:db8::1",
         "geo status",
         "bench --quick --json",
+        "doctor -v --json",
         "detach --force",
         "completions zsh",
         "man /tmp/man",

@@ -140,6 +140,14 @@ pub fn paths(file: Option<&Path>) -> Paths {
     build::paths(&draft)
 }
 
+/// The files that [`load`] reads, as far as they can be listed.
+pub fn files(file: Option<&Path>) -> Vec<PathBuf> {
+    match file {
+        Some(file) => vec![file.to_owned()],
+        None => default_files(&mut Report::default()),
+    }
+}
+
 fn read_all(file: Option<&Path>) -> (Draft, Report) {
     let mut draft = Draft::default();
     let mut report = Report::default();

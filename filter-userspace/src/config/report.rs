@@ -68,6 +68,17 @@ impl Report {
             .collect()
     }
 
+    /// `FILE:LINE:COLUMN` of a diagnostic, when it is somewhere.
+    pub fn place_of(&self, diagnostic: &Diagnostic) -> Option<String> {
+        let place = diagnostic.place.as_ref()?;
+        let file = self.files.get(place.file)?;
+        let before = file.text.get(..place.span.start)?;
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or_default();
+        let column = column.chars().count() + 1;
+        Some(format!("{}:{line}:{column}", file.path.display()))
+    }
+
     /// Records an error at `place`.
     pub fn error(&mut self, place: Place, title: impl Into<String>, label: impl Into<String>) {
         self.push(Severity::Error, Some(place), title, label, None);

@@ -3,6 +3,7 @@
 pub mod age;
 mod explain;
 mod lock;
+pub mod lockout;
 mod memory;
 pub mod overlay;
 pub mod rates;

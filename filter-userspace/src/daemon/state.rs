@@ -7,17 +7,13 @@ use std::{
 };
 
 use anyhow::Context;
-use filter_common::{
-    abi::action,
-    country::{Class, CountryCode},
-    packet::Address,
-};
+use filter_common::country::{Class, CountryCode};
 use ipnetwork::IpNetwork;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::{
-    age, memory,
+    age, lockout, memory,
     overlay::{ModeOverride, Overlay, Rule},
     rates::{Rates, Totals},
     start::{self, Loaded},
@@ -195,7 +191,7 @@ impl Daemon {
         if mode == Mode::Enforce
             && let Some(peer) = ssh_peer
         {
-            refuse_lockout(&policy, &compiled, peer)?;
+            lockout::refuse(&policy, &compiled, peer)?;
         }
         self.publish(&compiled)?;
         // From here on the new policy is in force; what fails now must not hide that.
@@ -551,27 +547,6 @@ fn load_overlay(path: &std::path::Path) -> (Overlay, Option<String>) {
     let warning = format!("runtime rules are lost, the config alone is in force: {error}; {moved}");
     error!("{warning}");
     (Overlay::default(), Some(warning))
-}
-
-/// Refuses a policy that would drop the SSH session in which somebody asks for it.
-fn refuse_lockout(
-    policy: &Policy,
-    compiled: &CompiledPolicy,
-    (address, port): (IpAddr, u16),
-) -> Result<(), Refusal> {
-    let class = compiled
-        .lookup(&Address::from(address))
-        .unwrap_or(Class::UNKNOWN);
-    if !policy.scope.holds_tcp(port)
-        || compiled.policy.actions[usize::from(class.0)] != action::DENY
-    {
-        return Ok(());
-    }
-    Err(Refusal::failed(format!(
-        "the new policy would lock out your SSH session from {address} ({}); let it in with \
-         `cerco trust {address}`, or repeat the reload with --force",
-        compiled.class_name(class)
-    )))
 }
 
 /// A failure below, with its causes in one line.

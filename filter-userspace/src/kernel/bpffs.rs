@@ -48,6 +48,28 @@ pub(super) fn check_owner(directory: &Path) -> Result<(), KernelError> {
     Ok(())
 }
 
+/// What lies where the pins belong.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PinPlace {
+    Writable,
+    ReadOnly,
+    /// `cerco run` mounts the file system, where it has the right to.
+    NotMounted,
+    /// Some other file system.
+    NotBpffs,
+}
+
+/// Looks at the file system of `directory`, or of the nearest directory above that exists.
+pub fn pin_place(directory: &Path) -> PinPlace {
+    let nearest = nearest_existing(directory);
+    match is_bpffs(nearest) {
+        true if is_read_only(nearest) => PinPlace::ReadOnly,
+        true => PinPlace::Writable,
+        false if directory.starts_with(MOUNT_POINT) => PinPlace::NotMounted,
+        false => PinPlace::NotBpffs,
+    }
+}
+
 fn nearest_existing(path: &Path) -> &Path {
     path.ancestors()
         .find(|ancestor| ancestor.exists())
@@ -62,6 +84,17 @@ fn is_bpffs(path: &Path) -> bool {
     unsafe {
         let mut buffer: libc::statfs = std::mem::zeroed();
         libc::statfs(path.as_ptr(), &raw mut buffer) == 0 && buffer.f_type as i64 == MAGIC
+    }
+}
+
+fn is_read_only(path: &Path) -> bool {
+    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else {
+        return false;
+    };
+    // SAFETY: an all-zero statvfs is valid, and the call fills it.
+    unsafe {
+        let mut buffer: libc::statvfs = std::mem::zeroed();
+        libc::statvfs(path.as_ptr(), &raw mut buffer) == 0 && buffer.f_flag & libc::ST_RDONLY != 0
     }
 }
 

@@ -4,7 +4,7 @@ use std::{os::fd::OwnedFd, path::Path};
 
 use aya::maps::MapData;
 use filter_common::{
-    abi::{MAX_INTERFACES, PolicyBlock, PortSet},
+    abi::{MAX_INTERFACES, PORT_SETS, PolicyBlock, PortSet},
     decide,
     parse::parse,
     table::Line,
@@ -89,6 +89,11 @@ impl Live {
     pub fn table(&self) -> Option<&[Line]> {
         let lines = self.pinned.control.read(0).lines_per_generation as usize;
         Some(self.table.slice(self.generation? * lines, lines))
+    }
+
+    /// The port sets that decide.
+    pub fn ports(&self) -> Option<&[PortSet]> {
+        Some(self.ports.slice(self.generation? * PORT_SETS, PORT_SETS))
     }
 
     fn snapshot(&self) -> Snapshot<'_, MapData> {

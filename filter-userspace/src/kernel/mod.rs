@@ -11,11 +11,15 @@ mod bpf;
 mod bpffs;
 mod counters;
 mod error;
+mod ethtool;
 mod flows;
+mod inventory;
+mod links;
 mod live;
 mod load;
 mod mapped;
 mod memory;
+mod netlink;
 mod oracle;
 mod pins;
 mod program_size;
@@ -30,9 +34,18 @@ use std::{path::PathBuf, time::Duration};
 use ipnetwork::IpNetwork;
 
 pub use attach::{detach_all, interface_index};
+pub use bpffs::{PinPlace, pin_place};
 pub use counters::{Count, InterfaceCounters};
 pub use error::KernelError;
+pub use ethtool::{Channels, Ethtool};
 pub use flows::FlowCount;
+pub use inventory::{
+    StandingLink, link_numbers, program_holder, program_names, standing_links, tcx_programs,
+};
+pub use links::{
+    Direction, Link, TcProgram, XdpFeatures, XdpPrograms, addresses, links, tc_programs,
+    xdp_features,
+};
 pub use live::{EmptyProgram, Live};
 pub use load::{Gate, Loader, Logger, OBJECT};
 pub use mapped::MappedArray;

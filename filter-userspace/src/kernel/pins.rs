@@ -226,11 +226,16 @@ pub(super) fn open_map(pins: &Path, name: &'static str) -> Result<MapData, Kerne
 /// The number of the program on the pinned links; `None` when there are none.
 pub(super) fn linked_program(pins: &Path) -> Result<Option<u32>, KernelError> {
     for (_, path) in PinPaths::new(pins.to_path_buf()).links()? {
-        if let Some(id) = link_field(&path, "prog_id:")? {
+        if let Some(id) = link_program(&path)? {
             return Ok(Some(id));
         }
     }
     Ok(None)
+}
+
+/// The number of the program on a pinned link.
+pub(super) fn link_program(path: &Path) -> Result<Option<u32>, KernelError> {
+    link_field(path, "prog_id:")
 }
 
 /// The interface that a pinned XDP link holds; `None` when it went away.

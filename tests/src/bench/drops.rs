@@ -1,5 +1,7 @@
 //! The XDP programs that cerco is compared with on the packet path.
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result};
 use aya::{
     Ebpf, EbpfLoader,
@@ -65,6 +67,11 @@ impl Drops {
     pub fn attach(&mut self, mode: XdpMode) -> Result<()> {
         self.xdp()?.attach(LINK, mode)?;
         Ok(())
+    }
+
+    /// Gives the program a name on a BPF file system, where `ip link` finds it.
+    pub fn pin(&mut self, path: &Path) -> Result<()> {
+        Ok(self.xdp()?.pin(path)?)
     }
 
     pub fn fd(&mut self) -> Result<&ProgramFd> {

@@ -1,0 +1,288 @@
+//! What is wrong with this host, its config and its gate, and what mends it.
+//!
+//! One file a subject. Each looks first (`gather`) and then judges, which is a function from what was
+//! seen to findings and touches nothing. Nothing here changes anything.
+
+mod clock;
+mod commands;
+mod database;
+mod files;
+mod finding;
+mod gate;
+mod host;
+mod intended;
+mod interface;
+mod lockout;
+mod pin_place;
+mod reality;
+mod sessions;
+
+use std::{
+    fs, io,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    thread,
+    time::SystemTime,
+};
+
+pub use self::finding::{Counts, Finding, Report, Severity};
+use self::{
+    clock::Clock,
+    commands::Commands,
+    files::Files,
+    gate::{Compared, Daemon, Gate, PinsFault, Programs, Standing},
+    host::Host,
+    intended::Intended,
+    interface::{Described, Interface},
+    pin_place::PinPlace,
+};
+use crate::{
+    config::{self, Config, Interfaces, Paths},
+    control::{
+        client,
+        protocol::{ModeWord, Request},
+        reply::Status,
+    },
+    kernel::{self, AttachPreference, Link, Pinned, StandingLink},
+};
+
+/// Of whom and what is asked.
+pub struct Question {
+    /// `--config`.
+    pub config_file: Option<PathBuf>,
+    pub paths: Paths,
+    /// Far end and local port of the SSH session in which the question is asked.
+    pub ssh_session: Option<(IpAddr, u16)>,
+}
+
+/// Looks at everything.
+pub fn examine(question: &Question) -> Report {
+    let paths = &question.paths;
+    let config_file = question.config_file.as_deref();
+    let commands = &Commands::new(config_file);
+    let now = SystemTime::now();
+    let (config, config_report) = match config::load(config_file) {
+        Ok((config, report)) => (Some(config), report),
+        Err(report) => (None, report),
+    };
+    let config = config.as_ref();
+    let daemon = Daemon::from(ask(&paths.socket, Request::Status));
+    let status = daemon.status();
+    let host = Host::gather(status.and_then(|status| status.pid));
+    let pins = kernel::standing_links(&paths.pins);
+    let pinned = pins.as_deref().ok();
+
+    let mut findings = host.judge(commands);
+    findings.extend(PinPlace::gather(&paths.pins).judge(commands));
+    findings.extend(Files::gather(config_file, &config_report, &paths.state).judge(commands));
+    let (mut names, said) = interfaces_of(config, status, pinned);
+    findings.extend(said);
+    let links = kernel::links().unwrap_or_else(|error| {
+        findings.push(unlisted(&error));
+        // Of none of them it is known whether it exists.
+        names.clear();
+        Vec::new()
+    });
+    let interfaces = look_at_interfaces(&names, &links, pinned, status, config);
+    let stands = interfaces.iter().any(stands);
+    let intended = Intended::read(config, &paths.state);
+    findings.extend(intended.judge(config, commands, now));
+    let gate = Gate {
+        interfaces: names
+            .iter()
+            .map(|name| {
+                let standing = interfaces.iter().find(|it| it.link.name == *name);
+                (name.clone(), standing.map(|it| it.standing.clone()))
+            })
+            .collect(),
+        unnamed: unnamed(&names, pinned, config),
+        mode: mode_in_force(status, pinned, paths),
+        config_mode: config.map(|config| config.mode.into()),
+        mode_set_before: mode_set_before(config_file, &paths.state),
+        compared: match &intended.compiled {
+            Some((_, written)) if stands => {
+                reality::compare(&paths.pins, host.is_root, written, commands)
+            }
+            _ => Compared::Nothing,
+        },
+        pins_fault: pins.as_ref().err().map(|error| match host.is_root {
+            true => PinsFault::Unreadable(paths.pins.clone(), error.to_string()),
+            // What a user may not see is no fault of the pins.
+            false => PinsFault::NotPermitted,
+        }),
+        daemon,
+        now,
+    };
+    findings.extend(gate.judge(commands));
+    findings.extend(interfaces.iter().flat_map(|it| it.judge(commands)));
+    let clock = Clock {
+        now,
+        is_synchronised: clock::is_synchronised(),
+        dated: dated(&intended, &gate.daemon, config_file),
+    };
+    findings.extend(clock.judge());
+    let mut risks = lockout::gather(
+        &links,
+        &names,
+        question.ssh_session,
+        &paths.socket,
+        &intended,
+    );
+    // Without a daemon nobody can be asked; but a gate that is as written says what is written.
+    if gate.daemon.status().is_none() && gate.compared.is_same() {
+        for risk in &mut risks {
+            risk.runs = risk.written.clone();
+        }
+    }
+    let would_be = gate.config_mode.filter(|_| !stands);
+    findings.extend(lockout::judge(&risks, gate.mode.or(would_be), commands));
+    Report::new(findings)
+}
+
+fn unlisted(error: &io::Error) -> Finding {
+    let words = format!("The kernel does not list the interfaces: {error}.");
+    Finding::unknown("interfaces", words).mend("ip -brief link")
+}
+
+fn ask<R: serde::de::DeserializeOwned>(
+    socket: &Path,
+    request: Request,
+) -> Result<R, client::ClientError> {
+    let reply = client::ask(socket, request)?;
+    serde_json::from_value(reply).map_err(|source| client::ClientError::Parse { source })
+}
+
+/// The interfaces of the config; of a config that cannot be used, those that the gate stands on.
+fn interfaces_of(
+    config: Option<&Config>,
+    status: Option<&Status>,
+    pinned: Option<&[StandingLink]>,
+) -> (Vec<String>, Option<Finding>) {
+    let Some(config) = config else {
+        let of_daemon = status.map(|it| it.interfaces.iter().map(|it| it.interface.clone()));
+        let of_pins = || pinned.map(|it| it.iter().map(|it| it.interface.clone()).collect());
+        let standing = of_daemon.map(Iterator::collect).or_else(of_pins);
+        return (standing.unwrap_or_default(), None);
+    };
+    const CHECK: &str = "interfaces";
+    let is_auto = config.interfaces == Interfaces::Auto;
+    match config.interfaces.resolve() {
+        Ok(names) => {
+            let words = "The interfaces are those with a default route (interfaces = \"auto\").";
+            (names, is_auto.then(|| Finding::ok(CHECK, words)))
+        }
+        Err(error) => {
+            let fault = Finding::fault(CHECK, format!("{error}.")).mend("ip route");
+            (Vec::new(), Some(fault))
+        }
+    }
+}
+
+fn look_at_interfaces(
+    names: &[String],
+    links: &[Link],
+    pinned: Option<&[StandingLink]>,
+    status: Option<&Status>,
+    config: Option<&Config>,
+) -> Vec<Interface> {
+    let programs = Programs {
+        names: kernel::program_names().unwrap_or_default(),
+        links: kernel::link_numbers(),
+        holder: kernel::program_holder,
+    };
+    let attach = config.map_or(AttachPreference::Auto, |config| config.attach);
+    let cpus = thread::available_parallelism().map_or(1, |count| count.get() as u32);
+    let named = names
+        .iter()
+        .filter_map(|name| links.iter().find(|link| link.name == *name));
+    named
+        .map(|link| {
+            let described = Described::gather(link);
+            let master = link
+                .master
+                .and_then(|master| links.iter().find(|it| it.index == master))
+                .map(|it| (it.name.clone(), it.kind.clone().unwrap_or_default()));
+            let told = status.and_then(|status| {
+                status
+                    .interfaces
+                    .iter()
+                    .find(|it| it.interface == link.name)
+            });
+            Interface {
+                master,
+                driver: described.driver,
+                xdp: described.xdp,
+                features: described.features,
+                channels: described.channels,
+                cpus,
+                tc_programs: described.tc_programs,
+                tcx_fault: described.tcx_fault,
+                standing: gate::standing(link, pinned, status, &programs),
+                attach,
+                fallback_reason: told.and_then(|it| it.fallback_reason.clone()),
+                link: link.clone(),
+            }
+        })
+        .collect()
+}
+
+fn stands(interface: &Interface) -> bool {
+    matches!(interface.standing, Standing::Native | Standing::Generic)
+}
+
+/// Where the gate stands and should not; a config that cannot be used names nothing.
+fn unnamed(
+    names: &[String],
+    pinned: Option<&[StandingLink]>,
+    config: Option<&Config>,
+) -> Vec<String> {
+    let standing = pinned.filter(|_| config.is_some()).unwrap_or_default();
+    standing
+        .iter()
+        .filter(|it| it.ifindex.is_some() && !names.contains(&it.interface))
+        .map(|it| it.interface.clone())
+        .collect()
+}
+
+fn mode_in_force(
+    status: Option<&Status>,
+    pinned: Option<&[StandingLink]>,
+    paths: &Paths,
+) -> Option<ModeWord> {
+    if let Some(status) = status {
+        return Some(status.mode);
+    }
+    if pinned?.is_empty() {
+        return None;
+    }
+    let pinned = Pinned::open(&paths.pins).ok()??;
+    Some(pinned.mode().into())
+}
+
+/// The mode changes by the config and by `runtime.json` only, so it is at least as old as both.
+fn mode_set_before(config_file: Option<&Path>, state: &Path) -> Option<SystemTime> {
+    let mut files = config::files(config_file);
+    files.push(state.join("runtime.json"));
+    let changed = |path: &PathBuf| fs::metadata(path).ok()?.modified().ok();
+    files.iter().filter_map(changed).max()
+}
+
+/// Things that cannot be of later than now.
+fn dated(
+    intended: &Intended,
+    daemon: &Daemon,
+    config_file: Option<&Path>,
+) -> Vec<(String, SystemTime)> {
+    let mut dated: Vec<(String, SystemTime)> = gate::published(daemon).into_iter().collect();
+    if let Some(Ok(read)) = &intended.read
+        && let Some(time) = read.built.or(read.changed)
+    {
+        dated.push(("the database".to_owned(), time));
+    }
+    for file in config::files(config_file) {
+        if let Ok(time) = fs::metadata(&file).and_then(|metadata| metadata.modified()) {
+            dated.push((file.display().to_string(), time));
+        }
+    }
+    dated
+}

@@ -1,0 +1,122 @@
+//! What stands on an interface, of this gate and of others: read only, for `cerco doctor`.
+
+use std::{collections::HashMap, fs, path::Path};
+
+use aya::programs::{
+    ProgramError, SchedClassifier, loaded_links, loaded_programs, tc::TcAttachType,
+};
+
+use super::{
+    AttachMode, KernelError, bpffs,
+    links::{Direction, TcProgram},
+    pins::{self, PinPaths},
+};
+
+/// A pinned link of this gate.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StandingLink {
+    pub interface: String,
+    pub mode: AttachMode,
+    /// The interface that the link holds; `None` when it went away.
+    pub ifindex: Option<u32>,
+    /// The program on it.
+    pub program: Option<u32>,
+}
+
+/// The links pinned under `pins`; none when there is no such directory. Needs the rights of their owner.
+pub fn standing_links(pins: &Path) -> Result<Vec<StandingLink>, KernelError> {
+    if !pins
+        .try_exists()
+        .map_err(KernelError::pin("inspect", pins))?
+    {
+        return Ok(Vec::new());
+    }
+    bpffs::check_owner(pins)?;
+    let mut links = Vec::new();
+    for (interface, path) in PinPaths::new(pins.to_path_buf()).links()? {
+        let is_generic = path
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with("generic-"));
+        links.push(StandingLink {
+            interface,
+            mode: match is_generic {
+                true => AttachMode::Generic,
+                false => AttachMode::Native,
+            },
+            ifindex: pins::link_ifindex(&path)?,
+            program: pins::link_program(&path)?,
+        });
+    }
+    links.sort_by(|a, b| a.interface.cmp(&b.interface));
+    Ok(links)
+}
+
+/// The names of all loaded programs, by number. Needs root.
+pub fn program_names() -> Result<HashMap<u32, String>, KernelError> {
+    loaded_programs()
+        // One that is unloaded in this moment is of no interest any more.
+        .filter(|program| !program.as_ref().is_err_and(is_gone))
+        .map(|program| {
+            let program = program.map_err(|source| KernelError::ProgramInfo { source })?;
+            let name = program.name_as_str().unwrap_or_default();
+            Ok((program.id(), name.to_owned()))
+        })
+        .collect()
+}
+
+/// The numbers of BPF links, by the number of their program: a program without one was attached by
+/// netlink, as `ip link set … xdp` does it. Needs root.
+pub fn link_numbers() -> HashMap<u32, u32> {
+    loaded_links()
+        .filter_map(Result::ok)
+        .map(|link| (link.program_id(), link.id()))
+        .collect()
+}
+
+/// Number and name of a process that has a program open, itself or by a link. Sees all of them as root.
+pub fn program_holder(id: u32) -> Option<(u32, String)> {
+    let needle = format!("prog_id:\t{id}\n");
+    let holds = |pid: &u32| {
+        let files = fs::read_dir(format!("/proc/{pid}/fdinfo")).ok()?;
+        let mut texts = files.filter_map(|file| fs::read_to_string(file.ok()?.path()).ok());
+        texts.any(|text| text.contains(&needle)).then_some(())
+    };
+    let processes = fs::read_dir("/proc").ok()?;
+    let pid = processes
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .find(|pid| holds(pid).is_some())?;
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    Some((pid, name.trim().to_owned()))
+}
+
+/// The programs of TCX (since Linux 6.6) on both ways of an interface. Needs root.
+pub fn tcx_programs(interface: &str) -> Result<Vec<TcProgram>, KernelError> {
+    let mut programs = Vec::new();
+    for (direction, attach_type) in [
+        (Direction::Ingress, TcAttachType::Ingress),
+        (Direction::Egress, TcAttachType::Egress),
+    ] {
+        let found = match SchedClassifier::query_tcx(interface, attach_type) {
+            Ok((_, found)) => found,
+            // The kernel does not know this kind yet.
+            Err(error) if errno(&error) == Some(libc::EINVAL) => continue,
+            Err(source) => return Err(KernelError::ProgramInfo { source }),
+        };
+        programs.extend(found.into_iter().map(|program| TcProgram {
+            direction,
+            name: program.name_as_str().unwrap_or_default().to_owned(),
+            id: Some(program.id()),
+        }));
+    }
+    Ok(programs)
+}
+
+fn is_gone(error: &ProgramError) -> bool {
+    errno(error) == Some(libc::ENOENT)
+}
+
+fn errno(error: &ProgramError) -> Option<i32> {
+    let error: &(dyn std::error::Error + 'static) = error;
+    std::iter::successors(Some(error), |error| error.source())
+        .find_map(|error| error.downcast_ref::<std::io::Error>()?.raw_os_error())
+}

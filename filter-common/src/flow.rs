@@ -28,7 +28,7 @@ const WAY_BITS: u32 = WAYS.trailing_zeros();
 /// More than any flow has left.
 const TAKEN: u64 = 1 << 62;
 /// Lost races against other CPUs for one place before a flow goes unrecorded.
-const MAX_ATTEMPTS: usize = 3;
+const MAX_ATTEMPTS: usize = 2;
 
 /// States of a flow; each has a time after which it is over, see [`Control::flow_timeouts`].
 pub mod state {
@@ -63,6 +63,19 @@ pub enum Kind {
     Udp = 2,
     Echo = 3,
     Fragments = 4,
+}
+
+impl Kind {
+    /// The kind of this number; an unknown one is [`Kind::Fragments`].
+    #[inline(always)] // Three comparisons.
+    pub fn from_number(number: u64) -> Self {
+        match number {
+            1 => Self::Tcp,
+            2 => Self::Udp,
+            3 => Self::Echo,
+            _ => Self::Fragments,
+        }
+    }
 }
 
 /// One connection, as the host sees it. Ports in host byte order; an echo has its identifier as our port and 0

@@ -40,6 +40,11 @@ pub trait FrameBytes {
     /// lie inside the frame.
     fn read<W: Word, const N: usize>(&self, offset: usize) -> Option<[W; N]>;
 
+    /// As [`FrameBytes::read`], in one way for all buffers: in the kernel a call, but no two ways for the verifier.
+    fn copy<W: Word, const N: usize>(&self, offset: usize) -> Option<[W; N]> {
+        self.read(offset)
+    }
+
     /// The bytes of the first buffer, at most [`FrameBytes::frame_len`].
     fn first_len(&self) -> usize;
 

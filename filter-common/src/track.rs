@@ -77,6 +77,10 @@ pub fn sent<M: FlowMemory>(memory: &M, packet: &Packet) {
         }
         None => flow::insert(&set, control, key, word),
     }
+    let flow = Flow {
+        kind: Kind::from_number(memory.forget(flow.kind as u64)),
+        ..flow
+    };
     if found.is_none_or(|found| !found.is_alive(&control.flow_timeouts, now)) {
         memory.open_port(flow.kind, flow.our_port);
     }
@@ -88,7 +92,8 @@ pub fn sent<M: FlowMemory>(memory: &M, packet: &Packet) {
 fn remember_addresses<M: FlowMemory>(memory: &M, flow: &Flow, now: u32) {
     let protocol = protocol_of(flow.kind, flow.ours.family());
     let fragments = Flow::fragments(flow.ours, flow.theirs, protocol);
-    let key = fragments.key(&memory.control().flow_seed);
+    let hash = fragments.key(&memory.control().flow_seed);
+    let key = hash.map(|hash| memory.forget(hash));
     let Some(set) = memory.flow_set(key.set()) else {
         return;
     };

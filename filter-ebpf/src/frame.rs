@@ -52,26 +52,15 @@ impl FrameBytes for XdpFrame<'_> {
     fn read<W: Word, const N: usize>(&self, offset: usize) -> Option<[W; N]> {
         match self.read_first(offset) {
             Some(words) => Some(words),
-            None => self.read_from_fragments(offset),
+            None => self.copy(offset),
         }
     }
 
-    #[inline(always)] // A store and a load.
-    fn forget_bounds(&self, value: usize) -> usize {
-        // SAFETY: the caller of `new` gave the word to this frame. Volatile, so that the load happens:
-        // the verifier does not track what maps hold.
-        unsafe {
-            self.scratch.write_volatile(value as u64);
-            self.scratch.read_volatile() as usize
-        }
-    }
-}
-
-impl XdpFrame<'_> {
-    /// The slow way, for drivers that leave less than all headers in the first buffer.
+    /// Also for drivers that leave less than all headers in the first buffer.
     #[inline(always)] // A generic cannot be a BPF subprogram: it returns an array by value.
-    fn read_from_fragments<W: Word, const N: usize>(&self, offset: usize) -> Option<[W; N]> {
-        if offset > MAX_OFFSET || offset + size_of::<[W; N]>() > self.frame_len() {
+    fn copy<W: Word, const N: usize>(&self, offset: usize) -> Option<[W; N]> {
+        // The helper takes an offset of 32 bits.
+        if offset > MAX_OFFSET {
             return None;
         }
         let mut words = [W::default(); N];
@@ -85,5 +74,15 @@ impl XdpFrame<'_> {
             )
         };
         (status == 0).then_some(words.map(W::to_host))
+    }
+
+    #[inline(always)] // A store and a load.
+    fn forget_bounds(&self, value: usize) -> usize {
+        // SAFETY: the caller of `new` gave the word to this frame. Volatile, so that the load happens:
+        // the verifier does not track what maps hold.
+        unsafe {
+            self.scratch.write_volatile(value as u64);
+            self.scratch.read_volatile() as usize
+        }
     }
 }

@@ -69,15 +69,17 @@ pub fn cerco(ctx: XdpContext) -> u32 {
                     policy,
                     u64::from(limit) << 8 | u64::from(class.0),
                 ),
-                AtOnce::Unclear => laid_down(&ctx, control, counters, published),
+                AtOnce::Unclear => Outcome::OPEN,
             };
             // All that the packet is lies in the first buffer.
             (outcome, frame.first_len())
         }
-        None => (
-            not_plain(&ctx, control, counters, published),
-            frame.frame_len(),
-        ),
+        None => (not_plain(&ctx, counters), frame.frame_len()),
+    };
+    // Called in one place, so that the verifier follows it once.
+    let outcome = match outcome.is_open() {
+        true => laid_down(&ctx, control, counters, published),
+        false => outcome,
     };
     if outcome.reason() == Reason::TableEmpty as usize {
         log_rare(&ctx, control, logged::TABLE_EMPTY);
@@ -90,6 +92,14 @@ pub fn cerco(ctx: XdpContext) -> u32 {
 struct Outcome(u64);
 
 impl Outcome {
+    /// The packet was laid down and is not decided on.
+    const OPEN: Self = Self(1 << 32);
+
+    #[inline(always)] // A test.
+    fn is_open(self) -> bool {
+        self.0 == Self::OPEN.0
+    }
+
     #[inline(always)] // Constants, most of it.
     fn of(decision: &Decision) -> Self {
         let drops = matches!(decision.verdict, Verdict::Drop) as u64;
@@ -173,20 +183,15 @@ pub fn answers(ctx: &XdpContext, control: *const Control, counters: *mut Counter
     is_reply(&gate, packet).into()
 }
 
-/// Reads and decides on a frame that is not of the plain shape.
+/// Reads a frame that is not of the plain shape, and decides on it when it holds no packet.
 #[inline(never)] // See `limited`.
-fn not_plain(
-    ctx: &XdpContext,
-    control: *const Control,
-    counters: *mut Counters,
-    published: u32,
-) -> Outcome {
+fn not_plain(ctx: &XdpContext, counters: *mut Counters) -> Outcome {
     // SAFETY: as in `cerco`.
     let frame = XdpFrame::new(ctx, unsafe { &raw mut (*counters).number });
     // SAFETY: the place belongs to this CPU, which runs one packet at a time.
     let place = |packet| unsafe { lay_down(counters, packet) };
     match parse_into(&frame, place) {
-        Ok(Some(_)) => laid_down(ctx, control, counters, published),
+        Ok(Some(_)) => Outcome::OPEN,
         Ok(None) => Outcome::of(&Decision::new(Reason::NotIp, None)),
         Err(error) => Outcome::of(&Decision::new(error.reason(), None)),
     }

@@ -45,11 +45,9 @@ impl FrameBytes for SkbFrame<'_> {
         Some(words.map(W::to_host))
     }
 
-    #[inline(always)] // See `XdpFrame`.
+    #[inline(always)] // A generic cannot be a BPF subprogram: it returns an array by value.
     fn read<W: Word, const N: usize>(&self, offset: usize) -> Option<[W; N]> {
-        if let Some(words) = self.read_first(offset) {
-            return Some(words);
-        }
+        // The helper takes an offset of 32 bits.
         if offset > MAX_OFFSET {
             return None;
         }

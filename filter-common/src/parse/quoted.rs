@@ -22,9 +22,7 @@ pub fn parse<F: FrameBytes + ?Sized>(frame: &F, offset: usize) -> Option<Packet>
     if offset < ETHERNET_LEN {
         return None;
     }
-    // What the verifier learns of it, it shall learn of the register that is used.
-    let offset = frame.forget_bounds(offset);
-    let [first] = frame.read::<u32, 1>(offset)?;
+    let [first] = frame.copy::<u32, 1>(offset)?;
     match first >> 28 {
         4 => ipv4(frame, offset),
         6 => ipv6(frame, offset),
@@ -34,13 +32,13 @@ pub fn parse<F: FrameBytes + ?Sized>(frame: &F, offset: usize) -> Option<Packet>
 
 #[inline(always)] // See `parse`.
 fn ipv4<F: FrameBytes + ?Sized>(frame: &F, offset: usize) -> Option<Packet> {
-    let [lengths, fragmentation, protocol, source, destination] = frame.read::<u32, 5>(offset)?;
+    let [lengths, fragmentation, protocol, source, destination] = frame.copy::<u32, 5>(offset)?;
     let header_len = (lengths >> 24 & 0x0f) as usize * 4;
     if header_len < IPV4_LEN || fragmentation & FRAGMENT_OFFSET_MASK != 0 {
         return None;
     }
     let protocol_number = (protocol >> 16) as u8;
-    let payload = frame.forget_bounds(offset + header_len);
+    let payload = offset + header_len;
     let transport = match protocol_number {
         protocol::ICMP => Transport::Icmp(echo_request(frame, payload, 8)?),
         _ => with_ports(frame, payload, protocol_number)?,
@@ -56,7 +54,7 @@ fn ipv4<F: FrameBytes + ?Sized>(frame: &F, offset: usize) -> Option<Packet> {
 #[inline(always)] // See `parse`.
 fn ipv6<F: FrameBytes + ?Sized>(frame: &F, offset: usize) -> Option<Packet> {
     let [first, source_hi, source_lo, destination_hi, destination_lo] =
-        frame.read::<u64, 5>(offset)?;
+        frame.copy::<u64, 5>(offset)?;
     let next_header = (first >> 8) as u8;
     let payload = offset + IPV6_LEN;
     let transport = match next_header {
@@ -77,7 +75,7 @@ fn with_ports<F: FrameBytes + ?Sized>(
     offset: usize,
     protocol_number: u8,
 ) -> Option<Transport> {
-    let [src_port, dst_port] = frame.read::<u16, 2>(offset)?;
+    let [src_port, dst_port] = frame.copy::<u16, 2>(offset)?;
     match protocol_number {
         protocol::TCP => Some(Transport::Tcp {
             src_port,
@@ -95,7 +93,7 @@ fn echo_request<F: FrameBytes + ?Sized>(
     offset: usize,
     request_type: u8,
 ) -> Option<IcmpMessage> {
-    let [type_and_code, _checksum, identifier] = frame.read::<u16, 3>(offset)?;
+    let [type_and_code, _checksum, identifier] = frame.copy::<u16, 3>(offset)?;
     (type_and_code >> 8 == u16::from(request_type))
         .then_some(IcmpMessage::echo(request_type, identifier))
 }

@@ -21,7 +21,7 @@ const STOP_INTERVAL: Duration = Duration::from_millis(20);
 const ICMP_ECHO_REQUEST: u8 = 8;
 const ICMPV6_ECHO_REQUEST: u8 = 128;
 
-/// TCP and UDP echo on some ports of the host, both families. Ends when it is dropped.
+/// TCP and UDP echo on some ports of a host. Ends when it is dropped.
 #[derive(Debug)]
 pub struct EchoService {
     stop: Arc<AtomicBool>,
@@ -30,11 +30,16 @@ pub struct EchoService {
 
 impl EchoService {
     pub fn start(host: &NetNs, ports: &[u16]) -> Self {
+        Self::start_at(host, &Family::BOTH.map(Guarded::host_in), ports)
+    }
+
+    /// On these addresses of `host`.
+    pub fn start_at(host: &NetNs, addresses: &[IpAddr], ports: &[u16]) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let mut threads = Vec::new();
-        for family in Family::BOTH {
+        for address in addresses {
             for port in ports {
-                let address = SocketAddr::new(Guarded::host_in(family), *port);
+                let address = SocketAddr::new(*address, *port);
                 let (listener, socket) = host
                     .run(|| (TcpListener::bind(address), UdpSocket::bind(address)))
                     .unwrap();
@@ -140,6 +145,33 @@ pub fn udp_send(
     socket.connect(&target.into())?;
     socket.send(text)?;
     Ok(socket)
+}
+
+/// A connection that stays open.
+pub struct Conversation(TcpStream);
+
+impl Conversation {
+    pub fn open(netns: &NetNs, source: IpAddr, target: SocketAddr) -> io::Result<Self> {
+        let socket = socket(netns, source, Type::STREAM, None)?;
+        socket.connect_timeout(&target.into(), ANSWER_LIMIT)?;
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(ANSWER_LIMIT))?;
+        stream.set_write_timeout(Some(ANSWER_LIMIT))?;
+        Ok(Self(stream))
+    }
+
+    /// Sends `text` and reads it back.
+    pub fn say(&mut self, text: &[u8]) -> io::Result<()> {
+        self.0.write_all(text)?;
+        let mut back = vec![0; text.len()];
+        self.0.read_exact(&mut back)?;
+        same(text, &back)
+    }
+}
+
+/// Waits for the answer to what was sent, and compares it.
+pub fn hear(socket: &mut Socket, text: &[u8]) -> io::Result<()> {
+    same(text, &answer(socket)?)
 }
 
 /// Sends one datagram and reads it back.

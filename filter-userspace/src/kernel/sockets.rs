@@ -11,6 +11,8 @@ use procfs::{
     net::{TcpNetEntries, TcpNetEntry, TcpState, UdpNetEntries, UdpNetEntry},
 };
 
+use crate::both::both;
+
 /// What a socket speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Protocol {
@@ -31,21 +33,27 @@ pub(super) fn opened_here() -> io::Result<Vec<OpenSocket>> {
     // Of this thread: another one of the process may be in another network namespace.
     let tcp = |file| TcpNetEntries::from_file(file, current_system_info()).map(|list| list.0);
     let udp = |file| UdpNetEntries::from_file(file, current_system_info()).map(|list| list.0);
-    let tcp = both(
-        tcp("/proc/thread-self/net/tcp"),
-        tcp("/proc/thread-self/net/tcp6"),
-    )?;
-    let udp = both(
-        udp("/proc/thread-self/net/udp"),
-        udp("/proc/thread-self/net/udp6"),
-    )?;
-    let mut opened = tcp_opened_here(&tcp);
-    opened.extend(udp_opened_here(&udp));
+    let all_tcp = || {
+        families(
+            tcp("/proc/thread-self/net/tcp"),
+            tcp("/proc/thread-self/net/tcp6"),
+        )
+    };
+    let all_udp = || {
+        families(
+            udp("/proc/thread-self/net/udp"),
+            udp("/proc/thread-self/net/udp6"),
+        )
+    };
+    // Each walks a table of the kernel's, which takes some milliseconds.
+    let (tcp, udp) = both(all_tcp, all_udp)?;
+    let mut opened = tcp_opened_here(&tcp?);
+    opened.extend(udp_opened_here(&udp?));
     Ok(opened)
 }
 
 /// A kernel without IPv6 has no list of it.
-fn both<T>(v4: ProcResult<Vec<T>>, v6: ProcResult<Vec<T>>) -> io::Result<Vec<T>> {
+fn families<T>(v4: ProcResult<Vec<T>>, v6: ProcResult<Vec<T>>) -> io::Result<Vec<T>> {
     let mut entries = v4.map_err(io::Error::other)?;
     match v6 {
         Ok(more) => entries.extend(more),

@@ -24,7 +24,7 @@ use super::{
     load::array,
     mapped::MappedArray,
     pins::{self, PinPaths},
-    sockets::{self, Protocol},
+    sockets::{self, OpenSocket, Protocol},
 };
 
 pub(super) const FLOWS: &str = "FLOWS";
@@ -178,40 +178,52 @@ impl Gate {
     pub(super) fn record_open_sockets(&self) -> Result<usize, KernelError> {
         let opened = sockets::opened_here()
             .map_err(KernelError::program("list this host's open connections"))?;
+        self.record_sent(opened.iter().flat_map(segments))?;
+        Ok(opened.len())
+    }
+
+    /// As if this host had just sent these packets through an interface of the gate.
+    ///
+    /// Their ports count from the next [`Gate::renew_reply_ports`] on.
+    pub fn record_sent(
+        &self,
+        packets: impl IntoIterator<Item = Packet>,
+    ) -> Result<(), KernelError> {
         let memory = HostMemory {
             gate: self,
             flows: MappedArray::new(array(&self.ebpf, FLOWS)?, FLOWS)?,
             heard: MappedArray::new(array(&self.ebpf, HEARD)?, HEARD)?,
             now: flow::tick(boot_ns()),
         };
-        for socket in &opened {
-            let (ours, theirs) = (socket.ours, socket.theirs);
-            let packet = |transport| {
-                Packet::new(
-                    Address::from(ours.ip()),
-                    Address::from(theirs.ip()),
-                    64,
-                    transport,
-                )
-            };
-            let (src_port, dst_port) = (ours.port(), theirs.port());
-            match socket.protocol {
-                Protocol::Tcp => {
-                    for flags in [TcpFlags(TcpFlags::SYN), TcpFlags(TcpFlags::ACK)] {
-                        let segment = Transport::Tcp {
-                            src_port,
-                            dst_port,
-                            flags,
-                        };
-                        track::sent(&memory, &packet(segment));
-                    }
-                }
-                Protocol::Udp => {
-                    track::sent(&memory, &packet(Transport::Udp { src_port, dst_port }));
-                }
-            }
+        for packet in packets {
+            track::sent(&memory, &packet);
         }
-        Ok(opened.len())
+        Ok(())
+    }
+}
+
+/// What such a socket had to send.
+fn segments(socket: &OpenSocket) -> Vec<Packet> {
+    let packet = |transport| {
+        Packet::new(
+            Address::from(socket.ours.ip()),
+            Address::from(socket.theirs.ip()),
+            64,
+            transport,
+        )
+    };
+    let (src_port, dst_port) = (socket.ours.port(), socket.theirs.port());
+    match socket.protocol {
+        Protocol::Tcp => [TcpFlags::SYN, TcpFlags::ACK]
+            .map(|flags| {
+                packet(Transport::Tcp {
+                    src_port,
+                    dst_port,
+                    flags: TcpFlags(flags),
+                })
+            })
+            .to_vec(),
+        Protocol::Udp => vec![packet(Transport::Udp { src_port, dst_port })],
     }
 }
 

@@ -114,7 +114,7 @@ fn version_names_the_source_of_the_data() {
 fn no_daemon_exits_with_3_and_names_the_next_step() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("none.sock");
-    let failure = Failure::from(client::ask(&path, Request::Status).unwrap_err());
+    let failure = Failure::from(client::ask(&path, Request::Status, None).unwrap_err());
     assert_eq!(failure.code, 3);
     let hint = failure.hint.unwrap();
     assert!(hint.contains("systemctl start cerco"), "{hint}");

@@ -122,6 +122,19 @@ pub fn load(file: Option<&Path>) -> Result<(Config, Report), Report> {
     }
 }
 
+/// The config of texts that were read before, in their order.
+pub fn load_texts(files: Vec<SourceFile>) -> Result<(Config, Report), Report> {
+    let mut draft = Draft::default();
+    let mut report = Report::default();
+    for file in files {
+        read_text(&file.path, file.text, &mut draft, &mut report);
+    }
+    match build::build(&draft, &mut report) {
+        Some(config) => Ok((config, report)),
+        None => Err(report),
+    }
+}
+
 /// The config of one text, as if `path` held it.
 pub fn parse(path: &Path, text: &str) -> Result<(Config, Report), Report> {
     let mut draft = Draft::default();

@@ -214,6 +214,10 @@ pub enum Request {
         #[serde(default)]
         ssh_peer: Option<(IpAddr, u16)>,
     },
+    /// Makes the change on trial last.
+    Confirm,
+    /// Undoes the change on trial.
+    Rollback,
 }
 
 impl Request {
@@ -229,7 +233,9 @@ impl Request {
             | Self::BanAll { .. }
             | Self::Unban { .. }
             | Self::SetMode { .. }
-            | Self::Reload { .. } => true,
+            | Self::Reload { .. }
+            | Self::Confirm
+            | Self::Rollback => true,
         }
     }
 }
@@ -240,6 +246,9 @@ pub struct Question {
     pub schema: u32,
     #[serde(flatten)]
     pub request: Request,
+    /// Undo the change after this time, unless [`Request::Confirm`] comes.
+    #[serde(default)]
+    pub confirm: Option<Duration>,
 }
 
 /// One response on the wire.

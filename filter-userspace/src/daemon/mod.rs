@@ -9,6 +9,7 @@ pub mod overlay;
 pub mod rates;
 pub mod start;
 mod state;
+mod trial;
 pub mod view;
 
 use std::{
@@ -27,10 +28,15 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
+pub use self::trial::files_before;
 use self::{lock::Lock, state::Daemon};
 use crate::{
-    config::Config,
-    control::{self, protocol::ModeWord, server::Asked},
+    config::{Config, SourceFile},
+    control::{
+        self,
+        protocol::{ModeWord, Request},
+        server::Asked,
+    },
     kernel,
     metrics::{self, Scrape},
 };
@@ -48,18 +54,20 @@ const QUEUE: usize = 16;
 pub fn run(
     config_file: Option<PathBuf>,
     config: Config,
+    config_files: Vec<SourceFile>,
     warnings: Vec<String>,
 ) -> anyhow::Result<()> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?
-        .block_on(serve(config_file, config, warnings))
+        .block_on(serve(config_file, config, config_files, warnings))
 }
 
 async fn serve(
     config_file: Option<PathBuf>,
     config: Config,
+    config_files: Vec<SourceFile>,
     warnings: Vec<String>,
 ) -> anyhow::Result<()> {
     // Signals first: a SIGTERM during a long start must not be lost.
@@ -76,7 +84,7 @@ async fn serve(
         tokio::spawn(metrics::serve_at(address, listener, scrapes, fault_sender));
     }
     let socket = config.paths.socket.clone();
-    let mut daemon = Daemon::start(config_file, config, warnings, metrics_fault)?;
+    let mut daemon = Daemon::start(config_file, config, config_files, warnings, metrics_fault)?;
 
     let (asked_sender, mut asked) = mpsc::channel::<Asked>(QUEUE);
     tokio::spawn(control::server::serve(control_listener, asked_sender));
@@ -98,17 +106,27 @@ async fn serve(
         }
         // An instant, not a duration: what happens meanwhile must not put it off.
         let expiry = sleep_until(retry_at.max(Instant::now() + until_expiry(&daemon)));
+        // Looked at again a little later than its end, since two clocks are asked.
+        let trial_left = daemon
+            .trial_left()
+            .map(|left| left + Duration::from_millis(1));
+        let trial_over = async {
+            match trial_left {
+                Some(left) => tokio::time::sleep(left).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hangup.recv() => {
                 // The outcome is logged, and `status` shows a refusal.
-                let _ = daemon.reload(None);
+                let _ = daemon.handle(Request::Reload { ssh_peer: None }, None);
             }
-            Some(Asked { request, answer }) = asked.recv() => {
-                debug!(?request, "asked");
+            Some(Asked { request, confirm, answer }) = asked.recv() => {
+                debug!(?request, ?confirm, "asked");
                 // An asker that left meanwhile does not undo what it asked for.
-                let _ = answer.send(daemon.handle(request));
+                let _ = answer.send(daemon.handle(request, confirm));
             }
             Some(scrape) = scrapes.recv() => {
                 let _ = scrape.send(daemon.snapshot().map_err(|error| error.to_string()));
@@ -122,6 +140,7 @@ async fn serve(
                 }
             }
             _ = feed_watchdog.tick() => notify(&[NotifyState::Watchdog]),
+            () = trial_over => daemon.trial_over(),
             () = expiry => {
                 daemon.expire_rules(SystemTime::now());
                 // A rule that is over and could not be ended is tried again, but not in a busy loop.

@@ -17,11 +17,12 @@ use super::{
     overlay::{ModeOverride, Overlay, Rule},
     rates::{Rates, Totals},
     start::{self, Loaded},
+    trial::{Before, OnTrial},
 };
 use crate::{
     cause,
     compile::{CompiledPolicy, compile},
-    config::{self, Config},
+    config::{self, Config, SourceFile},
     control::{
         protocol::{ModeWord, Refusal, Request, RuleVerb, Target},
         reply::{Done, rule_word},
@@ -35,6 +36,11 @@ pub struct Daemon {
     /// `--config`, for the next reload.
     pub(super) config_file: Option<PathBuf>,
     pub(super) config: Config,
+    /// What it was read from.
+    pub(super) config_files: Vec<SourceFile>,
+    /// A change that is being made on trial, for how long (zero once that has begun), and what goes back.
+    pub(super) beginning_trial: Option<(Duration, Before)>,
+    pub(super) trial: Option<OnTrial>,
     pub(super) overlay: Overlay,
     /// The config's policy with the overlay over it: what is in force.
     pub(super) policy: Policy,
@@ -65,6 +71,7 @@ impl Daemon {
     pub fn start(
         config_file: Option<PathBuf>,
         config: Config,
+        config_files: Vec<SourceFile>,
         mut config_warnings: Vec<String>,
         metrics_fault: watch::Receiver<Option<String>>,
     ) -> anyhow::Result<Self> {
@@ -99,6 +106,9 @@ impl Daemon {
         let mut daemon = Self {
             config_file,
             config,
+            config_files,
+            beginning_trial: None,
+            trial: None,
             overlay,
             policy,
             database,
@@ -122,13 +132,50 @@ impl Daemon {
         Ok(daemon)
     }
 
-    pub fn handle(&mut self, request: Request) -> Reply {
+    /// `confirm`: undo the change after this time, unless it is confirmed.
+    pub fn handle(&mut self, request: Request, confirm: Option<Duration>) -> Reply {
+        let is_policy_change = matches!(
+            request,
+            Request::AddRule { .. }
+                | Request::RemoveRule { .. }
+                | Request::SetMode { .. }
+                | Request::Reload { .. }
+        );
+        match confirm {
+            Some(duration) if is_policy_change => {
+                let change = |daemon: &mut Self| daemon.change(request);
+                reply(self.on_trial(duration, change)?)
+            }
+            Some(_) => Err(Refusal::bad_request(
+                "--confirm goes with changes of the policy and the mode only",
+            )),
+            None if is_policy_change => {
+                self.refuse_while_on_trial()?;
+                reply(self.change(request)?)
+            }
+            None => self.answer(request),
+        }
+    }
+
+    fn answer(&mut self, request: Request) -> Reply {
         match request {
             Request::Status => reply(self.status()?),
             Request::Countries => reply(self.countries()?),
             Request::Rules => reply(self.rules()),
             Request::Bans => reply(self.bans()?),
             Request::Explain { address, packet } => reply(self.explain(address, packet)?),
+            Request::Ban { prefix, duration } => reply(self.ban(prefix, duration)?),
+            Request::BanAll { prefixes, duration } => reply(self.ban_all(&prefixes, duration)?),
+            Request::Unban { prefix } => reply(self.unban(prefix)?),
+            Request::Confirm => reply(self.confirm()?),
+            Request::Rollback => reply(self.roll_back()?),
+            change => reply(self.change(change)?),
+        }
+    }
+
+    /// Changes the policy or the mode.
+    fn change(&mut self, request: Request) -> Result<Done, Refusal> {
+        match request {
             Request::AddRule {
                 rule,
                 target,
@@ -143,27 +190,25 @@ impl Daemon {
                             .ok_or_else(|| Refusal::bad_request("--for is too long"))
                     })
                     .transpose()?;
-                reply(self.add_rule(Rule {
+                self.add_rule(Rule {
                     rule,
                     target,
                     limit,
                     expires,
                     comment,
-                })?)
+                })
             }
-            Request::RemoveRule { target } => reply(self.remove_rule(target)?),
-            Request::Ban { prefix, duration } => reply(self.ban(prefix, duration)?),
-            Request::BanAll { prefixes, duration } => reply(self.ban_all(&prefixes, duration)?),
-            Request::Unban { prefix } => reply(self.unban(prefix)?),
-            Request::SetMode { mode } => reply(self.set_mode(mode.into())?),
-            Request::Reload { ssh_peer } => reply(self.reload(ssh_peer)?),
+            Request::RemoveRule { target } => self.remove_rule(target),
+            Request::SetMode { mode } => self.set_mode(mode.into()),
+            Request::Reload { ssh_peer } => self.reload(ssh_peer),
+            other => Err(Refusal::bad_request(format!("{other:?} changes no policy"))),
         }
     }
 
     /// Reads everything again. On any error the running policy stays, and the error stays visible.
     ///
     /// With `ssh_peer` (address and local port) a policy that would drop it is such an error.
-    pub fn reload(&mut self, ssh_peer: Option<(IpAddr, u16)>) -> Result<Done, Refusal> {
+    fn reload(&mut self, ssh_peer: Option<(IpAddr, u16)>) -> Result<Done, Refusal> {
         match self.try_reload(ssh_peer) {
             Ok(done) => {
                 self.last_reload_error = None;
@@ -214,7 +259,12 @@ impl Daemon {
         self.gate.set_flow_timeouts(self.config.replies.timeouts);
         self.overlay = overlay;
         self.policy = policy;
-        self.database = database;
+        self.config_files = report.files;
+        let earlier = std::mem::replace(&mut self.database, database);
+        match &mut self.beginning_trial {
+            Some((_, before)) => before.database = Some(earlier),
+            None => config_warnings.extend(self.trust_config_files()),
+        }
         self.hold(compiled);
         self.published = SystemTime::now();
         self.config_warnings = config_warnings;
@@ -233,7 +283,17 @@ impl Daemon {
     }
 
     /// Puts `compiled` in force; when it has outgrown the tables in the kernel, with a new load.
+    ///
+    /// At the beginning of a trial, for as long as that lasts; a table that has outgrown the kernel's is
+    /// refused then.
     fn publish(&mut self, compiled: &CompiledPolicy) -> Result<(), Refusal> {
+        if let Some((duration, _)) = &mut self.beginning_trial {
+            let duration = std::mem::take(duration);
+            return self
+                .gate
+                .publish_on_trial(compiled, duration)
+                .map_err(failed);
+        }
         match self.gate.publish(compiled) {
             Err(error @ KernelError::TableOutgrown { .. }) => {
                 info!("{error}");
@@ -246,7 +306,7 @@ impl Daemon {
     }
 
     /// Keeps what is needed of a published policy.
-    fn hold(&mut self, mut compiled: CompiledPolicy) {
+    pub(super) fn hold(&mut self, mut compiled: CompiledPolicy) {
         compiled.release_lines();
         self.compiled = compiled;
         memory::give_back();
@@ -322,6 +382,10 @@ impl Daemon {
 
     /// Ends the runtime rules whose time is over.
     pub fn expire_rules(&mut self, now: SystemTime) {
+        // They end with the trial, at the latest.
+        if self.trial.is_some() {
+            return;
+        }
         let mut overlay = self.overlay.clone();
         let over = overlay.expire(now);
         if over.is_empty() {
@@ -346,12 +410,13 @@ impl Daemon {
     fn install(&mut self, overlay: Overlay) -> Result<Vec<String>, Refusal> {
         let (policy, suspended) = overlay.apply(&self.config.policy);
         match self.action_changes(&policy) {
-            Some(changes) => {
+            // What is on trial needs a generation of its own.
+            Some(changes) if self.beginning_trial.is_none() => {
                 for (class, action) in changes {
                     self.gate.set_action(class, action);
                 }
             }
-            None => {
+            _ => {
                 let compiled = compile(&policy, &self.database).map_err(failed)?;
                 self.publish(&compiled)?;
                 self.hold(compiled);
@@ -443,6 +508,10 @@ impl Daemon {
     }
 
     fn set_mode(&mut self, mode: Mode) -> Result<Done, Refusal> {
+        if self.beginning_trial.is_some() {
+            let compiled = compile(&self.policy, &self.database).map_err(failed)?;
+            self.publish(&compiled)?;
+        }
         self.gate.set_mode(mode);
         self.overlay.mode = (mode != self.config.mode).then(|| ModeOverride {
             mode: mode.into(),
@@ -509,7 +578,11 @@ impl Daemon {
     }
 
     /// Writes `runtime.json`; a failure is for the sysadmin to know, the change itself is in force.
-    fn save_overlay(&self) -> Option<String> {
+    pub(super) fn save_overlay(&self) -> Option<String> {
+        // What is on trial is kept when it is confirmed.
+        if self.beginning_trial.is_some() {
+            return None;
+        }
         let path = runtime_file(&self.config);
         let error = self.overlay.save(&path).err()?;
         let warning = format!("in force now, but a restart will forget it: {error}");

@@ -148,7 +148,7 @@ fn ask<R: serde::de::DeserializeOwned>(
     socket: &Path,
     request: Request,
 ) -> Result<R, client::ClientError> {
-    let reply = client::ask(socket, request)?;
+    let reply = client::ask(socket, request, None)?;
     serde_json::from_value(reply).map_err(|source| client::ClientError::Parse { source })
 }
 

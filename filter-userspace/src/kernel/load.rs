@@ -9,13 +9,15 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use filter_common::{
-    abi::{Control, MAX_INTERFACES, PolicyBlock, PortSet},
+    abi::{Control, InForce, MAX_INTERFACES, PolicyBlock, PortSet},
     country::Class,
     table::Line,
 };
 
 use super::{
-    AttachPreference, Attachment, FlowTimeouts, GateOptions, KernelError, Mode, Replies, counters,
+    AttachPreference, Attachment, FlowTimeouts, GateOptions, KernelError, Mode, Replies,
+    bans::boot_ns,
+    counters,
     flows::KeptFlows,
     mapped::MappedArray,
     pins::PinPaths,
@@ -161,6 +163,10 @@ impl Gate {
         compiled: &CompiledPolicy,
         preference: AttachPreference,
     ) -> Result<(), KernelError> {
+        // The new load would know nothing of the way back.
+        if self.trial().is_some() {
+            return Err(KernelError::OnTrial);
+        }
         let options = GateOptions {
             interfaces: self.interfaces.clone(),
             pins: self.paths.root().to_path_buf(),
@@ -264,23 +270,24 @@ fn random_seeds() -> Result<[[u64; 2]; 2], KernelError> {
     Ok([[a, b], [c, d]])
 }
 
-/// Reads the mode from a control block.
+/// The mode in force.
 pub(super) fn mode_of(control: &MappedArray<Control>) -> Mode {
-    match control
-        .word(0, offset_of!(Control, observe))
-        .load(Ordering::Acquire)
-    {
+    match in_force(control).observe {
         0 => Mode::Enforce,
         _ => Mode::Observe,
     }
 }
 
-/// The generation that a control block names, if it names one.
+/// The generation in force, if there is one.
 pub(super) fn published_generation(control: &MappedArray<Control>) -> Option<usize> {
-    let published = control
-        .word(0, offset_of!(Control, published))
-        .load(Ordering::Acquire);
-    (published as usize).checked_sub(1)
+    (in_force(control).published as usize).checked_sub(1)
+}
+
+fn in_force(control: &MappedArray<Control>) -> InForce {
+    control
+        .get(0)
+        .expect("invariant: the control map has one value")
+        .in_force(boot_ns)
 }
 
 fn observe_flag(mode: Mode) -> u32 {

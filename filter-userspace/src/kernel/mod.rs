@@ -52,6 +52,7 @@ pub use mapped::MappedArray;
 pub use oracle::Service;
 pub use pins::Pinned;
 pub use program_size::ProgramSize;
+pub use publish::Trial;
 pub use table_map::TableMap;
 pub use test_run::TestRun;
 

@@ -27,6 +27,7 @@ use super::{
     bpf, bpffs, counters,
     load::{mode_of, published_generation},
     mapped::MappedArray,
+    publish::{Trial, trial_of},
 };
 use crate::compile::class_name;
 
@@ -328,6 +329,10 @@ impl Pinned {
 
     pub fn mode(&self) -> Mode {
         mode_of(&self.control)
+    }
+
+    pub fn trial(&self) -> Option<Trial> {
+        trial_of(&self.control)
     }
 
     pub fn counters(&self) -> Result<Vec<InterfaceCounters>, KernelError> {

@@ -153,9 +153,11 @@ fn replace_on(program: &mut SchedClassifier, path: &Path, ifindex: u32) -> bool 
         let pinned = PinnedLink::from_pin(path).map_err(|error| error.to_string())?;
         let link = SchedClassifierLink::try_from(FdLink::from(pinned))
             .map_err(|error| error.to_string())?;
-        program
+        let id = program
             .attach_to_link(link)
             .map_err(|error| cause(&error))?;
+        // The pin alone holds it, so that removing the pin detaches it, beside a daemon as well.
+        drop(program.take_link(id).map_err(|error| cause(&error))?);
         Ok(())
     };
     replace()

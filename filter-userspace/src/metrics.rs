@@ -149,7 +149,7 @@ impl Collector for Snapshot {
         gauge(
             &mut encoder,
             "cerco_tracker_faults",
-            "Interfaces on which answers to connections of this host are not let in",
+            "Interfaces on which answers to connections of this host may be denied",
             None,
             self.tracker_faults,
         )?;

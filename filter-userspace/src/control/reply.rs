@@ -81,7 +81,7 @@ impl ReplyFault {
     /// As a warning of [`Status`].
     pub fn warning(&self) -> String {
         format!(
-            "answers to this host's own connections are denied like everything else on {}: {}",
+            "answers to this host's own connections may be denied on {}: {}",
             self.interface, self.reason
         )
     }

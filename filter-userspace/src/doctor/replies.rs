@@ -135,9 +135,8 @@ impl Replies {
 /// `None`: this user cannot know, as is said elsewhere.
 fn finding(name: &str, tracking: &Tracking) -> Option<Finding> {
     let fault = |why: String| {
-        let words = format!(
-            "Answers to this host's own connections are denied like everything else on {name}: {why}."
-        );
+        let words =
+            format!("Answers to this host's own connections may be denied on {name}: {why}.");
         Finding::warning(Replies::CHECK, words).mend("systemctl restart cerco")
     };
     let trackers = match tracking {

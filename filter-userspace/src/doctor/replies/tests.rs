@@ -192,9 +192,7 @@ fn missing_tracker_is_a_warning_and_switched_off_is_a_note() {
     )
     .on("eth0")];
     let warning = |why: &str| {
-        let words = format!(
-            "Answers to this host's own connections are denied like everything else on eth0: {why}."
-        );
+        let words = format!("Answers to this host's own connections may be denied on eth0: {why}.");
         [Finding::warning("replies", words)
             .mend("systemctl restart cerco")
             .on("eth0")]

@@ -1,6 +1,9 @@
 //! The gate outlives its daemon: starts, ends, restarts, and everything that can stand in the way.
 
-use aya::maps::MapData;
+use aya::{
+    maps::MapData,
+    programs::{ProgramInfo, SchedClassifier, TcAttachType},
+};
 use filter_common::abi::{ABI_VERSION, Control};
 use filter_userspace::kernel::{MappedArray, TableMap};
 use integration_tests::{
@@ -225,6 +228,28 @@ fn second_daemon_is_refused_and_learns_the_pid_of_the_first() {
     let expected = format!("another daemon runs already (process {pid}");
     assert!(refused.stderr.contains(&expected), "{refused:?}");
     assert_eq!(cerco.json(&["status"])["pid"], pid, "the first goes on");
+}
+
+#[test]
+fn detach_frees_the_interface_beside_a_daemon_that_took_the_gate_over() {
+    let site = Site::new().unwrap();
+    let mut cerco = site.start().unwrap();
+    cerco.stop().unwrap();
+    cerco.run().unwrap();
+    assert!(site.host.ip("link show eth0").unwrap().contains("xdp"));
+    cerco.cli(&["detach", "--force"]).unwrap();
+    poll::until("see the gate and its trackers gone", LIMIT, || {
+        let is_open = !site.host.ip("link show eth0").unwrap().contains("xdp");
+        let (_, ingress) = site.host.run(|| tcx(TcAttachType::Ingress)).unwrap();
+        let (_, egress) = site.host.run(|| tcx(TcAttachType::Egress)).unwrap();
+        (is_open && ingress.is_empty() && egress.is_empty()).then_some(())
+    })
+    .unwrap();
+}
+
+/// The programs of TCX on the host's interface.
+fn tcx(direction: TcAttachType) -> (u64, Vec<ProgramInfo>) {
+    SchedClassifier::query_tcx(LINK, direction).unwrap()
 }
 
 #[test]

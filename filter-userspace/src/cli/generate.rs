@@ -71,6 +71,33 @@ const SECTIONS: &[(&str, Entries)] = &[
         ],
     ),
     (
+        "ANSWERS TO OWN CONNECTIONS",
+        &[
+            (
+                "What passes",
+                "Answers to what this host itself opens or asks, from everywhere: TCP from its SYN \
+                 on, UDP from its first datagram to a peer that did not write first, pings, and the \
+                 ICMP errors about them. Nothing has to be opened for DNS, NTP, apt or the download \
+                 of a GeoIP database. No connection tracking is needed.",
+            ),
+            (
+                "What does not",
+                "What others begin. UDP services stay closed to those who are denied, and a ban \
+                 holds for answers, too.",
+            ),
+            (
+                "For how long",
+                "As connection tracking has it: [replies] in the config has the times, and the \
+                 switch.",
+            ),
+            (
+                "Before Linux 6.6",
+                "The programs that watch it are filters of the clsact qdisc, not TCX links. This \
+                 was not tried yet.",
+            ),
+        ],
+    ),
+    (
         "EXIT STATUS",
         &[
             ("0", "Done."),
@@ -161,6 +188,7 @@ mod tests {
             "ENVIRONMENT",
             "FILES",
             "EXIT STATUS",
+            "ANSWERS TO OWN CONNECTIONS",
             "runtime.json",
             "cerco\\-run(8)",
         ] {

@@ -88,7 +88,7 @@ const TOP_LEVEL: [&str; 12] = [
     "metrics",
 ];
 
-const REPLY_KEYS: [&str; 8] = [
+pub(super) const REPLY_KEYS: [&str; 8] = [
     "enabled",
     "tcp_syn_sent_seconds",
     "tcp_established_seconds",

@@ -30,7 +30,7 @@ fn each_bad_config_is_refused_with_place_and_remedy() {
         got += &format!("=== {name}\n{input}---\n{report}\n\n");
         count += 1;
     }
-    assert_eq!(count, 37, "cases were lost");
+    assert_eq!(count, 40, "cases were lost");
     if std::env::var_os("CERCO_REWRITE_CASES").is_some() {
         fs::write("src/config/cases.txt", &got).unwrap();
         return;
@@ -169,6 +169,13 @@ fn example_is_valid_and_observes() {
     let (config, _) = parse(Path::new("cerco.toml"), &all).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(config.policy.limits.len(), 1);
     assert_eq!(config.policy.scope.tcp.len(), 3);
+    assert_eq!(config.replies, Replies::default());
+    for key in draft::REPLY_KEYS {
+        assert!(
+            all.lines().any(|line| line.starts_with(&format!("{key} "))),
+            "{key}"
+        );
+    }
 }
 
 #[test]

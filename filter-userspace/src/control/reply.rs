@@ -6,7 +6,7 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 use super::protocol::{ModeWord, RuleVerb, Target};
-use crate::kernel::Ban;
+use crate::kernel::{Ban, FlowCount, TrackerFault};
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct AttachedInterface {
@@ -42,6 +42,60 @@ pub struct ReasonTotal {
     pub packets_per_second: Option<f64>,
 }
 
+/// Connections of this host that have not ended, by protocol.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OpenFlows {
+    pub tcp: u64,
+    pub udp: u64,
+    /// Echo requests.
+    pub icmp: u64,
+}
+
+impl From<FlowCount> for OpenFlows {
+    fn from(count: FlowCount) -> Self {
+        Self {
+            tcp: count.tcp,
+            udp: count.udp,
+            icmp: count.echo,
+        }
+    }
+}
+
+/// An interface on which answers to this host's own connections are not let in.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ReplyFault {
+    pub interface: String,
+    pub reason: String,
+}
+
+impl From<TrackerFault> for ReplyFault {
+    fn from(fault: TrackerFault) -> Self {
+        Self {
+            interface: fault.interface,
+            reason: fault.reason,
+        }
+    }
+}
+
+impl ReplyFault {
+    /// As a warning of [`Status`].
+    pub fn warning(&self) -> String {
+        format!(
+            "answers to this host's own connections may be denied on {}: {}",
+            self.interface, self.reason
+        )
+    }
+}
+
+/// Answers to this host's own connections.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RepliesStatus {
+    /// Whether they are let in.
+    pub enabled: bool,
+    pub open: Option<OpenFlows>,
+    pub faults: Vec<ReplyFault>,
+}
+
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Status {
     /// False: read from the pins, no daemon runs.
@@ -59,6 +113,9 @@ pub struct Status {
     pub default_action: Option<String>,
     pub table_bytes: Option<u64>,
     pub kernel_bytes: Option<u64>,
+    /// Absent without a daemon where the kernel does not tell (before Linux 6.6).
+    #[serde(default)]
+    pub replies: Option<RepliesStatus>,
     pub totals: Vec<ReasonTotal>,
     pub bans: u64,
     pub runtime_rules: Option<u64>,
@@ -108,6 +165,9 @@ pub struct Explanation {
     pub mode: ModeWord,
     /// What happens now, in this mode.
     pub passes_now: bool,
+    /// Dropped, but for answers to this host's own connections.
+    #[serde(default)]
+    pub replies_pass: bool,
     pub class: Option<String>,
     /// Set when the class stands for a country.
     pub country: Option<String>,

@@ -16,7 +16,7 @@ use crate::{
         protocol::{Refusal, RuleVerb},
         reply::{
             AttachedInterface, Bans, Countries, CountryTotal, DatabaseStatus, ReasonTotal,
-            RuleLine, Rules, Status,
+            RepliesStatus, ReplyFault, RuleLine, Rules, Status,
         },
     },
     countries,
@@ -26,7 +26,8 @@ use crate::{
 };
 
 impl Daemon {
-    pub(super) fn status(&self) -> Result<Status, Refusal> {
+    pub(super) fn status(&mut self) -> Result<Status, Refusal> {
+        self.sweep_flows();
         let counters = self.gate.counters().map_err(failed)?;
         let totals = Totals::of(&counters);
         let rates = self.rates.until(Instant::now(), &totals);
@@ -41,6 +42,8 @@ impl Daemon {
                  or the interface went away; restart the daemon to attach it again"
             )
         }));
+        let replies = self.replies();
+        warnings.extend(replies.faults.iter().map(ReplyFault::warning));
         Ok(Status {
             daemon: true,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -62,12 +65,27 @@ impl Daemon {
             default_action: Some(self.policy.action_word(self.policy.default)),
             table_bytes: Some(self.compiled.table_bytes() as u64),
             kernel_bytes: Some(self.gate.map_memory().map_err(failed)?),
+            replies: Some(replies),
             totals: reason_totals(&totals, rates.as_ref()),
             bans: self.gate.ban_count().map_err(failed)? as u64,
             runtime_rules: Some(self.overlay.rules.len() as u64),
             warnings,
             last_reload_error: self.last_reload_error.clone(),
         })
+    }
+
+    fn replies(&self) -> RepliesStatus {
+        let enabled = self.gate.lets_replies_in();
+        RepliesStatus {
+            enabled,
+            open: enabled.then(|| self.flow_count.into()),
+            faults: self
+                .gate
+                .tracker_faults()
+                .into_iter()
+                .map(ReplyFault::from)
+                .collect(),
+        }
     }
 
     fn allowed_countries(&self) -> Vec<String> {
@@ -192,6 +210,9 @@ impl Daemon {
             bans,
             table_bytes: self.compiled.table_bytes() as u64,
             reload_failures: self.reload_failures,
+            replies_enabled: self.gate.lets_replies_in(),
+            flows: self.flow_count,
+            tracker_faults: self.gate.tracker_faults().len() as u64,
         })
     }
 

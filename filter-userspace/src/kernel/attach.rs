@@ -179,7 +179,10 @@ impl Gate {
             let other = |error: &dyn std::error::Error| AttachFailure::Other(error.to_string());
             let pinned = PinnedLink::from_pin(path).map_err(|error| other(&error))?;
             let link = XdpLink::try_from(FdLink::from(pinned)).map_err(|error| other(&error))?;
-            program(&mut self.ebpf)?.attach_to_link(link)?;
+            let program = program(&mut self.ebpf)?;
+            let id = program.attach_to_link(link)?;
+            // The pin alone holds it, so that removing the pin detaches it, beside a daemon as well.
+            drop(program.take_link(id)?);
             Ok(())
         };
         replace()

@@ -19,7 +19,7 @@ use filter_common::{
 };
 
 use super::{
-    Gate, KernelError,
+    Gate, KernelError, Pinned,
     bans::boot_ns,
     load::array,
     mapped::MappedArray,
@@ -131,37 +131,10 @@ impl Gate {
                     .store(0, Ordering::Release);
             }
         }
-        let timeouts = self.control.read(0).flow_timeouts;
-        let now = flow::tick(boot_ns());
-        let mut count = FlowCount::default();
-        for set in 0..FLOW_SETS as usize {
-            for way in 0..WAYS {
-                let offset = (2 * way + 1) * size_of::<u64>();
-                let word = flows.double_word(set, offset).load(Ordering::Acquire);
-                let found = flow::Found { way, word };
-                if !found.is_alive(&timeouts, now) {
-                    continue;
-                }
-                let protocol = match found.state() {
-                    state::SYN_SENT | state::ESTABLISHED | state::FIN | state::RESET => {
-                        count.tcp += 1;
-                        reply_ports::TCP
-                    }
-                    state::UDP | state::UDP_STREAM => {
-                        count.udp += 1;
-                        reply_ports::UDP
-                    }
-                    state::ECHO => {
-                        count.echo += 1;
-                        continue;
-                    }
-                    _ => continue,
-                };
-                let port = flow::our_port(word);
-                self.reply_port_word(next, protocol, port)
-                    .fetch_or(1 << (port % 64), Ordering::AcqRel);
-            }
-        }
+        let count = count_alive(&flows, &self.control, |protocol, port| {
+            self.reply_port_word(next, protocol, port)
+                .fetch_or(1 << (port % 64), Ordering::AcqRel);
+        });
         in_use.store(next as u32, Ordering::Release);
         Ok(count)
     }
@@ -224,6 +197,55 @@ fn segments(socket: &OpenSocket) -> Vec<Packet> {
             })
             .to_vec(),
         Protocol::Udp => vec![packet(Transport::Udp { src_port, dst_port })],
+    }
+}
+
+/// Counts the flows that have not ended; `at_port` hears of the port of each that has one, by its number in
+/// [`reply_ports`].
+fn count_alive(
+    flows: &MappedArray<FlowWords>,
+    control: &MappedArray<Control>,
+    at_port: impl Fn(usize, u16),
+) -> FlowCount {
+    let timeouts = control.read(0).flow_timeouts;
+    let now = flow::tick(boot_ns());
+    let mut count = FlowCount::default();
+    for set in 0..FLOW_SETS as usize {
+        for way in 0..WAYS {
+            let offset = (2 * way + 1) * size_of::<u64>();
+            let word = flows.double_word(set, offset).load(Ordering::Acquire);
+            let found = flow::Found { way, word };
+            if !found.is_alive(&timeouts, now) {
+                continue;
+            }
+            match found.state() {
+                state::SYN_SENT | state::ESTABLISHED | state::FIN | state::RESET => {
+                    count.tcp += 1;
+                    at_port(reply_ports::TCP, flow::our_port(word));
+                }
+                state::UDP | state::UDP_STREAM => {
+                    count.udp += 1;
+                    at_port(reply_ports::UDP, flow::our_port(word));
+                }
+                state::ECHO => count.echo += 1,
+                _ => {}
+            }
+        }
+    }
+    count
+}
+
+impl Pinned {
+    /// The flows of this host that have not ended; `None` when nothing is pinned that tracks them: replies are not
+    /// let in, or the kernel is one before 6.6, where that does not show.
+    pub fn flows(&self) -> Result<Option<FlowCount>, KernelError> {
+        if self.paths.trackers()?.is_empty() {
+            return Ok(None);
+        }
+        let map = MapData::from_pin(self.paths.map(FLOWS))
+            .map_err(KernelError::map("open pinned", FLOWS))?;
+        let flows = MappedArray::new(&map, FLOWS)?;
+        Ok(Some(count_alive(&flows, &self.control, |_, _| {})))
     }
 }
 

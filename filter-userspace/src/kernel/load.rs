@@ -22,7 +22,7 @@ use super::{
     mapped::MappedArray,
     pins::PinPaths,
     table_map::{TABLE, TableMap},
-    trackers::{TRACKERS, tracker},
+    trackers::{TRACKERS, TrackerAttachment, TrackerFault, tracker},
 };
 use crate::{
     compile::{CompiledPolicy, LIMITER_SETS, action_number},
@@ -60,7 +60,9 @@ pub struct Gate {
     pub(super) replies: Replies,
     /// The flow table is the one of the load before.
     pub(super) flows_kept: bool,
-    pub(super) tracker_faults: Vec<String>,
+    /// Interfaces whose trackers were attached, and how.
+    pub(super) tracked: Vec<(String, TrackerAttachment)>,
+    pub(super) tracker_faults: Vec<TrackerFault>,
     logger: Option<Logger>,
 }
 
@@ -139,6 +141,7 @@ impl Gate {
             lines_per_generation,
             replies: options.replies,
             flows_kept: kept_flows.is_some(),
+            tracked: Vec::new(),
             tracker_faults: Vec::new(),
             ebpf,
             logger,

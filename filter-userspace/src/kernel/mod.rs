@@ -40,7 +40,8 @@ pub use error::KernelError;
 pub use ethtool::{Channels, Ethtool};
 pub use flows::FlowCount;
 pub use inventory::{
-    StandingLink, link_numbers, program_holder, program_names, standing_links, tcx_programs,
+    StandingLink, StandingTracker, link_numbers, program_holder, program_names, standing_links,
+    standing_trackers, tcx_programs,
 };
 pub use links::{
     Direction, Link, TcProgram, XdpFeatures, XdpPrograms, addresses, links, tc_programs,
@@ -55,6 +56,7 @@ pub use program_size::ProgramSize;
 pub use publish::Trial;
 pub use table_map::TableMap;
 pub use test_run::TestRun;
+pub use trackers::{TRACKER_TAKEN_OFF, TrackerFault, tracker_name};
 
 /// What a drop means.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

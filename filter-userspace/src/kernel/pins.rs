@@ -263,6 +263,7 @@ pub(super) type CounterMap = PerCpuArray<MapData, Counters>;
 
 /// What stands in the kernel, read from the pins: for when no daemon runs.
 pub struct Pinned {
+    pub(super) paths: PinPaths,
     pub(super) control: MappedArray<Control>,
     pub(super) policy: MappedArray<PolicyBlock>,
     counters: CounterMap,
@@ -312,6 +313,7 @@ impl Pinned {
             })
             .collect();
         Ok(Some(Self {
+            paths,
             control,
             policy: MappedArray::new(&open("POLICY")?, "POLICY")?,
             counters: PerCpuArray::try_from(Map::PerCpuArray(open("COUNTERS")?))

@@ -34,6 +34,13 @@ fn snapshot() -> Snapshot {
         bans: 5,
         table_bytes: 4096,
         reload_failures: 1,
+        replies_enabled: true,
+        flows: FlowCount {
+            tcp: 12,
+            udp: 3,
+            echo: 1,
+        },
+        tracker_faults: 2,
     }
 }
 
@@ -58,6 +65,14 @@ fn exposition_has_every_reason_and_its_units() {
         "cerco_bans 5",
         "# UNIT cerco_table_bytes bytes",
         "cerco_table_bytes 4096",
+        "# TYPE cerco_replies_enabled gauge",
+        "cerco_replies_enabled 1",
+        "# TYPE cerco_flows gauge",
+        "cerco_flows{protocol=\"tcp\"} 12",
+        "cerco_flows{protocol=\"udp\"} 3",
+        "cerco_flows{protocol=\"icmp\"} 1",
+        "# TYPE cerco_tracker_faults gauge",
+        "cerco_tracker_faults 2",
         "cerco_reload_failures_total 1",
         "cerco_build_info{version=\"0.1.0\"} 1",
     ] {

@@ -54,6 +54,7 @@ fn status() -> Status {
         default_action: None,
         table_bytes: None,
         kernel_bytes: None,
+        replies: None,
         totals: Vec::new(),
         bans: 0,
         runtime_rules: None,

@@ -23,6 +23,8 @@ const MAX_INTERFACES: usize = 16;
 const MAX_DESTINATIONS: usize = 16;
 /// Longest time in which a burst may be earned back; keeps the limiter's arithmetic in 64 bits.
 const MAX_BURST_SECONDS: u32 = 3600;
+/// Databases that are kept, the one in force among them.
+const DEFAULT_KEEP: usize = 3;
 const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 9273);
 
 /// Paths of `draft`, with the defaults for those that it leaves out.
@@ -69,6 +71,11 @@ pub fn build(draft: &Draft, report: &mut Report) -> Option<Config> {
             .as_ref()
             .map_or(AttachPreference::Auto, |attach| attach.value),
         database,
+        keep_databases: draft
+            .keep
+            .as_ref()
+            .map_or(DEFAULT_KEEP, |keep| keep.value as usize),
+        canaries: draft.canaries.clone().into_iter().collect(),
         database_country: draft.database_country.as_ref().map(|at| at.value),
         policy,
         paths: paths(draft),

@@ -1,6 +1,10 @@
 //! The sections of the config, read file by file into a draft that the next file may override.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use filter_common::country::CountryCode;
 use ipnetwork::IpNetwork;
@@ -50,6 +54,8 @@ pub struct Draft {
     pub mode: Option<At<Mode>>,
     pub attach: Option<At<AttachPreference>>,
     pub database: Option<At<String>>,
+    pub keep: Option<At<u32>>,
+    pub canaries: BTreeMap<IpAddr, CountryCode>,
     pub database_country: Option<At<CountryCode>>,
     pub default: Option<At<ActionWord>>,
     pub unknown: Option<At<ActionWord>>,
@@ -193,10 +199,34 @@ impl Draft {
                     let country = country(reader, "geo.country", value);
                     replace(&mut self.database_country, country);
                 }
-                _ => return Err(&["database", "country"]),
+                "keep" => replace(&mut self.keep, reader.integer("geo.keep", value, 1..=100)),
+                "canaries" => self.read_canaries(value, reader),
+                _ => return Err(&["database", "country", "keep", "canaries"]),
             }
             Ok(())
         });
+    }
+
+    fn read_canaries(&mut self, value: &Value<'_>, reader: &mut Reader<'_>) {
+        let Some(table) = reader.table("geo.canaries", value) else {
+            return;
+        };
+        for (key, value) in table.iter() {
+            let name = format!("geo.canaries.\"{}\"", key.get_ref());
+            let country = country(reader, &name, value);
+            match key.get_ref().parse::<IpAddr>() {
+                Ok(address) => {
+                    let country = country.map(|at| (address.to_canonical(), at.value));
+                    self.canaries.extend(country);
+                }
+                Err(_) => {
+                    let place = reader.place(key);
+                    let title = format!("geo.canaries: \"{}\" is no address", key.get_ref());
+                    let label = "must be like \"192.0.2.7\" = \"MO\"";
+                    reader.report.error(place, title, label);
+                }
+            }
+        }
     }
 
     fn read_policy(&mut self, value: &Value<'_>, reader: &mut Reader<'_>) {

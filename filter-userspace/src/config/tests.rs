@@ -46,6 +46,10 @@ fn every_key_arrives_where_it_belongs() {
         [geo]
         database = "/var/lib/GeoIP/mo.txt"
         country = "mo"
+        keep = 5
+        [geo.canaries]
+        "192.0.2.7" = "mo"
+        "2001:db8::7" = "CN"
         [policy]
         default = "allow"
         unknown = "deny"
@@ -84,6 +88,11 @@ fn every_key_arrives_where_it_belongs() {
         mode: Mode::Enforce,
         attach: AttachPreference::Generic,
         database: DatabaseSource::File("/var/lib/GeoIP/mo.txt".into()),
+        keep_databases: 5,
+        canaries: vec![
+            ("192.0.2.7".parse().unwrap(), code("MO")),
+            ("2001:db8::7".parse().unwrap(), code("CN")),
+        ],
         database_country: Some(code("MO")),
         policy: Policy {
             default: Action::Allow,

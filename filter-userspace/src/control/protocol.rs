@@ -6,7 +6,7 @@ use filter_common::country::CountryCode;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
-use crate::{config, countries};
+use crate::{config, countries, geo::Digest};
 
 /// Raised when a field changes its meaning or goes away; new fields do not raise it.
 pub const SCHEMA: u32 = 1;
@@ -214,22 +214,41 @@ pub enum Request {
         #[serde(default)]
         ssh_peer: Option<(IpAddr, u16)>,
     },
+    GeoStatus,
+    /// A reload that takes the database whatever the comparison says, if it still has this digest;
+    /// ends a hold.
+    AcceptDatabase {
+        sha256: Option<Digest>,
+        #[serde(default)]
+        ssh_peer: Option<(IpAddr, u16)>,
+    },
+    /// Puts a kept database in force, and holds it; without a number the one before.
+    RollBackDatabase {
+        generation: Option<u64>,
+        #[serde(default)]
+        ssh_peer: Option<(IpAddr, u16)>,
+    },
 }
 
 impl Request {
     /// Whether only root and the daemon's own user may ask this.
     pub const fn changes_something(&self) -> bool {
         match self {
-            Self::Status | Self::Countries | Self::Rules | Self::Bans | Self::Explain { .. } => {
-                false
-            }
+            Self::Status
+            | Self::Countries
+            | Self::Rules
+            | Self::Bans
+            | Self::Explain { .. }
+            | Self::GeoStatus => false,
             Self::AddRule { .. }
             | Self::RemoveRule { .. }
             | Self::Ban { .. }
             | Self::BanAll { .. }
             | Self::Unban { .. }
             | Self::SetMode { .. }
-            | Self::Reload { .. } => true,
+            | Self::Reload { .. }
+            | Self::AcceptDatabase { .. }
+            | Self::RollBackDatabase { .. } => true,
         }
     }
 }

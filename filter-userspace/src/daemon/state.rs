@@ -17,10 +17,12 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::{
-    age, memory,
+    age,
+    databases::{Acceptance, Databases},
+    memory,
     overlay::{ModeOverride, Overlay, Rule},
     rates::{Rates, Totals},
-    start::{self, Loaded},
+    start::Loaded,
 };
 use crate::{
     cause,
@@ -43,6 +45,7 @@ pub struct Daemon {
     /// The config's policy with the overlay over it: what is in force.
     pub(super) policy: Policy,
     pub(super) database: Database,
+    pub(super) databases: Databases,
     pub(super) compiled: CompiledPolicy,
     pub(super) gate: Gate,
     /// Bans in force when they were last counted; `None` when they have changed since.
@@ -83,16 +86,13 @@ impl Daemon {
             pins: config.paths.pins.clone(),
             mode,
         };
+        let mut databases = Databases::open(&config);
         let Loaded {
             database,
             mut compiled,
             mut gate,
-        } = start::load(
-            || config.read_database(),
-            config.known_lines(&policy),
-            &policy,
-            &options,
-        )?;
+        } = databases.load(&config, &policy, &options)?;
+        check_trusted(&policy, &compiled)?;
         gate.attach(config.attach)
             .context("cannot attach the gate")?;
         compiled.release_lines();
@@ -103,6 +103,7 @@ impl Daemon {
             overlay,
             policy,
             database,
+            databases,
             compiled,
             gate,
             ban_count: None,
@@ -157,6 +158,15 @@ impl Daemon {
             Request::Unban { prefix } => reply(self.unban(prefix)?),
             Request::SetMode { mode } => reply(self.set_mode(mode.into())?),
             Request::Reload { ssh_peer } => reply(self.reload(ssh_peer)?),
+            Request::GeoStatus => reply(self.databases.status(&self.database)),
+            Request::AcceptDatabase { sha256, ssh_peer } => {
+                let acceptance = Acceptance::Accepted(sha256);
+                reply(self.reload_with(acceptance, ssh_peer)?)
+            }
+            Request::RollBackDatabase {
+                generation,
+                ssh_peer,
+            } => reply(self.roll_back_database(generation, ssh_peer)?),
         }
     }
 
@@ -164,7 +174,15 @@ impl Daemon {
     ///
     /// With `ssh_peer` (address and local port) a policy that would drop it is such an error.
     pub fn reload(&mut self, ssh_peer: Option<(IpAddr, u16)>) -> Result<Done, Refusal> {
-        match self.try_reload(ssh_peer) {
+        self.reload_with(Acceptance::Judged, ssh_peer)
+    }
+
+    fn reload_with(
+        &mut self,
+        acceptance: Acceptance,
+        ssh_peer: Option<(IpAddr, u16)>,
+    ) -> Result<Done, Refusal> {
+        match self.try_reload(acceptance, ssh_peer) {
             Ok(done) => {
                 self.last_reload_error = None;
                 info!("{}", done.message);
@@ -180,20 +198,32 @@ impl Daemon {
         }
     }
 
-    fn try_reload(&mut self, ssh_peer: Option<(IpAddr, u16)>) -> Result<Done, Refusal> {
+    fn try_reload(
+        &mut self,
+        acceptance: Acceptance,
+        ssh_peer: Option<(IpAddr, u16)>,
+    ) -> Result<Done, Refusal> {
         let (config, report) = config::load(self.config_file.as_deref())
             .map_err(|report| Refusal::bad_request(report.to_string()))?;
-        let database = config.read_database().map_err(failed)?;
         let mut overlay = self.overlay.clone();
         let mode = overlay.settle_mode(config.mode);
         let (policy, suspended) = overlay.apply(&config.policy);
-        let compiled = compile(&policy, &database).map_err(failed)?;
+        let database = self.databases.at_reload(
+            &self.database,
+            &self.config,
+            (&config, &policy),
+            acceptance,
+            ssh_peer,
+        )?;
+        let compiled = compile_and_check(&policy, database.as_ref().unwrap_or(&self.database));
+        let compiled = self.blaming(&config, database.as_ref(), compiled)?;
         if mode == Mode::Enforce
             && let Some(peer) = ssh_peer
         {
             refuse_lockout(&policy, &compiled, peer)?;
         }
-        self.publish(&compiled)?;
+        let published = self.publish(&compiled);
+        self.blaming(&config, database.as_ref(), published)?;
         // From here on the new policy is in force; what fails now must not hide that.
         let mut config_warnings: Vec<String> = report.warning_lines();
         config_warnings.extend(self.needs_restart(&config));
@@ -209,13 +239,18 @@ impl Daemon {
         };
         self.overlay = overlay;
         self.policy = policy;
-        self.database = database;
+        if let Some(database) = database {
+            self.database = database;
+        }
         self.hold(compiled);
         self.published = SystemTime::now();
+        self.databases.taken(acceptance);
+        self.databases.keep(&self.database, &self.config);
         self.config_warnings = config_warnings;
         self.suspended = suspended;
         self.gate.set_mode(mode);
         warnings.extend(self.save_overlay());
+        warnings.extend(self.databases.warnings(&self.config));
         warnings.extend(self.database_warning());
         Ok(Done {
             message: format!(
@@ -227,8 +262,21 @@ impl Daemon {
         })
     }
 
+    /// Passes `outcome` on; its error is laid at the door of a `database` that is new.
+    fn blaming<T>(
+        &mut self,
+        config: &Config,
+        database: Option<&Database>,
+        outcome: Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        if let (Err(refusal), Some(_)) = (&outcome, database) {
+            self.databases.refuse_table(config, &refusal.message);
+        }
+        outcome
+    }
+
     /// Puts `compiled` in force; when it has outgrown the tables in the kernel, with a new load.
-    fn publish(&mut self, compiled: &CompiledPolicy) -> Result<(), Refusal> {
+    pub(super) fn publish(&mut self, compiled: &CompiledPolicy) -> Result<(), Refusal> {
         match self.gate.publish(compiled) {
             Err(error @ KernelError::TableOutgrown { .. }) => {
                 info!("{error}");
@@ -241,7 +289,7 @@ impl Daemon {
     }
 
     /// Keeps what is needed of a published policy.
-    fn hold(&mut self, mut compiled: CompiledPolicy) {
+    pub(super) fn hold(&mut self, mut compiled: CompiledPolicy) {
         compiled.release_lines();
         self.compiled = compiled;
         memory::give_back();
@@ -486,6 +534,13 @@ impl Daemon {
         Ok(count)
     }
 
+    /// Keeps the database of the start for the next one. Until this the host had no gate, so it comes
+    /// after it.
+    pub fn keep_database(&mut self) {
+        self.databases.keep(&self.database, &self.config);
+        memory::give_back();
+    }
+
     /// The age of the database, when it is too old.
     pub fn database_warning(&self) -> Option<String> {
         age::warning(self.database.info.build_time, SystemTime::now())
@@ -532,8 +587,39 @@ fn load_overlay(path: &std::path::Path) -> (Overlay, Option<String>) {
     (Overlay::default(), Some(warning))
 }
 
+/// Compiles, and looks whether every trusted prefix is trusted by the table, whatever the database is.
+pub(super) fn compile_and_check(
+    policy: &Policy,
+    database: &Database,
+) -> Result<CompiledPolicy, Refusal> {
+    let compiled = compile(policy, database).map_err(failed)?;
+    check_trusted(policy, &compiled).map_err(failed)?;
+    Ok(compiled)
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the table does not trust {address} of the trusted prefix {prefix}; this is a fault of cerco"
+)]
+struct NotTrusted {
+    address: IpAddr,
+    prefix: IpNetwork,
+}
+
+/// Asks for the ends of each trusted prefix, by the look-up that the kernel runs.
+fn check_trusted(policy: &Policy, compiled: &CompiledPolicy) -> Result<(), NotTrusted> {
+    for &prefix in &policy.trusted {
+        for address in [prefix.network(), prefix.broadcast()] {
+            if compiled.lookup(&Address::from(address)) != Some(Class::TRUSTED) {
+                return Err(NotTrusted { address, prefix });
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Refuses a policy that would drop the SSH session in which somebody asks for it.
-fn refuse_lockout(
+pub(super) fn refuse_lockout(
     policy: &Policy,
     compiled: &CompiledPolicy,
     (address, port): (IpAddr, u16),

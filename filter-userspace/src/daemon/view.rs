@@ -33,6 +33,7 @@ impl Daemon {
         let info = &self.database.info;
         let mut warnings = self.config_warnings.clone();
         warnings.extend(self.suspended.clone());
+        warnings.extend(self.databases.warnings(&self.config));
         warnings.extend(self.database_warning());
         warnings.extend(self.metrics_fault.borrow().clone());
         warnings.extend(self.gate.lost_interfaces().into_iter().map(|interface| {
@@ -56,6 +57,9 @@ impl Daemon {
                 networks_v6: info.networks_v6,
                 attribution: info.attribution.map(str::to_owned),
                 warning: self.database_warning(),
+                generation: self.databases.generation(),
+                held_since: self.databases.held_since(),
+                refused: self.databases.refused().cloned(),
             }),
             published: Some(self.published),
             allowed_countries: Some(self.allowed_countries()),
@@ -192,6 +196,9 @@ impl Daemon {
             bans,
             table_bytes: self.compiled.table_bytes() as u64,
             reload_failures: self.reload_failures,
+            database_failures: self.databases.failures().collect(),
+            database_held: self.databases.held_since().is_some(),
+            database_refused: self.databases.refused().is_some(),
         })
     }
 

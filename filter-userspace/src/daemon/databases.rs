@@ -1,0 +1,573 @@
+//! Which database is in force, and why not another one.
+//!
+//! A database comes into force when it was read whole, is valid, and looks like the next edition of the
+//! last good one. The last good one is kept as a file, so that a start has it too.
+
+use std::{
+    net::IpAddr,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use filter_common::country::CountryCode;
+use tracing::{error, info, warn};
+
+use super::{
+    age,
+    start::{self, Loaded},
+};
+use crate::{
+    cause,
+    compile::CompileError,
+    config::{Config, DatabaseSource},
+    control::{
+        protocol::Refusal,
+        reply::{GenerationLine, GeoStatus, RefusedDatabase},
+    },
+    generations::{About, Current, Generation, Store, StoreError, sites},
+    geo::{
+        self, Database, Digest, GeoError, Source, UpdateFailure,
+        judge::{Doubt, Expected, judge},
+    },
+    kernel::GateOptions,
+    policy::{Action, Policy},
+    sessions::{self, SSH_PORT},
+};
+
+/// What a human says to a database that is doubted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Acceptance {
+    /// Nothing: the doubts decide, and a hold holds.
+    Judged,
+    /// Take it all the same, if it has this digest.
+    Accepted(Option<Digest>),
+}
+
+/// A database that was refused, on its way to `status`, log and metric.
+struct RefusedFor {
+    failure: UpdateFailure,
+    message: String,
+}
+
+impl From<GeoError> for RefusedFor {
+    fn from(error: GeoError) -> Self {
+        Self {
+            failure: UpdateFailure::from(&error),
+            message: cause::chain(&error),
+        }
+    }
+}
+
+struct LastGood {
+    number: u64,
+    database: Database,
+    about: About,
+}
+
+#[derive(Debug)]
+pub struct Databases {
+    store: Store,
+    current: Current,
+    refused: Option<RefusedDatabase>,
+    failures: [u64; UpdateFailure::ALL.len()],
+    not_kept: Option<String>,
+    /// Doubts about a first database, which nothing could be put in the place of.
+    doubts: Vec<String>,
+}
+
+impl Databases {
+    pub fn open(config: &Config) -> Self {
+        let store = Store::at(&config.paths.state);
+        let current = store.current();
+        Self {
+            store,
+            current,
+            refused: None,
+            failures: [0; UpdateFailure::ALL.len()],
+            not_kept: None,
+            doubts: Vec::new(),
+        }
+    }
+
+    /// Loads the gate with the database of the config, or with the last good one.
+    pub fn load(
+        &mut self,
+        config: &Config,
+        policy: &Policy,
+        options: &GateOptions,
+    ) -> anyhow::Result<Loaded> {
+        let lines = match self.current.held_since {
+            None => config.known_lines(policy),
+            Some(_) => None,
+        };
+        let failed = match start::load(|| self.at_start(config, policy), lines, policy, options) {
+            Err(failed) if failed.is::<CompileError>() => failed,
+            outcome => return outcome,
+        };
+        let Some(last_good) = self.last_good() else {
+            return Err(failed);
+        };
+        self.refuse(
+            config,
+            RefusedFor {
+                failure: UpdateFailure::Table,
+                message: cause::chain(failed.as_ref()),
+            },
+        );
+        self.current.in_force = Some(last_good.number);
+        start::load(|| Ok(last_good.database), None, policy, options)
+    }
+
+    /// The database to start with. Fails only when there is no last good one.
+    fn at_start(&mut self, config: &Config, policy: &Policy) -> Result<Database, GeoError> {
+        if self.current.held_since.is_some() {
+            match self.last_good() {
+                Some(held) if Some(held.number) == self.current.in_force => {
+                    return Ok(held.database);
+                }
+                _ => {
+                    error!("the database that was held is not kept any more: the hold is over");
+                    self.current.held_since = None;
+                }
+            }
+        }
+        let path = match &config.database {
+            // It is part of this program: there is nothing to compare it with on the way to a gate.
+            DatabaseSource::Builtin => return geo::builtin(),
+            DatabaseSource::File(path) => path,
+        };
+        let (bytes, digest) = match geo::read_file_bytes(path) {
+            Ok(read) => read,
+            Err(error) => return self.last_good_instead(config, error),
+        };
+        let source = Source::File(path.clone());
+        let last_good = match self.last_good() {
+            // The same file as ever: what was made of it when it was judged is quicker to read.
+            Some(mut last_good) if last_good.about.is_of(digest, config.database_country) => {
+                last_good.database.info.source = source;
+                self.doubts = doubts_of_any(config, policy, &last_good.database);
+                return Ok(last_good.database);
+            }
+            other => other,
+        };
+        let database = match geo::read_bytes(bytes, source, &config.read_options()) {
+            Ok(database) => database,
+            Err(error) => return self.last_good_instead(config, error),
+        };
+        let Some(last_good) = last_good else {
+            self.doubts = doubts_of_any(config, policy, &database);
+            return Ok(database);
+        };
+        let doubts = judged(Some(&last_good.database), &database, config, policy, None);
+        match refusal_of(&doubts) {
+            None => Ok(database),
+            Some(refused) => {
+                self.refuse(config, refused);
+                self.current.in_force = Some(last_good.number);
+                Ok(last_good.database)
+            }
+        }
+    }
+
+    fn last_good_instead(
+        &mut self,
+        config: &Config,
+        error: GeoError,
+    ) -> Result<Database, GeoError> {
+        let Some(last_good) = self.last_good() else {
+            return Err(error);
+        };
+        self.refuse(config, error.into());
+        self.current.in_force = Some(last_good.number);
+        Ok(last_good.database)
+    }
+
+    /// The database that was in force last, or the newest that can be read.
+    fn last_good(&self) -> Option<LastGood> {
+        let mut numbers: Vec<u64> = self.current.in_force.into_iter().collect();
+        let kept = self.store.list();
+        numbers.extend(kept.iter().rev().map(|generation| generation.number));
+        numbers.dedup();
+        numbers
+            .into_iter()
+            .find_map(|number| match self.store.read(number) {
+                Ok((database, about)) => Some(LastGood {
+                    number,
+                    database,
+                    about,
+                }),
+                Err(error) => {
+                    error!("{error}");
+                    None
+                }
+            })
+    }
+
+    /// The database for a reload; `None`: the running one stays.
+    pub fn at_reload(
+        &mut self,
+        running: &Database,
+        running_config: &Config,
+        (config, policy): (&Config, &Policy),
+        acceptance: Acceptance,
+        ssh_peer: Option<(IpAddr, u16)>,
+    ) -> Result<Option<Database>, Refusal> {
+        if self.current.held_since.is_some() && acceptance == Acceptance::Judged {
+            return Ok(None);
+        }
+        let outcome =
+            candidate(running, running_config, config, acceptance).and_then(|candidate| {
+                let Some(database) = &candidate else {
+                    return Ok(None);
+                };
+                if config.database == DatabaseSource::Builtin {
+                    return Ok(candidate);
+                }
+                let doubts = judged(Some(running), database, config, policy, ssh_peer);
+                match (refusal_of(&doubts), acceptance) {
+                    (Some(refused), Acceptance::Judged) => Err(refused),
+                    (Some(doubted), Acceptance::Accepted(_)) => {
+                        warn!("database accepted all the same: {}", doubted.message);
+                        Ok(candidate)
+                    }
+                    (None, _) => Ok(candidate),
+                }
+            });
+        outcome.map_err(|refused| {
+            let message = match refused.failure {
+                UpdateFailure::Unreadable | UpdateFailure::Invalid | UpdateFailure::Checksum => {
+                    refused.message.clone()
+                }
+                _ => format!(
+                    "the database {} is refused: {}; `cerco geo diff` shows the change, `cerco geo \
+                     accept` takes it",
+                    source_of(config),
+                    refused.message
+                ),
+            };
+            self.refuse(config, refused);
+            Refusal::failed(message)
+        })
+    }
+
+    /// Notes that `config`'s database did not come into force.
+    fn refuse(&mut self, config: &Config, refused: RefusedFor) {
+        self.failures[refused.failure.index()] += 1;
+        let source = source_of(config).to_string();
+        error!(
+            reason = refused.failure.label(),
+            "database {source} refused, the last good one stays: {}", refused.message
+        );
+        self.refused = Some(RefusedDatabase {
+            source,
+            reason: refused.failure.label().to_owned(),
+            message: refused.message,
+            at: Some(SystemTime::now()),
+        });
+    }
+
+    /// Notes that no table could be made of a database that was read.
+    pub fn refuse_table(&mut self, config: &Config, message: &str) {
+        self.refuse(
+            config,
+            RefusedFor {
+                failure: UpdateFailure::Table,
+                message: message.to_owned(),
+            },
+        );
+    }
+
+    /// Keeps the database that is in force, unless it is kept already.
+    pub fn keep(&mut self, database: &Database, config: &Config) {
+        self.not_kept = self.try_keep(database, config).err().map(|error| {
+            self.failures[UpdateFailure::NotKept.index()] += 1;
+            let text = format!(
+                "the database in force is not kept for the next start: {}",
+                cause::chain(&error)
+            );
+            error!(reason = UpdateFailure::NotKept.label(), "{text}");
+            text
+        });
+    }
+
+    fn try_keep(&mut self, database: &Database, config: &Config) -> Result<(), StoreError> {
+        let country = match config.database {
+            DatabaseSource::Builtin => None,
+            DatabaseSource::File(_) => config.database_country,
+        };
+        let digest = database.info.digest.unwrap_or_else(geo::builtin_digest);
+        let kept = self.store.list();
+        let same = kept.iter().rev().find(|it| it.about.is_of(digest, country));
+        let number = match (&database.info.source, same) {
+            (Source::Kept { generation, .. }, _) => *generation,
+            (_, Some(same)) => same.number,
+            (_, None) => {
+                // Until it is kept, what was in force before is the last good one of the next start.
+                let about = About::of(database, country, Some(SystemTime::now()));
+                let number = self.store.keep(database, &about)?;
+                info!("database kept as generation {number}");
+                number
+            }
+        };
+        let in_force = Current {
+            in_force: Some(number),
+            held_since: self.current.held_since,
+        };
+        if self.store.current() != in_force || self.current != in_force {
+            self.store.set_current(&in_force)?;
+        }
+        self.current = in_force;
+        self.store.prune(config.keep_databases, Some(number))
+    }
+
+    /// After a reload: what was refused before does not matter any more.
+    pub fn taken(&mut self, acceptance: Acceptance) {
+        if acceptance != Acceptance::Judged {
+            self.current.held_since = None;
+        }
+        if self.current.held_since.is_none() {
+            self.refused = None;
+            self.doubts.clear();
+        }
+    }
+
+    /// The kept database for a rollback.
+    pub fn for_rollback(&self, generation: Option<u64>) -> Result<(u64, Database), Refusal> {
+        let kept = self.store.list();
+        let number = match generation {
+            Some(number) => number,
+            None => before(&kept, self.current.in_force)
+                .ok_or_else(|| Refusal::bad_request("no other database is kept"))?,
+        };
+        let (database, _) = self
+            .store
+            .read(number)
+            .map_err(|error| Refusal::bad_request(cause::chain(&error)))?;
+        Ok((number, database))
+    }
+
+    /// From now on the database in force stays, whatever the config names.
+    pub fn hold(&mut self) {
+        // Whole seconds, as the file has them.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let seconds = now.map_or(0, |since| since.as_secs());
+        self.current.held_since = Some(UNIX_EPOCH + Duration::from_secs(seconds));
+    }
+
+    pub fn not_kept(&self) -> Option<&str> {
+        self.not_kept.as_deref()
+    }
+
+    pub const fn held_since(&self) -> Option<SystemTime> {
+        self.current.held_since
+    }
+
+    /// The number of the database in force, if it is kept.
+    pub fn generation(&self) -> Option<u64> {
+        match self.not_kept {
+            Some(_) => None,
+            None => self.current.in_force,
+        }
+    }
+
+    pub const fn refused(&self) -> Option<&RefusedDatabase> {
+        self.refused.as_ref()
+    }
+
+    /// Every reason with how often it was one.
+    pub fn failures(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let labels = UpdateFailure::ALL.iter().map(|failure| failure.label());
+        labels.zip(self.failures)
+    }
+
+    /// What `status` has to warn of.
+    pub fn warnings(&self, config: &Config) -> Vec<String> {
+        let mut warnings = self.doubts.clone();
+        warnings.extend(self.hold_warning(config));
+        if let Some(refused) = &self.refused {
+            let at = refused.at.map_or_else(String::new, |at| {
+                format!(" at {}", humantime::format_rfc3339_seconds(at))
+            });
+            warnings.push(format!(
+                "the database {} was refused{at} ({}) and the last good one is in force; `cerco geo \
+                 status` says why",
+                refused.source, refused.reason
+            ));
+        }
+        warnings.extend(self.not_kept.clone());
+        warnings
+    }
+
+    pub fn hold_warning(&self, config: &Config) -> Option<String> {
+        let since = humantime::format_rfc3339_seconds(self.current.held_since?);
+        let generation = self
+            .current
+            .in_force
+            .map_or_else(String::new, |number| format!(" (generation {number})"));
+        Some(format!(
+            "the database is held{generation} since {since}: {} is not read; `cerco geo accept` ends \
+             that",
+            source_of(config)
+        ))
+    }
+
+    pub fn status(&self, database: &Database) -> GeoStatus {
+        let kept = self.store.list();
+        GeoStatus {
+            daemon: true,
+            generation: self.generation(),
+            held_since: self.current.held_since,
+            refused: self.refused.clone(),
+            not_kept: self.not_kept.clone(),
+            generations: generation_lines(kept, self.generation()),
+            ..about_status(database)
+        }
+    }
+}
+
+/// What a database says about itself, for [`GeoStatus`]; nothing about what is kept.
+pub fn about_status(database: &Database) -> GeoStatus {
+    let info = &database.info;
+    let now = SystemTime::now();
+    GeoStatus {
+        daemon: false,
+        source: info.source.to_string(),
+        format: info.format.to_string(),
+        generation: None,
+        built: info.build_time.map(age::date),
+        age: info.build_time.map(|time| age::built(time, now)),
+        sha256: info.digest.unwrap_or_else(geo::builtin_digest),
+        networks_v4: info.networks_v4,
+        networks_v6: info.networks_v6,
+        addresses_v4: database.covered_v4(),
+        sites_v6: sites(database.covered_v6()),
+        attribution: info.attribution.map(str::to_owned),
+        warning: age::warning(info.build_time, now),
+        held_since: None,
+        refused: None,
+        not_kept: None,
+        generations: Vec::new(),
+    }
+}
+
+pub fn generation_lines(kept: Vec<Generation>, in_force: Option<u64>) -> Vec<GenerationLine> {
+    kept.into_iter()
+        .map(|Generation { number, about }| GenerationLine {
+            generation: number,
+            in_force: Some(number) == in_force,
+            about,
+        })
+        .collect()
+}
+
+/// The newest before the one in force; if there is none, the newest other one.
+pub fn before(kept: &[Generation], in_force: Option<u64>) -> Option<u64> {
+    let numbers = || kept.iter().rev().map(|generation| generation.number);
+    numbers()
+        .find(|number| in_force.is_none_or(|in_force| *number < in_force))
+        .or_else(|| numbers().find(|number| Some(*number) != in_force))
+}
+
+/// Reads what `config` names; `None` when that is what runs.
+fn candidate(
+    running: &Database,
+    running_config: &Config,
+    config: &Config,
+    acceptance: Acceptance,
+) -> Result<Option<Database>, RefusedFor> {
+    let path = match &config.database {
+        DatabaseSource::Builtin if running.info.source == Source::Builtin => return Ok(None),
+        DatabaseSource::Builtin => return Ok(geo::builtin().map(Some)?),
+        DatabaseSource::File(path) => path,
+    };
+    let (bytes, digest) = geo::read_file_bytes(path)?;
+    if let Acceptance::Accepted(Some(shown)) = acceptance
+        && shown != digest
+    {
+        return Err(RefusedFor {
+            failure: UpdateFailure::Unreadable,
+            message: format!(
+                "{} has changed since it was shown (SHA-256 {digest}); look at it again",
+                path.display()
+            ),
+        });
+    }
+    let source = Source::File(path.clone());
+    let is_same = running.info.source == source
+        && running.info.digest == Some(digest)
+        && running_config.database_country == config.database_country;
+    if is_same {
+        return Ok(None);
+    }
+    Ok(Some(geo::read_bytes(
+        bytes,
+        source,
+        &config.read_options(),
+    )?))
+}
+
+/// What no database should be, where there is no other to take.
+fn doubts_of_any(config: &Config, policy: &Policy, database: &Database) -> Vec<String> {
+    let doubts = judged(None, database, config, policy, None);
+    let source = &database.info.source;
+    doubts
+        .iter()
+        .map(|doubt| format!("the database {source} is in force, but {doubt}"))
+        .collect()
+}
+
+/// Every doubt about `after`, for `policy`.
+pub fn judged(
+    before: Option<&Database>,
+    after: &Database,
+    config: &Config,
+    policy: &Policy,
+    ssh_peer: Option<(IpAddr, u16)>,
+) -> Vec<Doubt> {
+    let countries: Vec<CountryCode> = policy.countries.keys().copied().collect();
+    let is_ssh = |port| port == SSH_PORT || ssh_peer.is_some_and(|(_, ssh_port)| port == ssh_port);
+    let sessions: Vec<IpAddr> = sessions::inbound()
+        .into_iter()
+        .filter(|session| is_ssh(session.port) && policy.scope.holds_tcp(session.port))
+        .map(|session| session.address)
+        .filter(|address| follows_its_country(policy, *address))
+        .collect();
+    let allowed = |country| allows(policy, country);
+    let expected = Expected {
+        countries: &countries,
+        canaries: &config.canaries,
+        sessions: &sessions,
+        allowed: &allowed,
+    };
+    judge(before, after, &expected)
+}
+
+/// Whether addresses of `country`, or of none, are let in.
+pub fn allows(policy: &Policy, country: Option<CountryCode>) -> bool {
+    let action = country.map_or(policy.unknown, |country| policy.action_for(country));
+    action != Action::Deny
+}
+
+/// Whether the database has a say about an address: rules and trusted prefixes do without it.
+pub fn follows_its_country(policy: &Policy, address: IpAddr) -> bool {
+    let mut lists = [&policy.trusted, &policy.allow, &policy.deny]
+        .into_iter()
+        .flatten();
+    !lists.any(|prefix| prefix.contains(address))
+}
+
+/// All doubts in one sentence, under the name of the first.
+fn refusal_of(doubts: &[Doubt]) -> Option<RefusedFor> {
+    let first = doubts.first()?;
+    let texts: Vec<String> = doubts.iter().map(ToString::to_string).collect();
+    Some(RefusedFor {
+        failure: first.failure(),
+        message: texts.join("; "),
+    })
+}
+
+fn source_of(config: &Config) -> Source {
+    match &config.database {
+        DatabaseSource::Builtin => Source::Builtin,
+        DatabaseSource::File(path) => Source::File(path.clone()),
+    }
+}

@@ -647,3 +647,31 @@ pub(super) fn failed(error: impl std::error::Error + Send + Sync + 'static) -> R
 fn reply(value: impl serde::Serialize) -> Reply {
     serde_json::to_value(value).map_err(failed)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::geo;
+
+    #[test]
+    fn table_that_does_not_trust_a_trusted_prefix_is_refused() {
+        let policy = |trusted: &str| {
+            let text = format!("interfaces = [\"eth0\"]\n[trusted]\nprefixes = [{trusted}]\n");
+            config::parse(Path::new("cerco.toml"), &text)
+                .unwrap()
+                .0
+                .policy
+        };
+        let database = geo::builtin().unwrap();
+        let trusting = policy("\"192.0.2.0/24\", \"2001:db8::/32\"");
+        compile_and_check(&trusting, &database).unwrap();
+        let half = compile(&policy("\"192.0.2.0/25\""), &database).unwrap();
+        assert_eq!(
+            check_trusted(&trusting, &half).unwrap_err().to_string(),
+            "the table does not trust 192.0.2.255 of the trusted prefix 192.0.2.0/24; this is a \
+             fault of cerco"
+        );
+    }
+}

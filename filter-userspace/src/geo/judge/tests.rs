@@ -21,8 +21,12 @@ fn world() -> Database {
 }
 
 fn mmdb(country: impl Fn(usize) -> Option<&'static str>) -> Vec<u8> {
+    mmdb_of(400, country)
+}
+
+fn mmdb_of(networks: usize, country: impl Fn(usize) -> Option<&'static str>) -> Vec<u8> {
     let mut writer = Writer::new(6, 24);
-    for index in 0..400_usize {
+    for index in 0..networks {
         let Some(country) = country(index) else {
             continue;
         };
@@ -59,7 +63,17 @@ fn against_the_world(after: &Database) -> Vec<Doubt> {
 
 #[test]
 fn next_edition_with_small_changes_is_trusted() {
-    let cases: [(&str, Vec<u8>); 4] = [
+    let cases: [(&str, Vec<u8>); 5] = [
+        (
+            "MO gets much that nobody had",
+            mmdb_of(460, |index| {
+                Some(if index < 400 {
+                    COUNTRIES[index % 4]
+                } else {
+                    "MO"
+                })
+            }),
+        ),
         ("nothing", mmdb(|index| Some(COUNTRIES[index % 4]))),
         (
             "a tenth of US to FR",

@@ -147,7 +147,7 @@ fn files_that_look_fine_and_are_not_never_come_into_force() {
             "invalid",
         ),
         ("one bit flipped in the tree", flipped(&first), "same_date"),
-        ("one network", mmdb(&good[1..2], next), "cut_off"),
+        ("one network", mmdb(&good[1..2], next), "networks"),
         ("half of the networks", mmdb(&half, next), "networks"),
         ("an older edition", mmdb(&good, BUILT - MONTH), "older"),
         ("no Macau in it", mmdb(&without_macau, next), "reassigned"),
@@ -489,7 +489,7 @@ fn rollback_holds_over_reloads_and_restarts_until_accept() {
 
     let done = cerco.json(&["geo", "rollback"])["message"].to_string();
     assert!(
-        done.contains("generation 1 again, built 2026-05-28"),
+        done.contains("generation 1 is in force again (built 2026-05-28"),
         "{done}"
     );
     assert_eq!((generation(&cerco), verdict(&cerco)), (1, "drop".into()));

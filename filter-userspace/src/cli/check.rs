@@ -107,9 +107,9 @@ fn refuse_doubtful(config: &Config, database: &Database) -> Result<(), Failure> 
     }
     let doubts: Vec<String> = doubts.iter().map(ToString::to_string).collect();
     Err(Failure::bad_usage(format!(
-        "a reload would refuse the database {}: {}",
+        "a reload would refuse the database {}:\n  {}",
         path.display(),
-        doubts.join("; ")
+        doubts.join("\n  ")
     ))
     .hint("`cerco geo diff` shows the change, `cerco geo accept` takes it"))
 }

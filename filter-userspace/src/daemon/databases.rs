@@ -45,15 +45,43 @@ pub enum Acceptance {
 /// A database that was refused, on its way to `status`, log and metric.
 struct RefusedFor {
     failure: UpdateFailure,
-    message: String,
+    /// Everything that speaks against it; the first gave the failure its name.
+    reasons: Vec<String>,
+    /// Whether `geo accept` would take it.
+    is_doubted: bool,
+}
+
+impl RefusedFor {
+    fn one(failure: UpdateFailure, reason: String) -> Self {
+        Self {
+            failure,
+            reasons: vec![reason],
+            is_doubted: false,
+        }
+    }
+
+    fn message(&self) -> String {
+        self.reasons.join("; ")
+    }
+
+    /// For whoever asked: a line that names it, and one for each doubt.
+    fn told(&self, config: &Config) -> String {
+        if !self.is_doubted {
+            return self.message();
+        }
+        let source = source_of(config);
+        format!(
+            "the database {source} is refused ({}):\n  {}\n`cerco geo diff` shows the change, `cerco \
+             geo accept` takes it",
+            self.failure.label(),
+            self.reasons.join("\n  ")
+        )
+    }
 }
 
 impl From<GeoError> for RefusedFor {
     fn from(error: GeoError) -> Self {
-        Self {
-            failure: UpdateFailure::from(&error),
-            message: cause::chain(&error),
-        }
+        Self::one(UpdateFailure::from(&error), cause::chain(&error))
     }
 }
 
@@ -106,13 +134,7 @@ impl Databases {
         let Some(last_good) = self.last_good() else {
             return Err(failed);
         };
-        self.refuse(
-            config,
-            RefusedFor {
-                failure: UpdateFailure::Table,
-                message: cause::chain(failed.as_ref()),
-            },
-        );
+        self.refuse_table(config, &cause::chain(failed.as_ref()));
         self.current.in_force = Some(last_good.number);
         start::load(|| Ok(last_good.database), None, policy, options)
     }
@@ -226,24 +248,14 @@ impl Databases {
                 match (refusal_of(&doubts), acceptance) {
                     (Some(refused), Acceptance::Judged) => Err(refused),
                     (Some(doubted), Acceptance::Accepted(_)) => {
-                        warn!("database accepted all the same: {}", doubted.message);
+                        warn!("database accepted all the same: {}", doubted.message());
                         Ok(candidate)
                     }
                     (None, _) => Ok(candidate),
                 }
             });
         outcome.map_err(|refused| {
-            let message = match refused.failure {
-                UpdateFailure::Unreadable | UpdateFailure::Invalid | UpdateFailure::Checksum => {
-                    refused.message.clone()
-                }
-                _ => format!(
-                    "the database {} is refused: {}; `cerco geo diff` shows the change, `cerco geo \
-                     accept` takes it",
-                    source_of(config),
-                    refused.message
-                ),
-            };
+            let message = refused.told(config);
             self.refuse(config, refused);
             Refusal::failed(message)
         })
@@ -255,25 +267,21 @@ impl Databases {
         let source = source_of(config).to_string();
         error!(
             reason = refused.failure.label(),
-            "database {source} refused, the last good one stays: {}", refused.message
+            "database {source} refused, the last good one stays: {}",
+            refused.message()
         );
         self.refused = Some(RefusedDatabase {
             source,
             reason: refused.failure.label().to_owned(),
-            message: refused.message,
+            message: refused.message(),
             at: Some(SystemTime::now()),
         });
     }
 
     /// Notes that no table could be made of a database that was read.
     pub fn refuse_table(&mut self, config: &Config, message: &str) {
-        self.refuse(
-            config,
-            RefusedFor {
-                failure: UpdateFailure::Table,
-                message: message.to_owned(),
-            },
-        );
+        let refused = RefusedFor::one(UpdateFailure::Table, message.to_owned());
+        self.refuse(config, refused);
     }
 
     /// Keeps the database that is in force, unless it is kept already.
@@ -483,13 +491,11 @@ fn candidate(
     if let Acceptance::Accepted(Some(shown)) = acceptance
         && shown != digest
     {
-        return Err(RefusedFor {
-            failure: UpdateFailure::Unreadable,
-            message: format!(
-                "{} has changed since it was shown (SHA-256 {digest}); look at it again",
-                path.display()
-            ),
-        });
+        let reason = format!(
+            "{} has changed since it was shown (SHA-256 {digest}); look at it again",
+            path.display()
+        );
+        return Err(RefusedFor::one(UpdateFailure::Unreadable, reason));
     }
     let source = Source::File(path.clone());
     let is_same = running.info.source == source
@@ -558,10 +564,10 @@ pub fn follows_its_country(policy: &Policy, address: IpAddr) -> bool {
 /// All doubts in one sentence, under the name of the first.
 fn refusal_of(doubts: &[Doubt]) -> Option<RefusedFor> {
     let first = doubts.first()?;
-    let texts: Vec<String> = doubts.iter().map(ToString::to_string).collect();
     Some(RefusedFor {
         failure: first.failure(),
-        message: texts.join("; "),
+        reasons: doubts.iter().map(ToString::to_string).collect(),
+        is_doubted: true,
     })
 }
 

@@ -34,18 +34,13 @@ impl Daemon {
         self.published = SystemTime::now();
         self.databases.hold();
         self.databases.keep(&self.database, &self.config);
-        let built = self
-            .database
-            .info
-            .build_time
-            .map_or_else(String::new, |time| {
-                format!(", {}", age::built(time, SystemTime::now()))
-            });
-        let message = format!(
-            "the database is generation {number} again{built}; reloads and restarts keep it until \
-             `cerco geo accept`"
-        );
-        info!("{message}");
+        let built = self.database.info.build_time;
+        let built = built.map_or("of unknown age".to_owned(), |time| {
+            age::built(time, SystemTime::now())
+        });
+        let now = format!("generation {number} is in force again ({built})");
+        info!("{now}; it is held until `cerco geo accept`");
+        let message = format!("{now}\nreloads and restarts keep it until `cerco geo accept`");
         Ok(Done {
             message,
             warnings: self

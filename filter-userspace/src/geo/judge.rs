@@ -232,11 +232,11 @@ pub fn judge(before: Option<&Database>, after: &Database, expected: &Expected<'_
     if let Some(before) = before {
         let comparison = Comparison::of(before, after);
         judge_date(before, after, &comparison, &mut doubts);
-        judge_end(before, after, &mut doubts);
         if !written_by_hand(before) || !written_by_hand(after) {
             judge_size(before, after, &comparison, &mut doubts);
             judge_countries(&comparison, expected.countries, &mut doubts);
         }
+        judge_end(before, after, &mut doubts);
         judge_sessions(before, after, expected, &mut doubts);
         let gone = |country: &CountryCode| {
             let [v4, v6] = [&comparison.v4, &comparison.v6].map(|it| it.of_country(*country));

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{
     super::{
         output::{Output, Paint},
-        table::{self, grouped, wrapped},
+        table::{self, grouped, scaled, wrapped},
     },
     Context, Failure, in_force, load_config,
 };
@@ -410,7 +410,7 @@ fn change(flip: &Flip) -> String {
 fn country_table(countries: &[CountryDiff]) -> String {
     let signed = |sign: char, count: u64| match count {
         0 => String::new(),
-        count => format!("{sign}{}", grouped(count)),
+        count => format!("{sign}{}", scaled(count)),
     };
     let rows: Vec<Vec<String>> = countries
         .iter()
@@ -418,10 +418,10 @@ fn country_table(countries: &[CountryDiff]) -> String {
             vec![
                 line.country.clone(),
                 line.action.clone(),
-                grouped(line.addresses_v4[1]),
+                scaled(line.addresses_v4[1]),
                 signed('-', line.lost_v4),
                 signed('+', line.gained_v4),
-                grouped(line.sites_v6[1]),
+                scaled(line.sites_v6[1]),
                 signed('-', line.lost_sites_v6),
                 signed('+', line.gained_sites_v6),
             ]

@@ -119,7 +119,7 @@ fn each_kind_of_wrong_database_is_doubted_by_name() {
         (
             "half of it",
             |index| (index < 200).then_some(COUNTRIES[index % 4]),
-            &[CutOff, CutOff, Networks, Space, Networks, Space] as &[UpdateFailure],
+            &[Networks, Space, Networks, Space, CutOff, CutOff] as &[UpdateFailure],
             "no IPv4 network lies behind 1.199.255.255, where the last good one has 200: is the \
              file cut off?",
         ),

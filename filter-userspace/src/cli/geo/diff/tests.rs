@@ -55,8 +55,8 @@ connection  192.0.2.200 to port 443 would be cut off: MO -> US
 trusted     203.0.113.0/24: MO -> CN, and passes all the same
 refused     MO loses 50 % of its IPv4 space
 
-country  action  IPv4  lost  gained  IPv6 /48     lost  gained
-MO       allow    256  -384    +128    32,768  -32,768
+country  action  IPv4  lost  gained  IPv6 /48    lost  gained
+MO       allow    256  -384    +128     32.8k  -32.8k
 US       deny     128  -256    +128         0
 CN       deny     256          +256         0
 and 3 more: see --all

@@ -16,3 +16,4 @@ pub mod kernel;
 pub mod metrics;
 pub mod policy;
 pub mod sessions;
+pub mod update;

@@ -69,6 +69,10 @@ const SECTIONS: &[(&str, Entries)] = &[
                 "Databases that were in force, for cerco geo rollback and for a start with a bad file.",
             ),
             (
+                "/etc/GeoIP.conf",
+                "Account and key for cerco geo update --from maxmind.",
+            ),
+            (
                 "DATABASE.sha256",
                 "Beside a database file: what it must be, as sha256sum writes it. Not needed.",
             ),

@@ -64,6 +64,8 @@ fn good_lines_parse() {
         "geo accept --yes --force",
         "geo rollback",
         "geo rollback 4 --force",
+        "geo update",
+        "geo update --from dbip-lite --retries 0 --timeout 90s --accept",
         "bench --quick --json",
         "detach --force",
         "completions zsh",

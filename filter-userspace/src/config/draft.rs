@@ -56,6 +56,10 @@ pub struct Draft {
     pub database: Option<At<String>>,
     pub keep: Option<At<u32>>,
     pub canaries: BTreeMap<IpAddr, CountryCode>,
+    pub update_source: Option<String>,
+    pub update_checksum: Option<String>,
+    pub update_minisign_key: Option<String>,
+    pub update_max_megabytes: Option<At<u32>>,
     pub database_country: Option<At<CountryCode>>,
     pub default: Option<At<ActionWord>>,
     pub unknown: Option<At<ActionWord>>,
@@ -201,7 +205,32 @@ impl Draft {
                 }
                 "keep" => replace(&mut self.keep, reader.integer("geo.keep", value, 1..=100)),
                 "canaries" => self.read_canaries(value, reader),
-                _ => return Err(&["database", "country", "keep", "canaries"]),
+                "update" => self.read_update(value, reader),
+                _ => return Err(&["database", "country", "keep", "canaries", "update"]),
+            }
+            Ok(())
+        });
+    }
+
+    fn read_update(&mut self, value: &Value<'_>, reader: &mut Reader<'_>) {
+        each_key("geo.update", value, reader, |name, _, value, reader| {
+            let key = format!("geo.update.{name}");
+            let (slot, expected) = match name {
+                "source" => (
+                    &mut self.update_source,
+                    "\"dbip-lite\", \"maxmind\", an https:// URL or an absolute path",
+                ),
+                "checksum" => (&mut self.update_checksum, "an https:// URL"),
+                "minisign_key" => (&mut self.update_minisign_key, "a public key of minisign"),
+                "max_megabytes" => {
+                    let number = reader.integer(&key, value, 1..=1024);
+                    replace(&mut self.update_max_megabytes, number);
+                    return Ok(());
+                }
+                _ => return Err(&["source", "checksum", "minisign_key", "max_megabytes"]),
+            };
+            if let Some(text) = reader.string(&key, value, expected) {
+                *slot = Some(text.to_owned());
             }
             Ok(())
         });

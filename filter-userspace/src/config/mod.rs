@@ -29,6 +29,7 @@ use crate::{
     geo::{self, Database, GeoError, ReadOptions},
     kernel::{AttachPreference, Mode},
     policy::Policy,
+    update::UpdateConfig,
 };
 
 /// A config with a comment beside each key, as `cerco check --example` prints it.
@@ -86,6 +87,8 @@ pub struct Config {
     pub keep_databases: usize,
     /// Addresses, and the country that every database must give them.
     pub canaries: Vec<(IpAddr, CountryCode)>,
+    /// Where `cerco geo update` finds new editions.
+    pub update: UpdateConfig,
     pub policy: Policy,
     pub paths: Paths,
     /// Where to serve the metrics; `None`: nowhere.

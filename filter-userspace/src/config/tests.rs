@@ -47,6 +47,11 @@ fn every_key_arrives_where_it_belongs() {
         database = "/var/lib/GeoIP/mo.txt"
         country = "mo"
         keep = 5
+        [geo.update]
+        source = "dbip-lite"
+        checksum = "https://x/sum"
+        minisign_key = "RWQ"
+        max_megabytes = 7
         [geo.canaries]
         "192.0.2.7" = "mo"
         "2001:db8::7" = "CN"
@@ -93,6 +98,12 @@ fn every_key_arrives_where_it_belongs() {
             ("192.0.2.7".parse().unwrap(), code("MO")),
             ("2001:db8::7".parse().unwrap(), code("CN")),
         ],
+        update: UpdateConfig {
+            source: Some("dbip-lite".into()),
+            checksum: Some("https://x/sum".into()),
+            minisign_key: Some("RWQ".into()),
+            max_bytes: 7_000_000,
+        },
         database_country: Some(code("MO")),
         policy: Policy {
             default: Action::Allow,

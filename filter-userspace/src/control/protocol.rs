@@ -6,6 +6,7 @@ use filter_common::country::CountryCode;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
+use super::reply::RefusedDatabase;
 use crate::{config, countries, geo::Digest};
 
 /// Raised when a field changes its meaning or goes away; new fields do not raise it.
@@ -222,6 +223,10 @@ pub enum Request {
         #[serde(default)]
         ssh_peer: Option<(IpAddr, u16)>,
     },
+    /// How an update that another process tried has ended, for `status` and the metrics.
+    NoteUpdate {
+        failure: Option<RefusedDatabase>,
+    },
     /// Puts a kept database in force, and holds it; without a number the one before.
     RollBackDatabase {
         generation: Option<u64>,
@@ -248,6 +253,7 @@ impl Request {
             | Self::SetMode { .. }
             | Self::Reload { .. }
             | Self::AcceptDatabase { .. }
+            | Self::NoteUpdate { .. }
             | Self::RollBackDatabase { .. } => true,
         }
     }

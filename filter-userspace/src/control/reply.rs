@@ -85,6 +85,9 @@ pub struct GeoStatus {
     #[serde(with = "unix_seconds")]
     pub held_since: Option<SystemTime>,
     pub refused: Option<RefusedDatabase>,
+    /// Why the last `cerco geo update` brought nothing.
+    #[serde(default)]
+    pub update_failed: Option<RefusedDatabase>,
     /// Why the database in force is not kept for the next start.
     pub not_kept: Option<String>,
     /// The oldest first.

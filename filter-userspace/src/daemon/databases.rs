@@ -21,7 +21,7 @@ use crate::{
     config::{Config, DatabaseSource},
     control::{
         protocol::Refusal,
-        reply::{GenerationLine, GeoStatus, RefusedDatabase},
+        reply::{Done, GenerationLine, GeoStatus, RefusedDatabase},
     },
     generations::{About, Current, Generation, Store, StoreError, sites},
     geo::{
@@ -98,6 +98,7 @@ pub struct Databases {
     refused: Option<RefusedDatabase>,
     failures: [u64; UpdateFailure::ALL.len()],
     not_kept: Option<String>,
+    update_failed: Option<RefusedDatabase>,
     /// Doubts about a first database, which nothing could be put in the place of.
     doubts: Vec<String>,
 }
@@ -112,6 +113,7 @@ impl Databases {
             refused: None,
             failures: [0; UpdateFailure::ALL.len()],
             not_kept: None,
+            update_failed: None,
             doubts: Vec::new(),
         }
     }
@@ -284,6 +286,29 @@ impl Databases {
         self.refuse(config, refused);
     }
 
+    /// Notes how an update has ended that another process tried.
+    pub fn note_update(&mut self, failure: Option<RefusedDatabase>) -> Result<Done, Refusal> {
+        let message = match &failure {
+            None => "the update is noted".to_owned(),
+            Some(failed) => {
+                let reason = UpdateFailure::labelled(&failed.reason).ok_or_else(|| {
+                    Refusal::bad_request(format!("no failure is called {:?}", failed.reason))
+                })?;
+                self.failures[reason.index()] += 1;
+                error!(
+                    reason = reason.label(),
+                    "update of the database from {} failed: {}", failed.source, failed.message
+                );
+                "the failure is noted".to_owned()
+            }
+        };
+        self.update_failed = failure;
+        Ok(Done {
+            message,
+            warnings: Vec::new(),
+        })
+    }
+
     /// Keeps the database that is in force, unless it is kept already.
     pub fn keep(&mut self, database: &Database, config: &Config) {
         self.not_kept = self.try_keep(database, config).err().map(|error| {
@@ -401,6 +426,12 @@ impl Databases {
                 refused.source, refused.reason
             ));
         }
+        if let Some(failed) = &self.update_failed {
+            warnings.push(format!(
+                "the last update of the database failed ({}); `cerco geo status` says why",
+                failed.reason
+            ));
+        }
         warnings.extend(self.not_kept.clone());
         warnings
     }
@@ -426,6 +457,7 @@ impl Databases {
             held_since: self.current.held_since,
             refused: self.refused.clone(),
             not_kept: self.not_kept.clone(),
+            update_failed: self.update_failed.clone(),
             generations: generation_lines(kept, self.generation()),
             ..about_status(database)
         }
@@ -452,6 +484,7 @@ pub fn about_status(database: &Database) -> GeoStatus {
         warning: age::warning(info.build_time, now),
         held_since: None,
         refused: None,
+        update_failed: None,
         not_kept: None,
         generations: Vec::new(),
     }

@@ -158,6 +158,7 @@ impl Daemon {
             Request::Unban { prefix } => reply(self.unban(prefix)?),
             Request::SetMode { mode } => reply(self.set_mode(mode.into())?),
             Request::Reload { ssh_peer } => reply(self.reload(ssh_peer)?),
+            Request::NoteUpdate { failure } => reply(self.databases.note_update(failure)?),
             Request::GeoStatus => reply(self.databases.status(&self.database)),
             Request::AcceptDatabase { sha256, ssh_peer } => {
                 let acceptance = Acceptance::Accepted(sha256);

@@ -52,11 +52,21 @@ failures! {
     Lockout = "lockout",
     /// No table can be made of it, or published.
     Table = "table",
+    /// It could not be fetched.
+    Download = "download",
+    /// It is not signed by whom it should be.
+    Signature = "signature",
     /// It is in force, but could not be kept for the next start.
     NotKept = "not_kept",
 }
 
 impl UpdateFailure {
+    /// The failure with this label.
+    pub fn labelled(label: &str) -> Option<Self> {
+        let mut all = Self::ALL.iter().copied();
+        all.find(|failure| failure.label() == label)
+    }
+
     /// Its place in [`Self::ALL`].
     pub const fn index(self) -> usize {
         self as usize

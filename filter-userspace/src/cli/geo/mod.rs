@@ -6,6 +6,7 @@ mod in_force;
 mod lookup;
 mod rollback;
 mod status;
+mod update;
 
 use std::net::IpAddr;
 
@@ -21,6 +22,7 @@ use crate::config::{self, Config};
   cerco geo status                  what is in force, refused and kept
   cerco geo lookup 192.0.2.1 2001:db8::1
   cerco geo diff new.mmdb           what would change with that file
+  cerco geo update                  fetch the next edition
   cerco geo rollback                back to the database before
   cerco geo accept                  take the one that was refused")]
 pub struct Args {
@@ -40,6 +42,7 @@ enum GeoVerb {
     Diff(diff::Args),
     Accept(accept::Args),
     Rollback(rollback::Args),
+    Update(update::Args),
 }
 
 pub fn run(args: Args, context: &Context) -> Result<(), Failure> {
@@ -49,6 +52,7 @@ pub fn run(args: Args, context: &Context) -> Result<(), Failure> {
         GeoVerb::Diff(args) => diff::run(args, context),
         GeoVerb::Accept(args) => accept::run(args, context),
         GeoVerb::Rollback(args) => rollback::run(args, context),
+        GeoVerb::Update(args) => update::run(args, context),
     }
 }
 

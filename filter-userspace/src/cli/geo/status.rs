@@ -98,6 +98,18 @@ fn render(status: &GeoStatus, output: &Output) -> String {
             ),
         );
     }
+    if let Some(failed) = &status.update_failed {
+        let at = failed.at.map_or_else(String::new, |at| {
+            format!(" at {}", humantime::format_rfc3339_seconds(at))
+        });
+        line(
+            &output.paint(Paint::Bad, "update"),
+            &format!(
+                "of {} failed{at} ({}): {}",
+                failed.source, failed.reason, failed.message
+            ),
+        );
+    }
     for warning in status.not_kept.iter().chain(&status.warning) {
         line(&output.paint(Paint::Caution, "warning"), warning);
     }
@@ -189,6 +201,12 @@ mod tests {
                     .into(),
                 at: at(1_790_000_100),
             }),
+            update_failed: Some(RefusedDatabase {
+                source: "https://mirror.example/db.mmdb".into(),
+                reason: "download".into(),
+                message: "https://mirror.example/db.mmdb answered 404 Not Found".into(),
+                at: at(1_790_000_200),
+            }),
             not_kept: None,
             generations: vec![
                 line(11, "builtin", at(1_780_345_978)),
@@ -208,6 +226,8 @@ held         since 2026-09-21T14:13:20Z, by a rollback; `cerco geo accept` ends
 refused      /var/lib/GeoIP/dbip-country-lite.mmdb at 2026-09-21T14:15:00Z
              (networks): 296798 IPv4 networks instead of 593597; its IPv4 space
              changes by -50 %
+update       of https://mirror.example/db.mmdb failed at 2026-09-21T14:16:40Z
+             (download): https://mirror.example/db.mmdb answered 404 Not Found
 
 kept  built       first used     IPv4       IPv6  sha256    source
 11    2026-06-01  2026-06-29  593,597  1,073,898  2f017719  builtin

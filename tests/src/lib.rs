@@ -13,6 +13,7 @@ pub mod error;
 pub mod frames;
 pub mod guarded;
 pub mod host_gate;
+pub mod https;
 pub mod mmdb_file;
 pub mod netns;
 pub mod places;

@@ -531,6 +531,26 @@ fn rollback_holds_over_reloads_and_restarts_until_accept() {
 }
 
 #[test]
+fn policy_can_change_beside_a_bad_database_while_the_good_one_is_held() {
+    let site = Site::new().unwrap();
+    let whole = mmdb(&networks(200), BUILT);
+    let cerco = start(&site, &whole, "");
+    assert_eq!(generation(&cerco), 1);
+    site.write("geo.db", &whole[..4_000]).unwrap();
+    let opened = format!("{}US = \"allow\"\n", config(&site, ""));
+    cerco.write_config(&opened).unwrap();
+    let refused = cerco.try_cli(&["reload"]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    let words = "`cerco geo rollback 1` holds the one in force, for a reload of the rest";
+    assert!(refused.stderr.contains(words), "{refused:?}");
+    assert_gate_stands(&cerco, "refused");
+    cerco.cli(&["geo", "rollback", "1"]).unwrap();
+    cerco.cli(&["reload"]).unwrap();
+    assert_eq!(cerco.json(&["explain", ABROAD[0]])["verdict"], "pass");
+    assert_eq!(generation(&cerco), 1);
+}
+
+#[test]
 fn refused_database_can_be_accepted_as_long_as_it_is_the_one_that_was_shown() {
     let site = Site::new().unwrap();
     let good = networks(500);

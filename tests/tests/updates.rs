@@ -378,6 +378,7 @@ fn refused_edition_can_be_accepted_and_an_edition_that_the_daemon_refuses_is_tak
         });
         let half = changed(&good, |index, _, country| (index < 500).then_some(country));
         Reply::ok(match asked.path.as_str() {
+            "/broken" => next()[..5_000].to_vec(),
             "/half" => mmdb(&half, BUILT + MONTH),
             _ => mmdb(&moved, BUILT + MONTH),
         })
@@ -405,6 +406,10 @@ fn refused_edition_can_be_accepted_and_an_edition_that_the_daemon_refuses_is_tak
             .contains("`cerco geo update --accept` takes it"),
         "{refused:?}"
     );
+    let url = place.server.url("/broken");
+    let broken = place.update(&["--from", &url, "--accept"]);
+    assert!(broken.stderr.contains("is cut off"), "{broken:?}");
+    assert_eq!(place.file(), place.first);
     let url = place.server.url("/half");
     let accepted = place.update(&["--from", &url, "--accept"]);
     assert_eq!(accepted.code, 0, "{accepted:?}");

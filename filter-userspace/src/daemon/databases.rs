@@ -64,18 +64,24 @@ impl RefusedFor {
         self.reasons.join("; ")
     }
 
-    /// For whoever asked: a line that names it, and one for each doubt.
-    fn told(&self, config: &Config) -> String {
-        if !self.is_doubted {
-            return self.message();
+    /// For whoever asked: a line that names it, one for each doubt, and what can be done.
+    fn told(&self, config: &Config, in_force: Option<u64>) -> String {
+        let mut told = match self.is_doubted {
+            false => self.message(),
+            true => format!(
+                "the database {} is refused ({}):\n  {}\n`cerco geo diff` shows the change, `cerco geo \
+                 accept` takes it",
+                source_of(config),
+                self.failure.label(),
+                self.reasons.join("\n  ")
+            ),
+        };
+        if let Some(number) = in_force {
+            told += &format!(
+                "\n`cerco geo rollback {number}` holds the one in force, for a reload of the rest"
+            );
         }
-        let source = source_of(config);
-        format!(
-            "the database {source} is refused ({}):\n  {}\n`cerco geo diff` shows the change, `cerco \
-             geo accept` takes it",
-            self.failure.label(),
-            self.reasons.join("\n  ")
-        )
+        told
     }
 }
 
@@ -257,7 +263,7 @@ impl Databases {
                 }
             });
         outcome.map_err(|refused| {
-            let message = refused.told(config);
+            let message = refused.told(config, self.generation());
             self.refuse(config, refused);
             Refusal::failed(message)
         })
@@ -608,5 +614,46 @@ fn source_of(config: &Config) -> Source {
     match &config.database {
         DatabaseSource::Builtin => Source::Builtin,
         DatabaseSource::File(path) => Source::File(path.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::*;
+
+    /// [`Databases::load`] tells a database of which no table can be made from a kernel that refuses.
+    #[test]
+    fn what_cannot_be_compiled_is_known_behind_its_context() {
+        let failed = || Err::<(), _>(CompileError::TooManyLimits { found: 65 });
+        let error = failed().context("cannot compile the policy").unwrap_err();
+        assert!(error.is::<CompileError>());
+        let kernel = Err::<(), _>(std::io::Error::other("no")).context("cannot load the gate");
+        assert!(!kernel.unwrap_err().is::<CompileError>());
+    }
+
+    #[test]
+    fn rollback_without_a_number_goes_to_the_one_before() {
+        let kept = |numbers: &[u64]| -> Vec<Generation> {
+            let database = geo::builtin().unwrap();
+            let about = About::of(&database, None, None);
+            let generation = |number: &u64| Generation {
+                number: *number,
+                about: about.clone(),
+            };
+            numbers.iter().map(generation).collect()
+        };
+        for (numbers, in_force, expected) in [
+            (&[3, 4, 5][..], Some(5), Some(4)),
+            (&[3, 4, 5], Some(4), Some(3)),
+            // None is before it; the newest other one is better than nothing.
+            (&[3, 4, 5], Some(3), Some(5)),
+            (&[3, 4, 5], None, Some(5)),
+            (&[3], Some(3), None),
+            (&[], None, None),
+        ] {
+            assert_eq!(before(&kept(numbers), in_force), expected, "{numbers:?}");
+        }
     }
 }

@@ -104,7 +104,7 @@ pub fn run(args: Args, context: &Context) -> Result<(), Failure> {
         Err(failed) => Some(RefusedDatabase {
             source: from.clone(),
             reason: failed.failure.label().to_owned(),
-            message: failed.message.replace("\n  ", " "),
+            message: failed.message.replace("\n  ", " ").replace('\n', "; "),
             at: Some(SystemTime::now()),
         }),
     };
@@ -143,8 +143,14 @@ fn update(
         save(&edition.record, &record_path, context);
         return Ok(unchanged(from, installed));
     }
-    if !args.accept {
-        judge(&edition, path, config, context)?;
+    let doubts = judge(&edition, path, config, context)?;
+    if let Some(first) = doubts.first().filter(|_| !args.accept) {
+        let texts: Vec<String> = doubts.iter().map(Doubt::to_string).collect();
+        let message = format!(
+            "the new edition is refused:\n  {}\n`cerco geo update --accept` takes it",
+            texts.join("\n  ")
+        );
+        return Err(Failed::new(first.failure(), message));
     }
     let done = install(&edition, path, args.accept, context)?;
     save(&edition.record, &record_path, context);
@@ -192,25 +198,20 @@ fn fetch(
     update::fetch(&origin, config, &fetcher, earlier).map_err(failed)
 }
 
-/// The gate, before the file is touched.
-fn judge(edition: &Edition, path: &Path, config: &Config, context: &Context) -> Result<(), Failed> {
+/// The gate, before the file is touched: what is no database is an error, whatever is accepted.
+fn judge(
+    edition: &Edition,
+    path: &Path,
+    config: &Config,
+    context: &Context,
+) -> Result<Vec<Doubt>, Failed> {
     let source = Source::File(path.to_owned());
     let database = geo::read_bytes(edition.bytes.clone(), source, &config.read_options())
         .map_err(|error| Failed::new(UpdateFailure::from(&error), cause::chain(&error)))?;
     // Before the first database only what must be true of every one can be looked at.
     let before = in_force::read(context, config).ok();
-    let doubts = judged(before.as_ref(), &database, config, &config.policy, None);
-    let Some(first) = doubts.first() else {
-        return Ok(());
-    };
-    let texts: Vec<String> = doubts.iter().map(Doubt::to_string).collect();
-    Err(Failed::new(
-        first.failure(),
-        format!(
-            "the new edition is refused:\n  {}\n  `cerco geo update --accept` takes it",
-            texts.join("\n  ")
-        ),
-    ))
+    let policy = &config.policy;
+    Ok(judged(before.as_ref(), &database, config, policy, None))
 }
 
 /// Puts the edition in the place of `path` and asks the daemon to take it. When that refuses, the old

@@ -164,7 +164,7 @@ fn server_that_misbehaves_changes_nothing_and_is_told() {
         ("/500", "download", "answered 500"),
         ("/endless", "download", "sends more than 1000000 bytes"),
         ("/loop", "download", "too many redirects"),
-        ("/unencrypted", "download", "failed to fetch"),
+        ("/unencrypted", "download", "https only"),
         ("/page", "invalid", "this looks like a web page"),
         ("/hangs", "download", "timeout"),
         ("/hangs-within", "download", "timeout"),

@@ -249,6 +249,16 @@ mod tests {
     }
 
     #[test]
+    fn equal_changes_are_joined_only_where_they_touch() {
+        let before = ranges(&[(0, 9, "MO"), (10, 19, "CN"), (20, 29, "MO"), (30, 34, "MO")]);
+        let after = ranges(&[(0, 34, "CN")]);
+        let changed: Vec<_> = changes(&before, &after)
+            .map(|run| (run.first, run.last))
+            .collect();
+        assert_eq!(changed, [(0, 9), (20, 34)]);
+    }
+
+    #[test]
     fn whole_address_space_neither_overflows_nor_is_missed() {
         let all = |country| {
             vec![Range {

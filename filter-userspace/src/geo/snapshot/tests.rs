@@ -82,6 +82,17 @@ fn with_checksum(body: &[u8]) -> Vec<u8> {
     [MAGIC, &crc32fast::hash(body).to_le_bytes()[..], body].concat()
 }
 
+#[test]
+fn stored_columns_of_another_length_are_refused() {
+    let stored = encode_stored(&small()).unwrap();
+    let body = &stored[MAGIC.len() + 4..];
+    assert_eq!(decode(&with_checksum(body)).unwrap().v4, small().v4);
+    for body in [&[body, &[0]].concat(), &body[..body.len() - 1]] {
+        let error = decode(&with_checksum(body)).err();
+        assert_eq!(error, Some(SnapshotError::Header("number of entries")));
+    }
+}
+
 fn small() -> Database {
     let range4 = |first, last, country| Range {
         first,

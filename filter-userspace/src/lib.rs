@@ -9,6 +9,7 @@ pub mod config;
 pub mod control;
 pub mod countries;
 pub mod daemon;
+mod doubts;
 mod durable;
 pub mod generations;
 pub mod geo;

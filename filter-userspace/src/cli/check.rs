@@ -7,7 +7,8 @@ use crate::{
     compile::compile,
     config::{self, Config, DatabaseSource},
     control::protocol::ModeWord,
-    daemon::{age, databases::judged},
+    daemon::age,
+    doubts::judged,
     generations::Store,
     geo::Database,
 };

@@ -3,35 +3,33 @@
 //! A database comes into force when it was read whole, is valid, and looks like the next edition of the
 //! last good one. The last good one is kept as a file, so that a start has it too.
 
+mod refusal;
+mod status;
+
 use std::{
     net::IpAddr,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use filter_common::country::CountryCode;
 use tracing::{error, info, warn};
 
-use super::{
-    age,
-    start::{self, Loaded},
-};
+use self::refusal::{RefusedFor, refusal_of};
+use super::start::{self, Loaded};
 use crate::{
     cause,
     compile::CompileError,
     config::{Config, DatabaseSource},
     control::{
         protocol::Refusal,
-        reply::{Done, GenerationLine, GeoStatus, RefusedDatabase},
+        reply::{Done, RefusedDatabase},
     },
-    generations::{About, Current, Generation, Store, StoreError, sites},
-    geo::{
-        self, Database, Digest, GeoError, Source, UpdateFailure,
-        judge::{Doubt, Expected, judge},
-    },
+    doubts::judged,
+    generations::{About, Current, Generation, Store, StoreError},
+    geo::{self, Database, Digest, GeoError, Source, UpdateFailure},
     kernel::GateOptions,
-    policy::{Action, Policy},
-    sessions::{self, SSH_PORT},
+    policy::Policy,
 };
+pub use status::{about_status, generation_lines};
 
 /// What a human says to a database that is doubted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,55 +38,6 @@ pub enum Acceptance {
     Judged,
     /// Take it all the same, if it has this digest.
     Accepted(Option<Digest>),
-}
-
-/// A database that was refused, on its way to `status`, log and metric.
-struct RefusedFor {
-    failure: UpdateFailure,
-    /// Everything that speaks against it; the first gave the failure its name.
-    reasons: Vec<String>,
-    /// Whether `geo accept` would take it.
-    is_doubted: bool,
-}
-
-impl RefusedFor {
-    fn one(failure: UpdateFailure, reason: String) -> Self {
-        Self {
-            failure,
-            reasons: vec![reason],
-            is_doubted: false,
-        }
-    }
-
-    fn message(&self) -> String {
-        self.reasons.join("; ")
-    }
-
-    /// For whoever asked: a line that names it, one for each doubt, and what can be done.
-    fn told(&self, config: &Config, in_force: Option<u64>) -> String {
-        let mut told = match self.is_doubted {
-            false => self.message(),
-            true => format!(
-                "the database {} is refused ({}):\n  {}\n`cerco geo diff` shows the change, `cerco geo \
-                 accept` takes it",
-                source_of(config),
-                self.failure.label(),
-                self.reasons.join("\n  ")
-            ),
-        };
-        if let Some(number) = in_force {
-            told += &format!(
-                "\n`cerco geo rollback {number}` holds the one in force, for a reload of the rest"
-            );
-        }
-        told
-    }
-}
-
-impl From<GeoError> for RefusedFor {
-    fn from(error: GeoError) -> Self {
-        Self::one(UpdateFailure::from(&error), cause::chain(&error))
-    }
 }
 
 struct LastGood {
@@ -391,119 +340,6 @@ impl Databases {
         let seconds = now.map_or(0, |since| since.as_secs());
         self.current.held_since = Some(UNIX_EPOCH + Duration::from_secs(seconds));
     }
-
-    pub fn not_kept(&self) -> Option<&str> {
-        self.not_kept.as_deref()
-    }
-
-    pub const fn held_since(&self) -> Option<SystemTime> {
-        self.current.held_since
-    }
-
-    /// The number of the database in force, if it is kept.
-    pub fn generation(&self) -> Option<u64> {
-        match self.not_kept {
-            Some(_) => None,
-            None => self.current.in_force,
-        }
-    }
-
-    pub const fn refused(&self) -> Option<&RefusedDatabase> {
-        self.refused.as_ref()
-    }
-
-    /// Every reason with how often it was one.
-    pub fn failures(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let labels = UpdateFailure::ALL.iter().map(|failure| failure.label());
-        labels.zip(self.failures)
-    }
-
-    /// What `status` has to warn of.
-    pub fn warnings(&self, config: &Config) -> Vec<String> {
-        let mut warnings = self.doubts.clone();
-        warnings.extend(self.hold_warning(config));
-        if let Some(refused) = &self.refused {
-            let at = refused.at.map_or_else(String::new, |at| {
-                format!(" at {}", humantime::format_rfc3339_seconds(at))
-            });
-            warnings.push(format!(
-                "the database {} was refused{at} ({}) and the last good one is in force; `cerco geo \
-                 status` says why",
-                refused.source, refused.reason
-            ));
-        }
-        if let Some(failed) = &self.update_failed {
-            warnings.push(format!(
-                "the last update of the database failed ({}); `cerco geo status` says why",
-                failed.reason
-            ));
-        }
-        warnings.extend(self.not_kept.clone());
-        warnings
-    }
-
-    pub fn hold_warning(&self, config: &Config) -> Option<String> {
-        let since = humantime::format_rfc3339_seconds(self.current.held_since?);
-        let generation = self
-            .current
-            .in_force
-            .map_or_else(String::new, |number| format!(" (generation {number})"));
-        Some(format!(
-            "the database is held{generation} since {since}: {} is not read; `cerco geo accept` ends \
-             that",
-            source_of(config)
-        ))
-    }
-
-    pub fn status(&self, database: &Database) -> GeoStatus {
-        let kept = self.store.list();
-        GeoStatus {
-            daemon: true,
-            generation: self.generation(),
-            held_since: self.current.held_since,
-            refused: self.refused.clone(),
-            not_kept: self.not_kept.clone(),
-            update_failed: self.update_failed.clone(),
-            generations: generation_lines(kept, self.generation()),
-            ..about_status(database)
-        }
-    }
-}
-
-/// What a database says about itself, for [`GeoStatus`]; nothing about what is kept.
-pub fn about_status(database: &Database) -> GeoStatus {
-    let info = &database.info;
-    let now = SystemTime::now();
-    GeoStatus {
-        daemon: false,
-        source: info.source.to_string(),
-        format: info.format.to_string(),
-        generation: None,
-        built: info.build_time.map(age::date),
-        age: info.build_time.map(|time| age::built(time, now)),
-        sha256: info.digest.unwrap_or_else(geo::builtin_digest),
-        networks_v4: info.networks_v4,
-        networks_v6: info.networks_v6,
-        addresses_v4: database.covered_v4(),
-        sites_v6: sites(database.covered_v6()),
-        attribution: info.attribution.map(str::to_owned),
-        warning: age::warning(info.build_time, now),
-        held_since: None,
-        refused: None,
-        update_failed: None,
-        not_kept: None,
-        generations: Vec::new(),
-    }
-}
-
-pub fn generation_lines(kept: Vec<Generation>, in_force: Option<u64>) -> Vec<GenerationLine> {
-    kept.into_iter()
-        .map(|Generation { number, about }| GenerationLine {
-            generation: number,
-            in_force: Some(number) == in_force,
-            about,
-        })
-        .collect()
 }
 
 /// The newest before the one in force; if there is none, the newest other one.
@@ -558,56 +394,6 @@ fn doubts_of_any(config: &Config, policy: &Policy, database: &Database) -> Vec<S
         .iter()
         .map(|doubt| format!("the database {source} is in force, but {doubt}"))
         .collect()
-}
-
-/// Every doubt about `after`, for `policy`.
-pub fn judged(
-    before: Option<&Database>,
-    after: &Database,
-    config: &Config,
-    policy: &Policy,
-    ssh_peer: Option<(IpAddr, u16)>,
-) -> Vec<Doubt> {
-    let countries: Vec<CountryCode> = policy.countries.keys().copied().collect();
-    let is_ssh = |port| port == SSH_PORT || ssh_peer.is_some_and(|(_, ssh_port)| port == ssh_port);
-    let sessions: Vec<IpAddr> = sessions::inbound()
-        .into_iter()
-        .filter(|session| is_ssh(session.port) && policy.scope.holds_tcp(session.port))
-        .map(|session| session.address)
-        .filter(|address| follows_its_country(policy, *address))
-        .collect();
-    let allowed = |country| allows(policy, country);
-    let expected = Expected {
-        countries: &countries,
-        canaries: &config.canaries,
-        sessions: &sessions,
-        allowed: &allowed,
-    };
-    judge(before, after, &expected)
-}
-
-/// Whether addresses of `country`, or of none, are let in.
-pub fn allows(policy: &Policy, country: Option<CountryCode>) -> bool {
-    let action = country.map_or(policy.unknown, |country| policy.action_for(country));
-    action != Action::Deny
-}
-
-/// Whether the database has a say about an address: rules and trusted prefixes do without it.
-pub fn follows_its_country(policy: &Policy, address: IpAddr) -> bool {
-    let mut lists = [&policy.trusted, &policy.allow, &policy.deny]
-        .into_iter()
-        .flatten();
-    !lists.any(|prefix| prefix.contains(address))
-}
-
-/// All doubts in one sentence, under the name of the first.
-fn refusal_of(doubts: &[Doubt]) -> Option<RefusedFor> {
-    let first = doubts.first()?;
-    Some(RefusedFor {
-        failure: first.failure(),
-        reasons: doubts.iter().map(ToString::to_string).collect(),
-        is_doubted: true,
-    })
 }
 
 fn source_of(config: &Config) -> Source {

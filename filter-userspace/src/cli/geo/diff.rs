@@ -17,10 +17,8 @@ use crate::{
     cause,
     config::Config,
     countries,
-    daemon::{
-        age,
-        databases::{allows, follows_its_country, judged},
-    },
+    daemon::age,
+    doubts::{allows, follows_its_country, judged},
     generations::{Store, sites},
     geo::{
         self, Address, Database, Range,

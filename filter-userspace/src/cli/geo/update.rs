@@ -19,7 +19,7 @@ use crate::{
         protocol::Request,
         reply::{Done, RefusedDatabase},
     },
-    daemon::databases::judged,
+    doubts::judged,
     durable,
     generations::Store,
     geo::{self, Digest, Source, UpdateFailure, checksum_path, judge::Doubt},

@@ -132,6 +132,8 @@ fn next_edition_comes_into_force_and_is_not_fetched_twice() {
     // Of another file nothing is known, and when somebody has changed ours, neither.
     place.from("/other.mmdb.gz");
     assert_eq!(place.server.asked()[0].header("If-None-Match"), None);
+    place.from("/db.mmdb.gz");
+    assert_eq!(place.server.asked().len(), 1);
     fs::remove_file(place.site.path("geo.db.sha256")).unwrap();
     place.site.write("geo.db", &place.first).unwrap();
     place.from("/db.mmdb.gz");

@@ -204,7 +204,11 @@ fn checksum_beside(path: &Path) -> Result<Option<Digest>, Problem> {
 
 /// Reads from one descriptor: a file that is put in the place of this one meanwhile is not seen.
 fn read_whole(path: &Path) -> Result<Vec<u8>, Problem> {
-    let mut file = File::open(path)?;
+    read_open(File::open(path)?, || {})
+}
+
+/// `meanwhile` stands for what others do to the file, in tests.
+fn read_open(mut file: File, meanwhile: impl FnOnce()) -> Result<Vec<u8>, Problem> {
     let metadata = file.metadata()?;
     // A FIFO or a terminal would block the daemon for ever.
     if !metadata.is_file() {
@@ -223,6 +227,7 @@ fn read_whole(path: &Path) -> Result<Vec<u8>, Problem> {
     if read > MAX_FILE_BYTES {
         return Err(too_large(read));
     }
+    meanwhile();
     // Part of one edition and part of the next can look like a database.
     let after = file.metadata()?;
     let stamp = |it: &Metadata| (it.len(), it.mtime(), it.mtime_nsec());

@@ -60,6 +60,10 @@ pub struct Snapshot {
     pub flows: FlowCount,
     /// Interfaces on which such answers are not known.
     pub tracker_faults: u64,
+    /// By reason, every reason there is.
+    pub database_failures: Vec<(&'static str, u64)>,
+    pub database_held: bool,
+    pub database_refused: bool,
 }
 
 /// The label of what happened to the packets of one counter.
@@ -109,6 +113,28 @@ impl Collector for Snapshot {
                 ([("family", "ipv4")], self.networks_v4),
                 ([("family", "ipv6")], self.networks_v6),
             ],
+        )?;
+        let failures = self.database_failures.iter();
+        counters(
+            &mut encoder,
+            "cerco_database_update_failures",
+            "Databases that did not come into force or could not be kept, by reason",
+            None,
+            failures.map(|(reason, count)| ([("reason", *reason)], *count)),
+        )?;
+        gauge(
+            &mut encoder,
+            "cerco_database_refused",
+            "1 while the last good database stands in for one that was refused",
+            None,
+            u64::from(self.database_refused),
+        )?;
+        gauge(
+            &mut encoder,
+            "cerco_database_held",
+            "1 while a rollback holds the database, whatever the config names",
+            None,
+            u64::from(self.database_held),
         )?;
         gauges(
             &mut encoder,

@@ -19,7 +19,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 fn every_verb_prints_json_of_schema_1() {
     let site = Site::new().unwrap();
     let cerco = site.start().unwrap();
-    let cases: [&[&str]; 22] = [
+    let cases: [&[&str]; 25] = [
         &["check"],
         &["status"],
         &["explain", MACAU[0]],
@@ -39,6 +39,9 @@ fn every_verb_prints_json_of_schema_1() {
         &["reload"],
         &["geo", "lookup", MACAU[0], MACAU[1]],
         &["geo", "status"],
+        &["geo", "diff", "1"],
+        &["geo", "rollback", "1"],
+        &["geo", "accept", "--yes"],
         &["bench", "--quick"],
         &["doctor"],
         &["detach", "--force"],

@@ -154,7 +154,8 @@ fn policy_that_outgrows_the_tables_is_loaded_anew_without_a_gap() {
         );
     }
     site.write("database.csv", database).unwrap();
-    cerco.cli(&["reload"]).unwrap();
+    // Sixty thousand networks where four were are no next edition.
+    cerco.cli(&["geo", "accept", "--yes"]).unwrap();
     let log = cerco.log();
     assert!(log.contains("loaded anew"), "{log}");
     let large = cerco.json(&["status"]);
@@ -453,24 +454,54 @@ fn sighup_reloads() {
     assert_eq!(cerco.json(&["explain", ABROAD[0]])["verdict"], "pass");
 }
 
-#[test]
-fn unit_file_is_what_systemd_expects() {
-    let unit = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../filter-userspace/config/cerco.service"
-    );
+/// What stands beside the config.
+fn unit(name: &str) -> String {
+    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/../filter-userspace/config");
+    format!("{config}/{name}")
+}
+
+fn assert_lines(unit: &str, lines: &[&str]) -> String {
     let text = fs::read_to_string(unit).unwrap();
-    for line in [
-        "Type=notify",
-        "ExecStart=/usr/local/bin/cerco run",
-        "ExecReload=/bin/kill -HUP $MAINPID",
-        "CapabilityBoundingSet=CAP_BPF CAP_NET_ADMIN CAP_PERFMON CAP_CHOWN",
-        "RestrictAddressFamilies=AF_UNIX AF_NETLINK AF_INET AF_INET6",
-    ] {
-        assert!(text.lines().any(|own| own == line), "{line}");
+    for line in lines {
+        assert!(text.lines().any(|own| own == *line), "{unit}: {line}");
     }
+    text
+}
+
+#[test]
+fn unit_files_are_what_systemd_expects() {
+    let service = unit("cerco.service");
+    let text = assert_lines(
+        &service,
+        &[
+            "Type=notify",
+            "ExecStart=/usr/local/bin/cerco run",
+            "ExecReload=/bin/kill -HUP $MAINPID",
+            "CapabilityBoundingSet=CAP_BPF CAP_NET_ADMIN CAP_PERFMON CAP_CHOWN",
+            "RestrictAddressFamilies=AF_UNIX AF_NETLINK AF_INET AF_INET6",
+        ],
+    );
     // The gate outlives the daemon.
     assert!(!text.contains("ExecStop"), "{text}");
+    let update = unit("cerco-update.service");
+    assert_lines(
+        &update,
+        &[
+            "Type=oneshot",
+            "ExecStart=/usr/local/bin/cerco geo update",
+            "ProtectSystem=strict",
+            "ReadWritePaths=-/var/lib/cerco -/var/lib/GeoIP",
+        ],
+    );
+    let timer = unit("cerco-update.timer");
+    assert_lines(
+        &timer,
+        &[
+            "OnCalendar=daily",
+            "RandomizedDelaySec=12h",
+            "Persistent=true",
+        ],
+    );
     if !Command::new("systemd-analyze")
         .arg("--version")
         .output()
@@ -479,13 +510,14 @@ fn unit_file_is_what_systemd_expects() {
         eprintln!("not verified further: systemd-analyze of the package systemd is not installed");
         return;
     }
-    let verified = ended(Command::new("systemd-analyze").args(["verify", unit]));
+    let verified =
+        ended(Command::new("systemd-analyze").args(["verify", &service, &update, &timer]));
     let complaints: Vec<&str> = verified
         .stderr
         .lines()
-        .filter(|line| line.contains("cerco.service"))
-        // Where cerco is not installed, neither are its binary and its man page.
-        .filter(|line| !line.contains("is not executable") && !line.contains("'man cerco(8)'"))
+        .filter(|line| line.contains("cerco"))
+        // Where cerco is not installed, neither are its binary and its man pages.
+        .filter(|line| !line.contains("is not executable") && !line.contains("'man cerco"))
         .collect();
     assert_eq!(complaints, Vec::<&str>::new(), "{verified:?}");
 }

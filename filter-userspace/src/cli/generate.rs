@@ -65,6 +65,18 @@ const SECTIONS: &[(&str, Entries)] = &[
                 "Rules and mode set at runtime. The mode holds until mode in the config changes.",
             ),
             (
+                "/var/lib/cerco/databases/",
+                "Databases that were in force, for cerco geo rollback and for a start with a bad file.",
+            ),
+            (
+                "/etc/GeoIP.conf",
+                "Account and key for cerco geo update --from maxmind.",
+            ),
+            (
+                "DATABASE.sha256",
+                "Beside a database file: what it must be, as sha256sum writes it. Not needed.",
+            ),
+            (
                 "/sys/fs/bpf/cerco",
                 "The gate itself, which outlives the daemon.",
             ),

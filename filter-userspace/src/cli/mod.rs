@@ -3,6 +3,7 @@
 mod ban;
 mod bench;
 mod check;
+mod confirm;
 mod countries;
 mod detach;
 mod doctor;
@@ -37,7 +38,6 @@ use crate::{
 
 const ABOUT: &str =
     "A border gate for Linux servers: drops packets by country in the network driver";
-pub(crate) const ATTRIBUTION: &str = "IP Geolocation by DB-IP (https://db-ip.com), CC BY 4.0";
 const LONG_VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     "\nIP Geolocation by DB-IP (https://db-ip.com), CC BY 4.0"

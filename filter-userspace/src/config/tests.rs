@@ -49,6 +49,15 @@ fn every_key_arrives_where_it_belongs() {
         [geo]
         database = "/var/lib/GeoIP/mo.txt"
         country = "mo"
+        keep = 5
+        [geo.update]
+        source = "dbip-lite"
+        checksum = "https://x/sum"
+        minisign_key = "RWQ"
+        max_megabytes = 7
+        [geo.canaries]
+        "192.0.2.7" = "mo"
+        "2001:db8::7" = "CN"
         [policy]
         default = "allow"
         unknown = "deny"
@@ -96,6 +105,17 @@ fn every_key_arrives_where_it_belongs() {
         mode: Mode::Enforce,
         attach: AttachPreference::Generic,
         database: DatabaseSource::File("/var/lib/GeoIP/mo.txt".into()),
+        keep_databases: 5,
+        canaries: vec![
+            ("192.0.2.7".parse().unwrap(), code("MO")),
+            ("2001:db8::7".parse().unwrap(), code("CN")),
+        ],
+        update: UpdateConfig {
+            source: Some("dbip-lite".into()),
+            checksum: Some("https://x/sum".into()),
+            minisign_key: Some("RWQ".into()),
+            max_bytes: 7_000_000,
+        },
         database_country: Some(code("MO")),
         policy: Policy {
             default: Action::Allow,

@@ -6,7 +6,11 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 use super::protocol::{ModeWord, RuleVerb, Target};
-use crate::kernel::{Ban, FlowCount, TrackerFault};
+use crate::{
+    generations::About,
+    geo::Digest,
+    kernel::{Ban, FlowCount, TrackerFault},
+};
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct AttachedInterface {
@@ -29,6 +33,69 @@ pub struct DatabaseStatus {
     pub attribution: Option<String>,
     /// Set when the data is too old.
     pub warning: Option<String>,
+    /// Its number among those that are kept; `None` while it is not kept.
+    #[serde(default)]
+    pub generation: Option<u64>,
+    /// Since when reloads do not read the config's one; set by a rollback.
+    #[serde(with = "unix_seconds", default)]
+    pub held_since: Option<SystemTime>,
+    /// What was refused last, if nothing was taken since.
+    #[serde(default)]
+    pub refused: Option<RefusedDatabase>,
+}
+
+/// A database that did not come into force.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RefusedDatabase {
+    pub source: String,
+    /// A value of `reason` in `cerco_database_update_failures_total`.
+    pub reason: String,
+    /// Everything that speaks against it.
+    pub message: String,
+    #[serde(with = "unix_seconds")]
+    pub at: Option<SystemTime>,
+}
+
+/// A database that is kept.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct GenerationLine {
+    pub generation: u64,
+    pub in_force: bool,
+    #[serde(flatten)]
+    pub about: About,
+}
+
+/// The database in force, what was refused, and what is kept.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct GeoStatus {
+    /// False: nothing answers; this is what the next start would use.
+    pub daemon: bool,
+    pub source: String,
+    pub format: String,
+    pub generation: Option<u64>,
+    /// A date, as in 2026-06-01.
+    pub built: Option<String>,
+    pub age: Option<String>,
+    pub sha256: Digest,
+    pub networks_v4: u64,
+    pub networks_v6: u64,
+    /// Addresses with a country.
+    pub addresses_v4: u64,
+    /// Networks of /48 with a country.
+    pub sites_v6: u64,
+    pub attribution: Option<String>,
+    /// Set when the data is too old.
+    pub warning: Option<String>,
+    #[serde(with = "unix_seconds")]
+    pub held_since: Option<SystemTime>,
+    pub refused: Option<RefusedDatabase>,
+    /// Why the last `cerco geo update` brought nothing.
+    #[serde(default)]
+    pub update_failed: Option<RefusedDatabase>,
+    /// Why the database in force is not kept for the next start.
+    pub not_kept: Option<String>,
+    /// The oldest first.
+    pub generations: Vec<GenerationLine>,
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]

@@ -1,12 +1,14 @@
 //! `cerco run`: one task owns the gate; the control socket, the metrics and the timers talk to it.
 
 pub mod age;
+pub mod databases;
 mod explain;
 mod lock;
 pub mod lockout;
 mod memory;
 pub mod overlay;
 pub mod rates;
+mod rollback;
 pub mod start;
 mod state;
 mod trial;
@@ -89,6 +91,7 @@ async fn serve(
     let (asked_sender, mut asked) = mpsc::channel::<Asked>(QUEUE);
     tokio::spawn(control::server::serve(control_listener, asked_sender));
     announce(&daemon);
+    daemon.keep_database();
     let mut messages: Option<JoinHandle<()>> = None;
 
     let mut sample_rates = ticker(rates::INTERVAL);
@@ -205,7 +208,9 @@ fn announce(daemon: &Daemon) {
         "database {} ({built}): {} IPv4 and {} IPv6 networks",
         database.source, database.networks_v4, database.networks_v6
     );
-    for warning in daemon.config_warnings.iter().chain(&daemon.suspended) {
+    let databases = daemon.databases.warnings(&daemon.config);
+    let warnings = daemon.config_warnings.iter().chain(&daemon.suspended);
+    for warning in warnings.chain(&databases) {
         warn!("{warning}");
     }
     notify(&[NotifyState::Ready, NotifyState::Status(&status)]);

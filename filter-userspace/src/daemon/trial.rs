@@ -120,6 +120,7 @@ impl Daemon {
         self.trial = None;
         let mut warnings: Vec<String> = self.save_overlay().into_iter().collect();
         warnings.extend(self.trust_config_files());
+        self.databases.keep(&self.database, &self.config);
         let message = format!("confirmed: {what}");
         info!("{message}");
         Ok(Done { message, warnings })

@@ -34,6 +34,7 @@ impl Daemon {
         let info = &self.database.info;
         let mut warnings = self.config_warnings.clone();
         warnings.extend(self.suspended.clone());
+        warnings.extend(self.databases.warnings(&self.config));
         warnings.extend(self.database_warning());
         warnings.extend(self.metrics_fault.borrow().clone());
         warnings.extend(self.gate.lost_interfaces().into_iter().map(|interface| {
@@ -59,6 +60,9 @@ impl Daemon {
                 networks_v6: info.networks_v6,
                 attribution: info.attribution.map(str::to_owned),
                 warning: self.database_warning(),
+                generation: self.databases.generation(),
+                held_since: self.databases.held_since(),
+                refused: self.databases.refused().cloned(),
             }),
             published: Some(self.published),
             allowed_countries: Some(self.allowed_countries()),
@@ -213,6 +217,9 @@ impl Daemon {
             replies_enabled: self.gate.lets_replies_in(),
             flows: self.flow_count,
             tracker_faults: self.gate.tracker_faults().len() as u64,
+            database_failures: self.databases.failures().collect(),
+            database_held: self.databases.held_since().is_some(),
+            database_refused: self.databases.refused().is_some(),
         })
     }
 

@@ -41,6 +41,9 @@ fn snapshot() -> Snapshot {
             echo: 1,
         },
         tracker_faults: 2,
+        database_failures: vec![("invalid", 0), ("networks", 2)],
+        database_held: false,
+        database_refused: true,
     }
 }
 
@@ -60,6 +63,10 @@ fn exposition_has_every_reason_and_its_units() {
         "# UNIT cerco_database_build_timestamp_seconds seconds",
         "cerco_database_build_timestamp_seconds 1780272000",
         "cerco_database_networks{family=\"ipv6\"} 6",
+        "cerco_database_update_failures_total{reason=\"invalid\"} 0",
+        "cerco_database_update_failures_total{reason=\"networks\"} 2",
+        "cerco_database_refused 1",
+        "cerco_database_held 0",
         "cerco_mode{mode=\"observe\"} 0",
         "cerco_mode{mode=\"enforce\"} 1",
         "cerco_bans 5",

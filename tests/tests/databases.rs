@@ -232,7 +232,7 @@ fn file_cut_at_a_thousand_places_never_comes_into_force() {
         for offset in offsets {
             site.write("geo.db", &whole[..offset]).unwrap();
             let reload = Request::Reload { ssh_peer: None };
-            client::ask(&socket, reload).expect_err(&format!("{name} cut at {offset}"));
+            client::ask(&socket, reload, None).expect_err(&format!("{name} cut at {offset}"));
         }
         assert_eq!(cerco.json(&["status"])["published"], published, "{name}");
         assert_gate_stands(&cerco, name);
@@ -285,11 +285,11 @@ fn file_that_is_swapped_while_it_is_read_is_one_of_both_or_refused() {
         });
         let socket = cerco.socket();
         let outcome = poll::until("see enough of both", LIMIT, || {
-            match client::ask(&socket, Request::Reload { ssh_peer: None }) {
+            match client::ask(&socket, Request::Reload { ssh_peer: None }, None) {
                 Ok(_) => drop(taken.fetch_add(1, Ordering::Relaxed)),
                 Err(_) => refused += 1,
             }
-            let status = client::ask(&socket, Request::GeoStatus).unwrap();
+            let status = client::ask(&socket, Request::GeoStatus, None).unwrap();
             let sha256 = status["sha256"].as_str().unwrap().to_owned();
             let enough = taken.load(Ordering::Relaxed) >= 30 && refused >= 30;
             (!known.contains(&sha256) || enough).then_some((sha256, status))

@@ -579,7 +579,7 @@ fn refused_database_can_be_accepted_as_long_as_it_is_the_one_that_was_shown() {
             sha256: Some(digest),
             ssh_peer: None,
         };
-        client::ask(&cerco.socket(), request)
+        client::ask(&cerco.socket(), request, None)
     };
     let error = accept(Digest::of(b"another")).unwrap_err().to_string();
     assert!(error.contains("has changed since it was shown"), "{error}");

@@ -178,8 +178,12 @@ impl Gate {
         };
         let mut renewed = Self::load(compiled, &options)?;
         if let Err(error) = renewed.attach(preference) {
-            // Some links may have the new program already, which this value does not steer.
-            if let Err(second) = self.attach_links(preference) {
+            // Some links may have the new programs already, which this value does not steer.
+            let put_back = self
+                .attach_trackers()
+                .and_then(|()| self.renew_reply_ports().map(drop))
+                .and_then(|()| self.attach_links(preference));
+            if let Err(second) = put_back {
                 tracing::error!("the earlier program could not be put back: {second}");
             }
             return Err(error);

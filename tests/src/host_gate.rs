@@ -6,15 +6,18 @@ use std::{
 };
 
 use filter_common::{
-    abi::{BanKey, Control, FLOW_SETS, NO_BAN_LENGTH, PORT_SETS, PolicyBlock, PortSet},
+    abi::{
+        BanKey, Control, FLOW_SETS, NO_BAN_LENGTH, PORT_SETS, PolicyBlock, PortSet, reply_ports,
+    },
     ban::ban_key,
     decide::{Charge, Gate, decide},
     flow,
     frame::FrameBytes,
     limit::{StampSet, WAYS},
-    packet::{Address, Packet},
+    packet::{Address, Packet, Transport},
     parse::{parse, parse_quoted},
     table::Line,
+    track::{self, FlowMemory},
     verdict::{Decision, Reason},
 };
 use filter_userspace::compile::CompiledPolicy;
@@ -99,6 +102,20 @@ impl HostGate {
             .insert(ban_key(&address, prefix.prefix()), expiry_ns);
     }
 
+    /// Remembers that this host sent a packet.
+    pub fn send(&mut self, packet: &Packet) {
+        let now = flow::tick(self.now_ns);
+        track::sent(&HostFlows { gate: self, now }, packet);
+        let (protocol, port) = match packet.transport() {
+            Transport::Tcp { src_port, .. } => (reply_ports::TCP, src_port),
+            Transport::Udp { src_port, .. } => (reply_ports::UDP, src_port),
+            _ => return,
+        };
+        for set in &mut self.control.reply_ports {
+            set[protocol].0[usize::from(port) / 64] |= 1 << (port % 64);
+        }
+    }
+
     /// What becomes of a frame in enforce mode.
     pub fn decide<F: FrameBytes + ?Sized>(&self, frame: &F) -> Decision {
         match parse(frame) {
@@ -107,6 +124,43 @@ impl HostGate {
             Err(error) => Decision::new(error.reason(), None),
         }
     }
+}
+
+/// The flow table of a gate, to be written.
+struct HostFlows<'a> {
+    gate: &'a HostGate,
+    now: u32,
+}
+
+impl FlowMemory for HostFlows<'_> {
+    type Flows<'a>
+        = &'a [AtomicU64; 2 * flow::WAYS]
+    where
+        Self: 'a;
+    type Heard<'a>
+        = &'a [AtomicU64; flow::HEARD_WAYS]
+    where
+        Self: 'a;
+
+    fn control(&self) -> &Control {
+        &self.gate.control
+    }
+
+    fn flow_set(&self, index: u32) -> Option<Self::Flows<'_>> {
+        self.gate.flows.get(index as usize)
+    }
+
+    /// Nobody else has begun anything here.
+    fn heard_set(&self, _index: u32) -> Option<Self::Heard<'_>> {
+        None
+    }
+
+    fn now(&self) -> u32 {
+        self.now
+    }
+
+    /// [`HostGate::send`] does that.
+    fn open_port(&self, _kind: flow::Kind, _port: u16) {}
 }
 
 fn stamps(set_mask: u32) -> StampArray {

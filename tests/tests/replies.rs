@@ -152,6 +152,61 @@ fn host_that_lets_nobody_in_reaches_everybody() {
     }
 }
 
+/// A container reaches the world through the host, which gives it its own address.
+#[test]
+fn container_behind_the_host_is_answered_too() {
+    const CONTAINER: [IpAddr; 2] = [
+        IpAddr::V4(Ipv4Addr::new(10, 66, 0, 2)),
+        IpAddr::V6(Ipv6Addr::new(0xfd66, 0, 0, 0, 0, 0, 0, 2)),
+    ];
+    let net = world();
+    for family in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+        net.host.sysctl(&format!("net/{family}"), "1").unwrap();
+    }
+    // A host that forwards forgets the route that it had without forwarding.
+    net.host
+        .ip("-6 route replace default via 2001:db8:80::1")
+        .unwrap();
+    let container = NetNs::new().unwrap();
+    let _cable = Veth::new(
+        &End {
+            netns: &net.host,
+            name: "docker0",
+            addresses: &["10.66.0.1/24", "fd66::1/64"],
+        },
+        &End {
+            netns: &container,
+            name: LINK,
+            addresses: &["10.66.0.2/24", "fd66::2/64"],
+        },
+        1500,
+    )
+    .unwrap();
+    container.ip("route add default via 10.66.0.1").unwrap();
+    container.ip("-6 route add default via fd66::1").unwrap();
+    for family in ["ip", "ip6"] {
+        for rule in [
+            format!("add table {family} nat"),
+            format!("add chain {family} nat out {{ type nat hook postrouting priority 100; }}"),
+            format!("add rule {family} nat out oifname {LINK} masquerade"),
+        ] {
+            let status = net.host.command("nft").arg(&rule).status().unwrap();
+            assert!(status.success(), "nft {rule}");
+        }
+    }
+    let cerco = Cerco::start(&net.host, &config("enforce")).unwrap();
+    for (ours, theirs) in CONTAINER.into_iter().zip(SERVER) {
+        let before = counts(&cerco);
+        for port in PORTS {
+            let target = SocketAddr::new(theirs, port);
+            talk::udp_echo(&container, ours, target, b"who is example.org?").unwrap();
+            talk::tcp_echo(&container, ours, target, b"GET / HTTP/1.1").unwrap();
+        }
+        talk::ping(&container, ours, theirs).unwrap();
+        assert_only(&cerco, "a container's connections", &before, &["reply"]);
+    }
+}
+
 #[test]
 fn answer_in_fragments_is_let_in_whole() {
     let net = world();

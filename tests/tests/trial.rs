@@ -49,6 +49,10 @@ fn kernel_undoes_it_though_the_daemon_is_killed() {
     assert!(said.contains("on trial until"), "{said}");
     cerco.kill().unwrap();
     assert_decided(&site, &cerco, ABROAD[0], "country_denied");
+    let status = cerco.try_cli(&["status", "--json"]);
+    let status: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
+    let left = status["trial"]["remaining_seconds"].as_u64();
+    assert!(left.is_some_and(|left| left <= 3), "{status}");
     wait_until_decided(&site, &cerco, ABROAD[0], "would country_denied");
     let lasted = began.elapsed();
     assert!(lasted >= Duration::from_secs(3), "{lasted:?}");
@@ -131,8 +135,16 @@ fn rollback_undoes_it_at_once_and_one_trial_is_enough_at_a_time() {
     cerco.cli(&["ban", "198.51.100.7", "--for", "1h"]).unwrap();
     assert_decided(&site, &cerco, MACAU[0], "banned");
     cerco.cli(&["unban", "198.51.100.7"]).unwrap();
+    let status = cerco.json(&["status"]);
+    assert_eq!(status["trial"]["change"], "allow US: in force", "{status}");
+    let text = cerco.cli(&["status"]).unwrap();
+    assert!(
+        text.contains("\non trial    allow US: in force; undone in "),
+        "{text}"
+    );
     let said = cerco.cli(&["rollback"]).unwrap();
     assert!(said.starts_with("undone: allow US"), "{said}");
+    assert_eq!(cerco.json(&["status"])["trial"], serde_json::Value::Null);
     assert_decided(&site, &cerco, ABROAD[0], "country_denied");
     cerco.cli(&["deny", "MO"]).unwrap();
     assert_decided(&site, &cerco, MACAU[0], "country_denied");

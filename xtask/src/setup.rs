@@ -36,6 +36,11 @@ const RUN_COMMANDS: &[(&str, &str, &str)] = &[
         "network namespaces and veth pairs of tests and demo",
     ),
     ("man", "man-db", "a test renders the manual pages"),
+    (
+        "nft",
+        "nftables",
+        "a test puts a container behind the host's address",
+    ),
 ];
 
 /// A component is a few megabytes; a machine that cannot reach rustup's server may wait for ever.

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     control::{
         protocol::{ModeWord, Request},
-        reply::{RepliesStatus, Status},
+        reply::{RepliesStatus, Status, TrialStatus},
     },
     daemon::{
         age,
@@ -40,6 +40,10 @@ fn from_pins(pinned: &Pinned) -> Result<Status, KernelError> {
         pid: None,
         uptime_seconds: None,
         mode: pinned.mode().into(),
+        trial: pinned.trial().map(|trial| TrialStatus {
+            change: None,
+            remaining_seconds: trial.left.as_secs(),
+        }),
         interfaces: attached(pinned.attachments()),
         database: None,
         published: pinned.published_at(),
@@ -66,6 +70,12 @@ fn render(status: &Status, output: &Output) -> String {
         text += &format!("{name:<11} {}\n", wrapped(value, 80, 12));
     };
     line("gate", &gate(status, output));
+    if let Some(trial) = &status.trial {
+        line(
+            &output.paint(Paint::Caution, "on trial"),
+            &self::trial(trial),
+        );
+    }
     line("interfaces", &interfaces(status));
     line("daemon", &daemon(status));
     if let Some(database) = &status.database {
@@ -126,6 +136,14 @@ fn render(status: &Status, output: &Output) -> String {
     }
     text.push('\n');
     text + &totals(status)
+}
+
+fn trial(trial: &TrialStatus) -> String {
+    let change = trial.change.as_deref().unwrap_or("the last change");
+    match trial.remaining_seconds {
+        0 => format!("{change}; its time is over, and what was before is in force"),
+        seconds => format!("{change}; undone in {seconds} s unless `cerco confirm` keeps it"),
+    }
 }
 
 fn gate(status: &Status, output: &Output) -> String {

@@ -171,6 +171,9 @@ pub struct Status {
     pub pid: Option<u32>,
     pub uptime_seconds: Option<u64>,
     pub mode: ModeWord,
+    /// A change that will be undone unless somebody confirms it.
+    #[serde(default)]
+    pub trial: Option<TrialStatus>,
     pub interfaces: Vec<AttachedInterface>,
     pub database: Option<DatabaseStatus>,
     #[serde(with = "unix_seconds")]
@@ -188,6 +191,14 @@ pub struct Status {
     pub runtime_rules: Option<u64>,
     pub warnings: Vec<String>,
     pub last_reload_error: Option<String>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TrialStatus {
+    /// What was changed, in words; the kernel alone does not know.
+    pub change: Option<String>,
+    /// 0: the time is over, and what was before is in force.
+    pub remaining_seconds: u64,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -20,7 +20,10 @@ use super::{
 use crate::{
     compile::compile,
     config::{Config, SourceFile},
-    control::{protocol::Refusal, reply::Done},
+    control::{
+        protocol::Refusal,
+        reply::{Done, TrialStatus},
+    },
     geo::Database,
     kernel::KernelError,
     policy::Policy,
@@ -135,6 +138,15 @@ impl Daemon {
         let warnings = self.put_back(trial.before);
         info!("{message}");
         Ok(Done { message, warnings })
+    }
+
+    pub(super) fn trial_status(&self) -> Option<TrialStatus> {
+        let in_kernel = self.gate.trial()?;
+        let change = self.trial.as_ref()?.what.lines().next();
+        Some(TrialStatus {
+            change: change.map(str::to_owned),
+            remaining_seconds: in_kernel.left.as_secs(),
+        })
     }
 
     /// How long the daemon may sleep before it looks after the trial.

@@ -51,6 +51,7 @@ impl Daemon {
             pid: Some(std::process::id()),
             uptime_seconds: Some(self.started.elapsed().as_secs()),
             mode: self.gate.mode().into(),
+            trial: self.trial_status(),
             interfaces: attached(self.gate.attachments()),
             database: Some(DatabaseStatus {
                 source: info.source.to_string(),

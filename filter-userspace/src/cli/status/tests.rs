@@ -22,6 +22,7 @@ fn status() -> Status {
         pid: Some(4711),
         uptime_seconds: Some(93_784),
         mode: ModeWord::Enforce,
+        trial: None,
         interfaces: vec![
             AttachedInterface {
                 interface: "eth0".into(),

@@ -35,6 +35,7 @@ fn status() -> Status {
         pid: Some(4711),
         uptime_seconds: Some(1),
         mode: ModeWord::Enforce,
+        trial: None,
         interfaces: vec![AttachedInterface {
             interface: "eth0".into(),
             attach_mode: "native".into(),

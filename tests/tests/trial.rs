@@ -144,7 +144,9 @@ fn rollback_undoes_it_at_once_and_one_trial_is_enough_at_a_time() {
     );
     let said = cerco.cli(&["rollback"]).unwrap();
     assert!(said.starts_with("undone: allow US"), "{said}");
-    assert_eq!(cerco.json(&["status"])["trial"], serde_json::Value::Null);
+    let status = cerco.json(&["status"]);
+    assert_eq!(status["trial"], serde_json::Value::Null);
+    assert_eq!(status["allowed_countries"], serde_json::json!(["MO"]));
     assert_decided(&site, &cerco, ABROAD[0], "country_denied");
     cerco.cli(&["deny", "MO"]).unwrap();
     assert_decided(&site, &cerco, MACAU[0], "country_denied");

@@ -48,7 +48,7 @@ pub(super) struct Before {
 /// A change that awaits its confirmation.
 pub(super) struct OnTrial {
     pub before: Before,
-    /// What was done, in the words of its answer.
+    /// What was done, see [`in_words`].
     pub what: String,
 }
 
@@ -85,7 +85,7 @@ impl Daemon {
             Some((left, before)) if left.is_zero() => {
                 self.trial = Some(OnTrial {
                     before,
-                    what: done.message.clone(),
+                    what: in_words(&done.message),
                 });
             }
             _ => return Ok(done),
@@ -106,7 +106,7 @@ impl Daemon {
         };
         Err(Refusal::failed(format!(
             "\"{}\" is on trial for another {} s: `cerco confirm` or `cerco rollback` first",
-            trial.what.lines().next().unwrap_or_default(),
+            trial.what,
             in_kernel.left.as_secs()
         )))
     }
@@ -142,9 +142,9 @@ impl Daemon {
 
     pub(super) fn trial_status(&self) -> Option<TrialStatus> {
         let in_kernel = self.gate.trial()?;
-        let change = self.trial.as_ref()?.what.lines().next();
+        let change = &self.trial.as_ref()?.what;
         Some(TrialStatus {
-            change: change.map(str::to_owned),
+            change: Some(change.clone()),
             remaining_seconds: in_kernel.left.as_secs(),
         })
     }
@@ -232,6 +232,12 @@ impl Daemon {
             _ => None,
         }
     }
+}
+
+/// What was done, from the answer that said so.
+fn in_words(message: &str) -> String {
+    let first = message.lines().next().unwrap_or_default();
+    first.strip_suffix(": in force").unwrap_or(first).to_owned()
 }
 
 const SCHEMA: u32 = 1;

@@ -13,7 +13,9 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::{
-    age, lockout, memory,
+    age,
+    interfaces::{AUTO_SLOTS, Following},
+    lockout, memory,
     overlay::{ModeOverride, Overlay, Rule},
     rates::{Rates, Totals},
     start::{self, Loaded},
@@ -21,7 +23,7 @@ use super::{
 use crate::{
     cause,
     compile::{CompiledPolicy, compile},
-    config::{self, Config},
+    config::{self, Config, Interfaces},
     control::{
         protocol::{ModeWord, Refusal, Request, RuleVerb, Target},
         reply::{Done, rule_word},
@@ -41,6 +43,7 @@ pub struct Daemon {
     pub(super) database: Database,
     pub(super) compiled: CompiledPolicy,
     pub(super) gate: Gate,
+    pub(super) following: Following,
     /// Bans in force when they were last counted; `None` when they have changed since.
     ban_count: Option<u64>,
     /// Flows of this host when they were last counted.
@@ -77,6 +80,10 @@ impl Daemon {
         let overlay_changed = overlay != loaded;
         let (policy, suspended) = overlay.apply(&config.policy);
         let options = GateOptions {
+            spare_slots: match config.interfaces {
+                Interfaces::Auto => AUTO_SLOTS.saturating_sub(interfaces.len()),
+                Interfaces::Named(_) => 0,
+            },
             interfaces,
             pins: config.paths.pins.clone(),
             mode,
@@ -104,6 +111,7 @@ impl Daemon {
             database,
             compiled,
             gate,
+            following: Following::default(),
             ban_count: None,
             flow_count: FlowCount::default(),
             rates: Rates::default(),

@@ -20,7 +20,7 @@ use super::{
     mapped::MappedArray,
     pins::PinPaths,
     table_map::{TABLE, TableMap},
-    trackers::{TRACKERS, tracker},
+    trackers::{TRACKERS, TrackerFault, tracker},
 };
 use crate::{
     compile::{CompiledPolicy, LIMITER_SETS, action_number},
@@ -49,7 +49,10 @@ pub type Logger = EbpfLogger<&'static dyn log::Log>;
 pub struct Gate {
     pub(super) ebpf: Ebpf,
     pub(super) paths: PinPaths,
+    /// By slot of the counters.
     pub(super) interfaces: Vec<String>,
+    /// Slots that the counter map has.
+    pub(super) slots: usize,
     pub(super) attachments: Vec<Attachment>,
     pub(super) control: MappedArray<Control>,
     pub(super) policy: MappedArray<PolicyBlock>,
@@ -58,7 +61,7 @@ pub struct Gate {
     pub(super) replies: Replies,
     /// The flow table is the one of the load before.
     pub(super) flows_kept: bool,
-    pub(super) tracker_faults: Vec<String>,
+    pub(super) tracker_faults: Vec<TrackerFault>,
     logger: Option<Logger>,
 }
 
@@ -97,6 +100,7 @@ impl Gate {
         if options.interfaces.len() > MAX_INTERFACES {
             return Err(KernelError::TooManyInterfaces);
         }
+        let slots = (options.interfaces.len() + options.spare_slots).min(MAX_INTERFACES);
         let paths = PinPaths::new(PathBuf::from(&options.pins));
         let Loader(mut loader) = loader;
         let table = TableMap::create(&paths.loading_directory(), lines_per_generation)?;
@@ -111,7 +115,7 @@ impl Gate {
         let mut ebpf = loader
             .map_max_entries("PACKET_STAMPS", LIMITER_SETS)
             .map_max_entries("CONN_STAMPS", LIMITER_SETS)
-            .map_max_entries("COUNTERS", counters::map_len(options.interfaces.len()))
+            .map_max_entries("COUNTERS", counters::map_len(slots))
             .load(OBJECT)
             .map_err(load_error)?;
         program(&mut ebpf)?.load().map_err(load_error)?;
@@ -130,6 +134,7 @@ impl Gate {
         let gate = Self {
             paths,
             interfaces: options.interfaces.clone(),
+            slots,
             attachments: Vec::new(),
             control,
             policy,
@@ -163,15 +168,29 @@ impl Gate {
     ) -> Result<(), KernelError> {
         let options = GateOptions {
             interfaces: self.interfaces.clone(),
+            spare_slots: self.slots - self.interfaces.len(),
             pins: self.paths.root().to_path_buf(),
             mode: self.mode(),
             replies: self.replies,
         };
         let mut renewed = Self::load(compiled, &options)?;
-        if let Err(error) = renewed.attach(preference) {
+        // What an interface has counted that is gone at the moment is found by its last number.
+        let last = self.control.read(0).interfaces;
+        for (slot, ifindex) in last.into_iter().enumerate() {
+            renewed.store(
+                offset_of!(Control, interfaces) + slot * size_of::<u32>(),
+                ifindex,
+            );
+        }
+        let needs_one = !self.attachments.is_empty();
+        if let Err(error) = renewed.attach_what_is_there(preference, needs_one) {
             // Some links may have the new program already, which this value does not steer.
-            if let Err(second) = self.attach_links(preference) {
-                tracing::error!("the earlier program could not be put back: {second}");
+            let put_back = self.places_now();
+            match put_back.map(|places| self.attach_links(&places, preference)) {
+                Ok(None) => {}
+                Ok(Some(second)) | Err(second) => {
+                    tracing::error!("the earlier program could not be put back: {second}");
+                }
             }
             return Err(error);
         }
@@ -234,7 +253,7 @@ impl Gate {
             &[Control {
                 observe: observe_flag(mode),
                 lines_per_generation: self.lines_per_generation as u32,
-                interface_count: self.interfaces.len() as u32,
+                interface_count: self.slots as u32,
                 limiter_seed,
                 flow_seed: flow_seed.unwrap_or(new_flow_seed),
                 flow_timeouts: self.replies.timeouts.ticks(),

@@ -12,8 +12,9 @@ use aya::programs::{
 };
 
 use super::{
-    Gate, KernelError,
-    attach::{interface_index, unlink},
+    Gate, KernelError, Place,
+    attach::unlink,
+    follow::name_of,
     load::errno_of,
     pins::{self, PinPaths},
 };
@@ -33,43 +34,65 @@ pub enum TrackerAttachment {
     Clsact,
 }
 
+/// An interface on which answers to this host's own connections are not known.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TrackerFault {
+    pub interface: String,
+    pub reason: String,
+}
+
 impl Gate {
     /// Puts the trackers of this load behind every interface. Where it cannot, the gate stands all the same, and
     /// answers to what the host sends through that interface are judged like everything else: the faults are in
     /// [`Gate::tracker_faults`].
-    pub(super) fn attach_trackers(&mut self) -> Result<(), KernelError> {
+    pub(super) fn attach_trackers(&mut self, places: &[Place]) -> Result<(), KernelError> {
         self.tracker_faults.clear();
         if !self.replies.enabled {
             return release_trackers(&self.paths, |_| false);
         }
-        for interface in self.interfaces.clone() {
-            for (program, prefix, direction) in TRACKERS {
-                if let Err(error) = self.attach_tracker(&interface, program, prefix, direction) {
-                    tracing::warn!("{error}");
-                    self.tracker_faults.push(error.to_string());
-                    break;
-                }
-            }
+        for place in places {
+            self.attach_trackers_of(place);
         }
         release_trackers(&self.paths, |interface| {
             self.interfaces.iter().any(|it| it == interface)
         })
     }
 
+    /// The same for one interface.
+    pub(super) fn attach_trackers_of(&mut self, place: &Place) {
+        self.tracker_faults.retain(|it| it.interface != place.name);
+        for (program, prefix, direction) in TRACKERS {
+            if let Err(error) = self.attach_tracker(place, program, prefix, direction) {
+                tracing::warn!("{error}");
+                let reason = match error {
+                    KernelError::Track { reason, .. } => reason,
+                    other => other.to_string(),
+                };
+                self.tracker_faults.push(TrackerFault {
+                    interface: place.name.clone(),
+                    reason,
+                });
+                break;
+            }
+        }
+    }
+
     fn attach_tracker(
         &mut self,
-        interface: &str,
+        place: &Place,
         name: &'static str,
         prefix: &str,
         direction: TcAttachType,
     ) -> Result<TrackerAttachment, KernelError> {
-        let ifindex = interface_index(interface)?;
-        let path = self.paths.tracker(prefix, interface);
+        let path = self.paths.tracker(prefix, &place.name);
         let program = tracker(&mut self.ebpf, name)?;
         let failed = |error: String| KernelError::Track {
-            interface: interface.to_owned(),
+            interface: place.name.clone(),
             reason: error,
         };
+        let ifindex = place.ifindex;
+        // aya asks for the name, which may be another one than that of the place.
+        let interface = &name_of(ifindex).ok_or_else(|| failed("it is gone".to_owned()))?;
         if path.exists() {
             if replace_on(program, &path, ifindex) {
                 return Ok(TrackerAttachment::Tcx);
@@ -100,7 +123,7 @@ impl Gate {
     }
 
     /// Why answers to this host's own connections are not known on some interface.
-    pub fn tracker_faults(&self) -> &[String] {
+    pub fn tracker_faults(&self) -> &[TrackerFault] {
         &self.tracker_faults
     }
 
@@ -153,9 +176,11 @@ fn replace_on(program: &mut SchedClassifier, path: &Path, ifindex: u32) -> bool 
         let pinned = PinnedLink::from_pin(path).map_err(|error| error.to_string())?;
         let link = SchedClassifierLink::try_from(FdLink::from(pinned))
             .map_err(|error| error.to_string())?;
-        program
+        let id = program
             .attach_to_link(link)
             .map_err(|error| cause(&error))?;
+        // The pin holds the link, see the gate's own.
+        drop(program.take_link(id).map_err(|error| cause(&error))?);
         Ok(())
     };
     replace()

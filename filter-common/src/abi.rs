@@ -6,7 +6,7 @@
 use crate::verdict::Reason;
 
 /// Stamped into [`Control`]; a daemon never uses maps that carry another number.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// Interfaces that one gate can stand on.
 pub const MAX_INTERFACES: usize = 16;
@@ -41,6 +41,13 @@ pub struct Control {
     pub logged: u32,
     /// Entries of `interfaces` in use.
     pub interface_count: u32,
+    /// 0: what is published is there to stay. Else it is on trial up to this time, nanoseconds of
+    /// CLOCK_BOOTTIME; from then on the two fields below decide in place of `published` and `observe`.
+    pub trial_until_ns: u64,
+    /// What was `published` before the trial.
+    pub published_before: u32,
+    /// What was `observe` before the trial.
+    pub observe_before: u32,
     /// Kernel interface index by slot; the slot numbers the value in the counter map, see
     /// [`elsewhere_slot`].
     pub interfaces: [u32; MAX_INTERFACES],
@@ -65,7 +72,37 @@ pub struct Control {
     pub reply_ports: [[PortSet; 2]; REPLY_PORT_SETS],
 }
 
+/// What decides at the moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct InForce {
+    /// As [`Control::published`].
+    pub published: u32,
+    /// As [`Control::observe`].
+    pub observe: u32,
+}
+
 impl Control {
+    /// What decides now, whether or not a daemon is there to end a trial whose time is over.
+    ///
+    /// Others may write the fields meanwhile: each is read once, the end of the trial first, which is written
+    /// last at its start and at its end. `now_ns`: asked for in a trial only.
+    #[inline(always)] // Three loads and a comparison on the hot path.
+    pub fn in_force(&self, now_ns: impl FnOnce() -> u64) -> InForce {
+        // SAFETY: fields of a reference, aligned and valid.
+        let read = |field: &u32| unsafe { core::ptr::read_volatile(field) };
+        // SAFETY: as above.
+        let until = unsafe { core::ptr::read_volatile(&self.trial_until_ns) };
+        if until != 0 && now_ns() >= until {
+            return InForce {
+                published: read(&self.published_before),
+                observe: read(&self.observe_before),
+            };
+        }
+        InForce {
+            published: read(&self.published),
+            observe: read(&self.observe),
+        }
+    }
     /// Nothing is published, every drop drops, and no flow is known.
     pub const EMPTY: Self = Self {
         abi_version: ABI_VERSION,
@@ -74,6 +111,9 @@ impl Control {
         lines_per_generation: 0,
         logged: 0,
         interface_count: 0,
+        trial_until_ns: 0,
+        published_before: 0,
+        observe_before: 0,
         interfaces: [0; MAX_INTERFACES],
         attach_modes: [0; MAX_INTERFACES],
         ban_lengths_v4: [NO_BAN_LENGTH; MAX_BAN_LENGTHS],
@@ -353,7 +393,7 @@ pub struct Tracking {
 
 const _: () = {
     assert!(Reason::COUNT <= REASON_SLOTS);
-    assert!(size_of::<Control>() == 24 + 64 + 16 + 16 + 16 + 16 + 64 + 8 + 4 * 8192);
+    assert!(size_of::<Control>() == 24 + 16 + 64 + 16 + 16 + 16 + 16 + 64 + 8 + 4 * 8192);
     // Written as one word each.
     assert!(core::mem::offset_of!(Control, ban_lengths_v4).is_multiple_of(8));
     assert!(core::mem::offset_of!(Control, ban_lengths_v6).is_multiple_of(8));
@@ -378,4 +418,40 @@ mod pod {
     unsafe impl aya::Pod for super::BanKey {}
     unsafe impl aya::Pod for super::Count {}
     unsafe impl aya::Pod for super::Counters {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trial_ends_by_itself() {
+        let control = |trial_until_ns| Control {
+            published: 2,
+            observe: 0,
+            trial_until_ns,
+            published_before: 1,
+            observe_before: 1,
+            ..Control::EMPTY
+        };
+        let tried = InForce {
+            published: 2,
+            observe: 0,
+        };
+        let before = InForce {
+            published: 1,
+            observe: 1,
+        };
+        for (until, now, expected) in [
+            (0, u64::MAX, tried),
+            (1_000, 0, tried),
+            (1_000, 999, tried),
+            (1_000, 1_000, before),
+            (1_000, u64::MAX, before),
+        ] {
+            assert_eq!(control(until).in_force(|| now), expected, "{until} {now}");
+        }
+        // Outside a trial nobody asks what time it is.
+        control(0).in_force(|| panic!("asked for the time"));
+    }
 }

@@ -17,8 +17,8 @@ use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 use aya_log_ebpf::{info, warn};
 use filter_common::{
     abi::{
-        Control, Count, Counters, MAX_INTERFACES, PolicyBlock, REASON_SLOTS, elsewhere_slot,
-        logged, outcome,
+        Control, Count, Counters, InForce, MAX_INTERFACES, PolicyBlock, REASON_SLOTS,
+        elsewhere_slot, logged, outcome,
     },
     country::Class,
     decide::{AtOnce, at_once, step_by_step, within_limit},
@@ -38,8 +38,6 @@ pub fn cerco(ctx: XdpContext) -> u32 {
         // frame passes: a fault of cerco must not cut the host off.
         return xdp_action::XDP_PASS;
     };
-    // SAFETY: `control` is a map value; the daemon writes whole aligned words.
-    let published = unsafe { core::ptr::read_volatile(&raw const (*control).published) };
     // SAFETY: a map value; the daemon changes it before it attaches an interface.
     let slot = interface_slot(unsafe { &*control }, ctx.ingress_ifindex() as u32);
     let Some(counters) = maps::counters(slot) else {
@@ -48,6 +46,9 @@ pub fn cerco(ctx: XdpContext) -> u32 {
         return xdp_action::XDP_PASS;
     };
     log_rare(&ctx, control, logged::STARTED);
+    // SAFETY: map values, of which the daemon writes whole aligned words.
+    let InForce { published, observe } =
+        unsafe { (*control).in_force(|| maps::recent_ns(&raw mut (*counters).clock)) };
     // SAFETY: a field of a map value of this CPU, which runs one packet at a time.
     let frame = XdpFrame::new(&ctx, unsafe { &raw mut (*counters).number });
     let (outcome, frame_len) = match parse_plain(&frame) {
@@ -84,7 +85,7 @@ pub fn cerco(ctx: XdpContext) -> u32 {
     if outcome.reason() == Reason::TableEmpty as usize {
         log_rare(&ctx, control, logged::TABLE_EMPTY);
     }
-    conclude(control, counters, outcome, frame_len as u64)
+    conclude(observe != 0, counters, outcome, frame_len as u64)
 }
 
 /// A [`Decision`] in one register: reason, verdict, whether there is a class, class; a byte each.
@@ -226,14 +227,7 @@ unsafe fn lay_down<'a>(counters: *mut Counters, packet: Packet) -> &'a Packet {
 
 /// Counts the decision and turns it into the action: the only place that does.
 #[inline(always)] // One caller.
-fn conclude(
-    control: *mut Control,
-    counters: *mut Counters,
-    outcome: Outcome,
-    frame_len: u64,
-) -> u32 {
-    // SAFETY: a map value, read as one aligned word.
-    let observes = unsafe { core::ptr::read_volatile(&raw const (*control).observe) } != 0;
+fn conclude(observes: bool, counters: *mut Counters, outcome: Outcome, frame_len: u64) -> u32 {
     let (action, end) = match outcome.drops() {
         false => (xdp_action::XDP_PASS, outcome::PASSED),
         true if observes => (xdp_action::XDP_PASS, outcome::WOULD_DROP),

@@ -73,6 +73,24 @@ pub fn tracking() -> Option<*mut Tracking> {
     TRACKING.get_ptr_mut(0)
 }
 
+/// Nanoseconds of CLOCK_BOOTTIME, up to a timer tick late.
+///
+/// # Safety
+/// `clock` is a field of this CPU's own map value.
+#[inline(always)] // Two loads and a comparison, but for one packet a tick.
+pub unsafe fn recent_ns(clock: *mut RecentTime) -> u64 {
+    // SAFETY: a helper without arguments (since 5.6), which the verifier turns into a load.
+    let jiffies = unsafe { bpf_jiffies64() };
+    // SAFETY: the caller's promise.
+    unsafe {
+        if (*clock).jiffies != jiffies {
+            (*clock).now_ns = bpf_ktime_get_boot_ns();
+            (*clock).jiffies = jiffies;
+        }
+        (*clock).now_ns
+    }
+}
+
 /// A set of the flow table.
 #[inline(always)] // One map address.
 pub fn flow_set(index: u32) -> Option<KernelFlows> {
@@ -171,17 +189,8 @@ impl Gate for KernelGate<'_> {
 
     #[inline(always)] // Two loads and a comparison, but for one packet a tick.
     fn recent_ns(&self) -> u64 {
-        // SAFETY: a helper without arguments (since 5.6), which the verifier turns into a load.
-        let jiffies = unsafe { bpf_jiffies64() };
         // SAFETY: a field of this CPU's own map value.
-        unsafe {
-            let clock: *mut RecentTime = &raw mut (*self.counters).clock;
-            if (*clock).jiffies != jiffies {
-                (*clock).now_ns = bpf_ktime_get_boot_ns();
-                (*clock).jiffies = jiffies;
-            }
-            (*clock).now_ns
-        }
+        unsafe { recent_ns(&raw mut (*self.counters).clock) }
     }
 
     #[inline(always)] // One map look-up.

@@ -28,7 +28,7 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use crate::kernel::{Count, InterfaceCounters, Mode};
+use crate::kernel::{Count, FlowCount, InterfaceCounters, Mode};
 
 /// Connections at once; a scraper needs one.
 const MAX_CONNECTIONS: usize = 16;
@@ -57,6 +57,15 @@ pub struct Snapshot {
     pub bans: u64,
     pub table_bytes: u64,
     pub reload_failures: u64,
+    /// Whether answers to this host's own connections are let in.
+    pub replies_enabled: bool,
+    pub flows: FlowCount,
+    /// Interfaces on which such answers are not known.
+    pub tracker_faults: u64,
+    /// By reason, every reason there is.
+    pub database_failures: Vec<(&'static str, u64)>,
+    pub database_held: bool,
+    pub database_refused: bool,
 }
 
 /// The label of what happened to the packets of one counter.
@@ -116,6 +125,28 @@ impl Collector for Snapshot {
                 ([("family", "ipv6")], self.networks_v6),
             ],
         )?;
+        let failures = self.database_failures.iter();
+        counters(
+            &mut encoder,
+            "cerco_database_update_failures",
+            "Databases that did not come into force or could not be kept, by reason",
+            None,
+            failures.map(|(reason, count)| ([("reason", *reason)], *count)),
+        )?;
+        gauge(
+            &mut encoder,
+            "cerco_database_refused",
+            "1 while the last good database stands in for one that was refused",
+            None,
+            u64::from(self.database_refused),
+        )?;
+        gauge(
+            &mut encoder,
+            "cerco_database_held",
+            "1 while a rollback holds the database, whatever the config names",
+            None,
+            u64::from(self.database_held),
+        )?;
         gauges(
             &mut encoder,
             "cerco_mode",
@@ -133,6 +164,31 @@ impl Collector for Snapshot {
             "Size of the address tables in force",
             Some(&Unit::Bytes),
             self.table_bytes,
+        )?;
+        gauge(
+            &mut encoder,
+            "cerco_replies_enabled",
+            "1 when answers to connections of this host are let in",
+            None,
+            self.replies_enabled.into(),
+        )?;
+        gauges(
+            &mut encoder,
+            "cerco_flows",
+            "Connections of this host that have not ended, counted once a minute",
+            None,
+            [
+                ([("protocol", "tcp")], self.flows.tcp),
+                ([("protocol", "udp")], self.flows.udp),
+                ([("protocol", "icmp")], self.flows.echo),
+            ],
+        )?;
+        gauge(
+            &mut encoder,
+            "cerco_tracker_faults",
+            "Interfaces on which answers to connections of this host may be denied",
+            None,
+            self.tracker_faults,
         )?;
         let failures = ConstCounter::new(self.reload_failures);
         failures.encode(encoder.encode_descriptor(

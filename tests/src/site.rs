@@ -10,9 +10,10 @@ use crate::{
 };
 use std::{
     fs,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 use tempfile::TempDir;
 
@@ -122,6 +123,52 @@ impl Site {
         let socket = RawSocket::open_sender(&self.world, LINK)?;
         let frame = self.syn_from(source);
         (0..count).try_for_each(|_| socket.send(&frame))
+    }
+}
+
+/// What [`Site::open_connections`] has opened: both ends, so that nothing is refused.
+#[derive(Debug)]
+pub struct Opened {
+    _tcp: [TcpStream; 2],
+    _udp: [UdpSocket; 2],
+}
+
+impl Site {
+    /// Opens a TCP connection from the host to the world, whose address no database knows, and sends a datagram
+    /// there.
+    pub fn open_connections(&self) -> Result<Opened> {
+        const LIMIT: Duration = Duration::from_secs(10);
+        let failed = |op: &'static str| move |source| Error::os(op, source);
+        let world = SocketAddr::from(([192, 0, 2, 2], 0));
+        let listener = self
+            .world
+            .run(|| TcpListener::bind(world))?
+            .map_err(failed("listen in the world"))?;
+        let service = self
+            .world
+            .run(|| UdpSocket::bind(world))?
+            .map_err(failed("bind in the world"))?;
+        let op = "read the port of a socket";
+        let tcp_address = listener.local_addr().map_err(failed(op))?;
+        let udp_address = service.local_addr().map_err(failed(op))?;
+        let client = self
+            .host
+            .run(|| TcpStream::connect_timeout(&tcp_address, LIMIT))?
+            .map_err(failed("connect to the world"))?;
+        let (server, _) = listener
+            .accept()
+            .map_err(failed("accept the host's connection"))?;
+        let asker = self
+            .host
+            .run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))?
+            .map_err(failed("bind on the host"))?;
+        asker
+            .send_to(b"?", udp_address)
+            .map_err(failed("send a datagram to the world"))?;
+        Ok(Opened {
+            _tcp: [client, server],
+            _udp: [asker, service],
+        })
     }
 }
 

@@ -19,7 +19,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 fn every_verb_prints_json_of_schema_1() {
     let site = Site::new().unwrap();
     let cerco = site.start().unwrap();
-    let cases: [&[&str]; 22] = [
+    let cases: [&[&str]; 25] = [
         &["check"],
         &["status"],
         &["explain", MACAU[0]],
@@ -39,6 +39,9 @@ fn every_verb_prints_json_of_schema_1() {
         &["reload"],
         &["geo", "lookup", MACAU[0], MACAU[1]],
         &["geo", "status"],
+        &["geo", "diff", "1"],
+        &["geo", "rollback", "1"],
+        &["geo", "accept", "--yes"],
         &["bench", "--quick"],
         &["doctor"],
         &["detach", "--force"],
@@ -118,6 +121,63 @@ fn changes_take_effect_and_are_taken_back() {
         .iter()
         .find(|rule| rule["target"] == "US");
     assert_eq!(limited.unwrap()["limit"], "residents");
+}
+
+#[test]
+fn replies_are_shown_by_status_and_explain() {
+    let site = Site::new().unwrap();
+    let mut cerco = site.start().unwrap();
+    let opened = site.open_connections().unwrap();
+    let expected = serde_json::json!({
+        "enabled": true,
+        "open": { "tcp": 1, "udp": 1, "icmp": 0 },
+        "faults": [],
+    });
+    assert_eq!(cerco.json(&["status"])["replies"], expected);
+    let line = |status: &str| {
+        let line = status.lines().find(|line| line.starts_with("replies"));
+        line.map(str::to_owned)
+    };
+    let shown =
+        Some("replies     let in; connections opened here: 1 TCP, 1 UDP, 0 ping".to_owned());
+    assert_eq!(line(&cerco.cli(&["status"]).unwrap()), shown);
+    // Of those that are denied and not banned.
+    let words = "Answers to this host's own connections pass all the same.";
+    let pass = |cerco: &integration_tests::daemon::Cerco, address: &str| {
+        let explained = cerco.json(&["explain", address]);
+        let text = cerco.cli(&["explain", address]).unwrap();
+        let pass = explained["replies_pass"].as_bool().unwrap();
+        assert_eq!(text.contains(words), pass, "{text}");
+        pass
+    };
+    assert!(pass(&cerco, ABROAD[0]));
+    assert!(pass(&cerco, "192.0.2.2"), "unknown to the database");
+    assert!(!pass(&cerco, MACAU[0]));
+    cerco.cli(&["ban", ABROAD[0], "--for", "1h"]).unwrap();
+    assert!(!pass(&cerco, ABROAD[0]));
+
+    cerco.kill().unwrap();
+    let dead = cerco.try_cli(&["status", "--json"]);
+    assert_eq!(dead.code, 3, "{dead:?}");
+    assert_eq!(parse(&dead.stdout)["replies"], expected);
+    assert_eq!(line(&cerco.try_cli(&["status"]).stdout), shown);
+    drop(opened);
+
+    let off = "[replies]\nenabled = false\n";
+    cerco.write_config(&site.config_with("", off)).unwrap();
+    cerco.run().unwrap();
+    assert_eq!(
+        cerco.json(&["status"])["replies"],
+        serde_json::json!({ "enabled": false, "open": null, "faults": [] })
+    );
+    assert_eq!(
+        line(&cerco.cli(&["status"]).unwrap()),
+        Some("replies     off ([replies] enabled = false)".to_owned())
+    );
+    assert!(!pass(&cerco, "192.0.2.2"));
+    cerco.kill().unwrap();
+    let dead = cerco.try_cli(&["status", "--json"]);
+    assert_eq!(parse(&dead.stdout)["replies"], serde_json::Value::Null);
 }
 
 #[test]
@@ -447,7 +507,7 @@ fn man_pages_and_completions_are_clean() {
         }
         count += 1;
     }
-    assert_eq!(count, 22);
+    assert_eq!(count, 24);
     for (shell, check) in [("bash", true), ("zsh", false), ("fish", false)] {
         let script = ended(Command::new(&binary).args(["completions", shell]));
         assert_eq!(script.code, 0, "{shell}: {script:?}");

@@ -119,6 +119,10 @@ fn healthy_gate_has_nothing_to_complain_of() {
         ("daemon", "The daemon answers."),
         ("config_in_force", "What is in the config is in force."),
         (
+            "replies",
+            "Answers to this host's own connections are let in on eth0.",
+        ),
+        (
             "xdp_mode",
             "The driver of eth0, veth, runs the gate itself (native).",
         ),
@@ -210,6 +214,86 @@ fn other_program_on_the_interface_is_named_with_its_number() {
             [("other_xdp_program", "fault"), ("daemon", "warning")]
         );
     }
+}
+
+#[test]
+fn tracker_that_is_gone_is_a_warning_and_a_restart_mends_it() {
+    let site = Site::new().unwrap();
+    let mut cerco = site.start().unwrap();
+    for (pin, program) in [("in-eth0", "cerco_in"), ("out-eth0", "cerco_out")] {
+        fs::remove_file(cerco.pins().join("v1/tracking").join(pin)).unwrap();
+        // The kernel takes a link away some time after its last pin; until then it is one of nobody's.
+        let doctor = poll::until("see the tracker gone", LIMIT, || {
+            let doctor = Doctor::ask(&cerco);
+            (doctor.kinds() == [("replies", "warning")]).then_some(doctor)
+        })
+        .unwrap();
+        assert_eq!(
+            doctor.sentence_and_command("replies"),
+            (
+                format!(
+                    "Answers to this host's own connections may be denied on eth0: \
+                     `{program}` is missing there."
+                )
+                .as_str(),
+                "systemctl restart cerco"
+            )
+        );
+        assert_eq!(doctor.code, 1);
+        let status = cerco.json(&["status"]);
+        let reason =
+            "a program that watches them was taken off; restart the daemon to attach it again";
+        assert_eq!(
+            status["replies"]["faults"],
+            serde_json::json!([{ "interface": "eth0", "reason": reason }])
+        );
+        assert_eq!(
+            status["warnings"],
+            serde_json::json!([format!(
+                "answers to this host's own connections may be denied on eth0: {reason}"
+            )])
+        );
+        // What the command does, without a service manager.
+        cerco.stop().unwrap();
+        cerco.run().unwrap();
+        assert_eq!(Doctor::ask(&cerco).kinds(), [("", ""); 0]);
+    }
+}
+
+#[test]
+fn replies_that_are_switched_off_are_noted() {
+    let site = Site::new().unwrap();
+    let mut cerco = site.start().unwrap();
+    let off = "[replies]\nenabled = false\n";
+    cerco.write_config(&site.config_with("", off)).unwrap();
+    let doctor = Doctor::ask(&cerco);
+    assert_eq!(doctor.kinds(), [("config_in_force", "warning")]);
+    assert_eq!(
+        doctor
+            .complaints()
+            .iter()
+            .map(|(_, _, sentence, command)| (sentence.as_str(), command.as_str()))
+            .collect::<Vec<_>>(),
+        [(
+            "The config says [replies] enabled = false, the daemon was started with true.",
+            "systemctl restart cerco"
+        )]
+    );
+    cerco.stop().unwrap();
+    cerco.run().unwrap();
+    let doctor = Doctor::ask(&cerco);
+    assert_eq!(doctor.kinds(), [("replies", "note")]);
+    let (sentence, command) = doctor.sentence_and_command("replies");
+    assert_eq!(
+        sentence,
+        "Answers to this host's own connections are denied like everything else: [replies] enabled \
+         = false."
+    );
+    assert!(
+        command.ends_with("# [replies] enabled = true, if it is not meant"),
+        "{command}"
+    );
+    assert_eq!(doctor.code, 0);
 }
 
 /// A program's name on the BPF file system, gone with the guard.

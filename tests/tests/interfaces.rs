@@ -225,7 +225,7 @@ fn counters_of_an_interface_that_is_away_survive_a_new_load() {
         database += &format!("{},{},{country}\n", ip(first), ip(last));
     }
     site.write("database.csv", database).unwrap();
-    cerco.cli(&["reload"]).unwrap();
+    cerco.cli(&["geo", "accept", "--yes"]).unwrap();
     assert!(cerco.log().contains("loaded anew"), "{}", cerco.log());
     lay_cable(&site, SECOND);
     wait_for_line(&cerco, "eth1 is back: attached again", 1, FOLLOWED);

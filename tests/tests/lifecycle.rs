@@ -1,6 +1,9 @@
 //! The gate outlives its daemon: starts, ends, restarts, and everything that can stand in the way.
 
-use aya::maps::MapData;
+use aya::{
+    maps::MapData,
+    programs::{ProgramInfo, SchedClassifier, TcAttachType},
+};
 use filter_common::abi::{ABI_VERSION, Control};
 use filter_userspace::kernel::{MappedArray, TableMap};
 use integration_tests::{
@@ -151,7 +154,8 @@ fn policy_that_outgrows_the_tables_is_loaded_anew_without_a_gap() {
         );
     }
     site.write("database.csv", database).unwrap();
-    cerco.cli(&["reload"]).unwrap();
+    // Sixty thousand networks where four were are no next edition.
+    cerco.cli(&["geo", "accept", "--yes"]).unwrap();
     let log = cerco.log();
     assert!(log.contains("loaded anew"), "{log}");
     let large = cerco.json(&["status"]);
@@ -225,6 +229,28 @@ fn second_daemon_is_refused_and_learns_the_pid_of_the_first() {
     let expected = format!("another daemon runs already (process {pid}");
     assert!(refused.stderr.contains(&expected), "{refused:?}");
     assert_eq!(cerco.json(&["status"])["pid"], pid, "the first goes on");
+}
+
+#[test]
+fn detach_frees_the_interface_beside_a_daemon_that_took_the_gate_over() {
+    let site = Site::new().unwrap();
+    let mut cerco = site.start().unwrap();
+    cerco.stop().unwrap();
+    cerco.run().unwrap();
+    assert!(site.host.ip("link show eth0").unwrap().contains("xdp"));
+    cerco.cli(&["detach", "--force"]).unwrap();
+    poll::until("see the gate and its trackers gone", LIMIT, || {
+        let is_open = !site.host.ip("link show eth0").unwrap().contains("xdp");
+        let (_, ingress) = site.host.run(|| tcx(TcAttachType::Ingress)).unwrap();
+        let (_, egress) = site.host.run(|| tcx(TcAttachType::Egress)).unwrap();
+        (is_open && ingress.is_empty() && egress.is_empty()).then_some(())
+    })
+    .unwrap();
+}
+
+/// The programs of TCX on the host's interface.
+fn tcx(direction: TcAttachType) -> (u64, Vec<ProgramInfo>) {
+    SchedClassifier::query_tcx(LINK, direction).unwrap()
 }
 
 #[test]
@@ -433,24 +459,54 @@ fn sighup_reloads() {
     assert_eq!(cerco.json(&["explain", ABROAD[0]])["verdict"], "pass");
 }
 
-#[test]
-fn unit_file_is_what_systemd_expects() {
-    let unit = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../filter-userspace/config/cerco.service"
-    );
+/// What stands beside the config.
+fn unit(name: &str) -> String {
+    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/../filter-userspace/config");
+    format!("{config}/{name}")
+}
+
+fn assert_lines(unit: &str, lines: &[&str]) -> String {
     let text = fs::read_to_string(unit).unwrap();
-    for line in [
-        "Type=notify",
-        "ExecStart=/usr/local/bin/cerco run",
-        "ExecReload=/bin/kill -HUP $MAINPID",
-        "CapabilityBoundingSet=CAP_BPF CAP_NET_ADMIN CAP_PERFMON CAP_CHOWN",
-        "RestrictAddressFamilies=AF_UNIX AF_NETLINK AF_INET AF_INET6",
-    ] {
-        assert!(text.lines().any(|own| own == line), "{line}");
+    for line in lines {
+        assert!(text.lines().any(|own| own == *line), "{unit}: {line}");
     }
+    text
+}
+
+#[test]
+fn unit_files_are_what_systemd_expects() {
+    let service = unit("cerco.service");
+    let text = assert_lines(
+        &service,
+        &[
+            "Type=notify",
+            "ExecStart=/usr/local/bin/cerco run",
+            "ExecReload=/bin/kill -HUP $MAINPID",
+            "CapabilityBoundingSet=CAP_BPF CAP_NET_ADMIN CAP_PERFMON CAP_CHOWN",
+            "RestrictAddressFamilies=AF_UNIX AF_NETLINK AF_INET AF_INET6",
+        ],
+    );
     // The gate outlives the daemon.
     assert!(!text.contains("ExecStop"), "{text}");
+    let update = unit("cerco-update.service");
+    assert_lines(
+        &update,
+        &[
+            "Type=oneshot",
+            "ExecStart=/usr/local/bin/cerco geo update",
+            "ProtectSystem=strict",
+            "ReadWritePaths=-/var/lib/cerco -/var/lib/GeoIP",
+        ],
+    );
+    let timer = unit("cerco-update.timer");
+    assert_lines(
+        &timer,
+        &[
+            "OnCalendar=daily",
+            "RandomizedDelaySec=12h",
+            "Persistent=true",
+        ],
+    );
     if !Command::new("systemd-analyze")
         .arg("--version")
         .output()
@@ -459,13 +515,14 @@ fn unit_file_is_what_systemd_expects() {
         eprintln!("not verified further: systemd-analyze of the package systemd is not installed");
         return;
     }
-    let verified = ended(Command::new("systemd-analyze").args(["verify", unit]));
+    let verified =
+        ended(Command::new("systemd-analyze").args(["verify", &service, &update, &timer]));
     let complaints: Vec<&str> = verified
         .stderr
         .lines()
-        .filter(|line| line.contains("cerco.service"))
-        // Where cerco is not installed, neither are its binary and its man page.
-        .filter(|line| !line.contains("is not executable") && !line.contains("'man cerco(8)'"))
+        .filter(|line| line.contains("cerco"))
+        // Where cerco is not installed, neither are its binary and its man pages.
+        .filter(|line| !line.contains("is not executable") && !line.contains("'man cerco"))
         .collect();
     assert_eq!(complaints, Vec::<&str>::new(), "{verified:?}");
 }

@@ -6,6 +6,7 @@ use integration_tests::{
     site::{ABROAD, MACAU, Site, packets},
 };
 use std::{
+    fs,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
     time::Duration,
@@ -89,6 +90,36 @@ fn scrape_says_what_status_says() {
         let (head, _) = http(&site, method, path).unwrap();
         assert!(head.starts_with(expected), "{method} {path}: {head}");
     }
+}
+
+#[test]
+fn connections_of_the_host_and_lost_trackers_are_counted() {
+    let site = Site::new().unwrap();
+    let mut cerco = site.start().unwrap();
+    let scraped = || {
+        let (_, body) = http(&site, "GET", "/metrics").unwrap();
+        [
+            "cerco_replies_enabled",
+            "cerco_flows{protocol=\"tcp\"}",
+            "cerco_flows{protocol=\"udp\"}",
+            "cerco_flows{protocol=\"icmp\"}",
+            "cerco_tracker_faults",
+        ]
+        .map(|series| value(&body, series))
+    };
+    assert_eq!(scraped(), [1, 0, 0, 0, 0]);
+    let opened = site.open_connections().unwrap();
+    // `status` counts anew; a scrape does not.
+    cerco.json(&["status"]);
+    assert_eq!(scraped(), [1, 1, 1, 0, 0]);
+    drop(opened);
+    fs::remove_file(cerco.pins().join("v1/tracking/out-eth0")).unwrap();
+    assert_eq!(scraped(), [1, 1, 1, 0, 1]);
+    let off = "[replies]\nenabled = false\n";
+    cerco.write_config(&site.config_with("", off)).unwrap();
+    cerco.stop().unwrap();
+    cerco.run().unwrap();
+    assert_eq!(scraped(), [0; 5]);
 }
 
 #[test]

@@ -3,7 +3,15 @@
 use serde::Serialize;
 
 use super::{Context, Failure, table::grouped};
-use crate::{compile::compile, config, control::protocol::ModeWord, daemon::age};
+use crate::{
+    compile::compile,
+    config::{self, Config, DatabaseSource},
+    control::protocol::ModeWord,
+    daemon::age,
+    doubts::judged,
+    generations::Store,
+    geo::Database,
+};
 
 /// Validate the config and its database; change nothing
 ///
@@ -49,6 +57,7 @@ pub fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let interfaces = config.interfaces.resolve().map_err(|e| bad(&e))?;
     let database = config.read_database().map_err(|e| bad(&e))?;
     let compiled = compile(&config.policy, &database).map_err(|e| bad(&e))?;
+    refuse_doubtful(&config, &database)?;
     let now = std::time::SystemTime::now();
     let mut warnings = report.warning_lines();
     let old = age::warning(database.info.build_time, now);
@@ -79,6 +88,31 @@ pub fn run(args: Args, context: &Context) -> Result<(), Failure> {
             grouped(checked.networks_v6),
         )
     })
+}
+
+/// As a reload would: what is not the next edition of the last good database.
+fn refuse_doubtful(config: &Config, database: &Database) -> Result<(), Failure> {
+    let store = Store::at(&config.paths.state);
+    let current = store.current();
+    // What cannot be read here is the daemon's to say; before the first start there is nothing.
+    let last_good = current.in_force.and_then(|number| store.read(number).ok());
+    let (DatabaseSource::File(path), Some((last_good, _))) = (&config.database, last_good) else {
+        return Ok(());
+    };
+    if current.held_since.is_some() || last_good.info.digest == database.info.digest {
+        return Ok(());
+    }
+    let doubts = judged(Some(&last_good), database, config, &config.policy, None);
+    if doubts.is_empty() {
+        return Ok(());
+    }
+    let doubts: Vec<String> = doubts.iter().map(ToString::to_string).collect();
+    Err(Failure::bad_usage(format!(
+        "a reload would refuse the database {}:\n  {}",
+        path.display(),
+        doubts.join("\n  ")
+    ))
+    .hint("`cerco geo diff` shows the change, `cerco geo accept` takes it"))
 }
 
 pub fn plural(count: usize) -> &'static str {

@@ -56,6 +56,9 @@ fn render(explanation: &Explanation, output: &Output) -> String {
         (_, false) => ("is dropped", Paint::Bad),
     };
     text += &format!("= {} ({})\n", output.paint(paint, word), explanation.reason);
+    if explanation.replies_pass {
+        text += "  Answers to this host's own connections pass all the same.\n";
+    }
     text
 }
 
@@ -88,6 +91,7 @@ mod tests {
             verdict: "drop".into(),
             mode: ModeWord::Observe,
             passes_now: true,
+            replies_pass: true,
             class: Some("US".into()),
             country: Some("US".into()),
             country_name: Some("United States of America".into()),
@@ -99,7 +103,8 @@ mod tests {
              class     US (United States of America): 198.51.100.0 to 198.51.100.255 in\n            \
              builtin of 2026-06-01\n\
              * action    deny, by [policy] default: US is not named\n\
-             = passes, since the gate observes; enforced, it is dropped (country_denied)\n"
+             = passes, since the gate observes; enforced, it is dropped (country_denied)\n  \
+             Answers to this host's own connections pass all the same.\n"
         );
     }
 }

@@ -65,8 +65,47 @@ const SECTIONS: &[(&str, Entries)] = &[
                 "Rules and mode set at runtime. The mode holds until mode in the config changes.",
             ),
             (
+                "/var/lib/cerco/databases/",
+                "Databases that were in force, for cerco geo rollback and for a start with a bad file.",
+            ),
+            (
+                "/etc/GeoIP.conf",
+                "Account and key for cerco geo update --from maxmind.",
+            ),
+            (
+                "DATABASE.sha256",
+                "Beside a database file: what it must be, as sha256sum writes it. Not needed.",
+            ),
+            (
                 "/sys/fs/bpf/cerco",
                 "The gate itself, which outlives the daemon.",
+            ),
+        ],
+    ),
+    (
+        "ANSWERS TO OWN CONNECTIONS",
+        &[
+            (
+                "What passes",
+                "Answers to what this host itself opens or asks, from everywhere: TCP from its SYN \
+                 on, UDP from its first datagram to a peer that did not write first, pings, and the \
+                 ICMP errors about them. Nothing has to be opened for DNS, NTP, apt or the download \
+                 of a GeoIP database. No connection tracking is needed.",
+            ),
+            (
+                "What does not",
+                "What others begin. UDP services stay closed to those who are denied, and a ban \
+                 holds for answers, too.",
+            ),
+            (
+                "For how long",
+                "As connection tracking has it: [replies] in the config has the times, and the \
+                 switch.",
+            ),
+            (
+                "Before Linux 6.6",
+                "The programs that watch it are filters of the clsact qdisc, not TCX links. This \
+                 was not tried yet.",
             ),
         ],
     ),
@@ -155,12 +194,13 @@ mod tests {
     #[test]
     fn every_verb_has_a_page_and_the_main_page_its_sections() {
         let pages = pages().unwrap();
-        assert_eq!(pages.len(), 1 + 21);
+        assert_eq!(pages.len(), 1 + 23);
         let main = String::from_utf8(pages[0].1.clone()).unwrap();
         for needle in [
             "ENVIRONMENT",
             "FILES",
             "EXIT STATUS",
+            "ANSWERS TO OWN CONNECTIONS",
             "runtime.json",
             "cerco\\-run(8)",
         ] {

@@ -150,6 +150,7 @@ mod tests {
             verdict: "pass".into(),
             mode: ModeWord::Enforce,
             passes_now: true,
+            replies_pass: false,
             class: Some("MO".into()),
             country: Some("MO".into()),
             country_name: None,

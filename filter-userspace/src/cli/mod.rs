@@ -3,6 +3,7 @@
 mod ban;
 mod bench;
 mod check;
+mod confirm;
 mod countries;
 mod detach;
 mod doctor;
@@ -20,8 +21,9 @@ mod rules;
 mod run;
 mod status;
 mod table;
+mod trial;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{CommandFactory, Parser, Subcommand};
 use serde::{Serialize, de::DeserializeOwned};
@@ -36,7 +38,6 @@ use crate::{
 
 const ABOUT: &str =
     "A border gate for Linux servers: drops packets by country in the network driver";
-pub(crate) const ATTRIBUTION: &str = "IP Geolocation by DB-IP (https://db-ip.com), CC BY 4.0";
 const LONG_VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     "\nIP Geolocation by DB-IP (https://db-ip.com), CC BY 4.0"
@@ -47,7 +48,8 @@ First steps:
   cerco check              is the config right?
   systemctl start cerco    the gate observes and drops nothing
   cerco countries          who comes, and who would be dropped
-  cerco enforce            from now on it drops
+  cerco enforce --confirm 2m    it drops, and stops doing so in two minutes
+  cerco confirm            you are still there: from now on it drops
   cerco doctor             what is wrong, and what mends it
 
 Exit status: 0 done, 1 failed, 2 bad usage or config, 3 no daemon answers;
@@ -114,7 +116,10 @@ pub enum Verb {
     Rules(rules::Args),
     Observe(mode::ObserveArgs),
     Enforce(mode::EnforceArgs),
+    #[command(visible_alias = "apply")]
     Reload(reload::Args),
+    Confirm(trial::ConfirmArgs),
+    Rollback(trial::RollbackArgs),
     Geo(geo::Args),
     Doctor(doctor::Args),
     Bench(bench::Args),
@@ -141,7 +146,16 @@ impl Context {
 
     /// Asks the daemon.
     pub fn ask<R: DeserializeOwned>(&self, request: Request) -> Result<R, Failure> {
-        let reply = client::ask(&self.paths().socket, request)?;
+        self.ask_on_trial(request, None)
+    }
+
+    /// Asks the daemon for a change; with `confirm` it is undone after that time unless it is confirmed.
+    pub fn ask_on_trial<R: DeserializeOwned>(
+        &self,
+        request: Request,
+        confirm: Option<Duration>,
+    ) -> Result<R, Failure> {
+        let reply = client::ask(&self.paths().socket, request, confirm)?;
         serde_json::from_value(reply).map_err(|source| client::ClientError::Parse { source }.into())
     }
 
@@ -231,6 +245,8 @@ fn dispatch(verb: Verb, context: &Context) -> Result<(), Failure> {
         Verb::Observe(args) => mode::observe(args, context),
         Verb::Enforce(args) => mode::enforce(args, context),
         Verb::Reload(args) => reload::run(args, context),
+        Verb::Confirm(args) => trial::confirm(args, context),
+        Verb::Rollback(args) => trial::rollback(args, context),
         Verb::Geo(args) => geo::run(args, context),
         Verb::Doctor(args) => doctor::run(args, context),
         Verb::Bench(args) => bench::run(args, context),

@@ -1,8 +1,11 @@
 //! `cerco observe` and `cerco enforce`.
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::{
+    io::{self, BufRead, IsTerminal, Write},
+    time::Duration,
+};
 
-use super::{Context, Failure, countries, lockout};
+use super::{Context, Failure, countries, lockout, trial::OnTrial};
 use crate::control::{
     protocol::{ModeWord, Request},
     reply::{Countries, Done},
@@ -23,6 +26,7 @@ pub struct ObserveArgs {}
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   cerco enforce
+  cerco enforce --confirm 2m        undone in two minutes unless confirmed
   cerco enforce --yes               in a script")]
 pub struct EnforceArgs {
     /// Do not ask
@@ -31,13 +35,15 @@ pub struct EnforceArgs {
     /// Also when it locks out the SSH session in which this is typed
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    on_trial: OnTrial,
 }
 
 /// More countries than this are summed up in a question.
 const SHOWN_COUNTRIES: usize = 12;
 
 pub fn observe(_: ObserveArgs, context: &Context) -> Result<(), Failure> {
-    set(ModeWord::Observe, context)
+    set(ModeWord::Observe, None, context)
 }
 
 pub fn enforce(args: EnforceArgs, context: &Context) -> Result<(), Failure> {
@@ -47,11 +53,11 @@ pub fn enforce(args: EnforceArgs, context: &Context) -> Result<(), Failure> {
     if !args.yes && !confirmed(context)? {
         return Err(Failure::failed("nothing was changed"));
     }
-    set(ModeWord::Enforce, context)
+    set(ModeWord::Enforce, args.on_trial.confirm, context)
 }
 
-fn set(mode: ModeWord, context: &Context) -> Result<(), Failure> {
-    let done: Done = context.ask(Request::SetMode { mode })?;
+fn set(mode: ModeWord, confirm: Option<Duration>, context: &Context) -> Result<(), Failure> {
+    let done: Done = context.ask_on_trial(Request::SetMode { mode }, confirm)?;
     context.output.done(&done)
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ipnetwork::IpNetwork;
 
-use super::{Context, Failure, duration, lockout};
+use super::{Context, Failure, duration, lockout, trial::OnTrial};
 use crate::{
     config,
     control::{
@@ -38,7 +38,8 @@ pub struct AllowArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   cerco deny 203.0.113.0/24 --comment 'scans since Monday'
-  cerco deny US --for 1h")]
+  cerco deny US --for 1h
+  cerco deny US --confirm 2m        undone in two minutes unless confirmed")]
 pub struct DenyArgs {
     /// A country code or a prefix
     target: Target,
@@ -72,6 +73,8 @@ struct Common {
     /// Why, for those who read `cerco rules`
     #[arg(long, value_name = "TEXT", value_parser = comment)]
     comment: Option<String>,
+    #[command(flatten)]
+    on_trial: OnTrial,
 }
 
 pub fn allow(args: AllowArgs, context: &Context) -> Result<(), Failure> {
@@ -103,13 +106,14 @@ fn add(
     common: Common,
     context: &Context,
 ) -> Result<(), Failure> {
-    let done: Done = context.ask(Request::AddRule {
+    let request = Request::AddRule {
         rule,
         target,
         limit,
         duration: common.duration,
         comment: common.comment,
-    })?;
+    };
+    let done: Done = context.ask_on_trial(request, common.on_trial.confirm)?;
     context.output.done(&done)
 }
 

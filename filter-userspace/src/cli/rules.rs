@@ -4,6 +4,7 @@ use super::{
     Context, Failure,
     output::Output,
     table::{self, cut},
+    trial::OnTrial,
 };
 use crate::control::{
     protocol::{Request, Target},
@@ -26,12 +27,14 @@ enum RulesVerb {
     Remove {
         /// The country code or the prefix
         target: Target,
+        #[command(flatten)]
+        on_trial: OnTrial,
     },
 }
 
 pub fn run(args: Args, context: &Context) -> Result<(), Failure> {
-    if let Some(RulesVerb::Remove { target }) = args.verb {
-        let done: Done = context.ask(Request::RemoveRule { target })?;
+    if let Some(RulesVerb::Remove { target, on_trial }) = args.verb {
+        let done: Done = context.ask_on_trial(Request::RemoveRule { target }, on_trial.confirm)?;
         return context.output.done(&done);
     }
     let rules: Rules = context.ask(Request::Rules)?;

@@ -21,16 +21,27 @@ pub struct Args {}
 pub fn run(_: Args, context: &Context) -> Result<(), Failure> {
     start_log(context);
     let file = context.global.config.clone();
-    let (mut config, report) = config::load(file.as_deref())
+    let (mut config, mut report) = config::load(file.as_deref())
         .map_err(|report| Failure::bad_usage(format!("the config is wrong\n{report}")))?;
+    let mut warnings = Vec::new();
+    if let Some(before) = daemon::files_before(&config.paths.state, &report.files)
+        && let Ok((config_before, report_before)) = config::load_texts(before)
+    {
+        (config, report) = (config_before, report_before);
+        warnings.push(
+            "the config files were on trial and nobody confirmed them: what they said before is in force; \
+             `cerco apply --confirm 2m` tries them again, `cerco reload` takes them"
+                .to_owned(),
+        );
+    }
     if let Some(socket) = &context.global.socket {
         config.paths.socket = socket.clone();
     }
-    let warnings = report.warning_lines();
+    warnings.extend(report.warning_lines());
     for warning in &warnings {
         warn!("{warning}");
     }
-    Ok(daemon::run(file, config, warnings)?)
+    Ok(daemon::run(file, config, report.files, warnings)?)
 }
 
 fn start_log(context: &Context) {

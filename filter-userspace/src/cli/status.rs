@@ -10,7 +10,7 @@ use super::{
 use crate::{
     control::{
         protocol::{ModeWord, Request},
-        reply::Status,
+        reply::{RepliesStatus, Status},
     },
     daemon::{
         age,
@@ -47,6 +47,11 @@ fn from_pins(pinned: &Pinned) -> Result<Status, KernelError> {
         default_action: None,
         table_bytes: None,
         kernel_bytes: None,
+        replies: pinned.flows()?.map(|count| RepliesStatus {
+            enabled: true,
+            open: Some(count.into()),
+            faults: Vec::new(),
+        }),
         totals: reason_totals(&Totals::of(&pinned.counters()?), None),
         bans: pinned.bans()?.len() as u64,
         runtime_rules: None,
@@ -104,6 +109,9 @@ fn render(status: &Status, output: &Output) -> String {
             ),
         );
     }
+    if let Some(replies) = &status.replies {
+        line("replies", &self::replies(replies, output));
+    }
     let rules = status.runtime_rules.map_or(String::new(), |rules| {
         format!(", {} runtime rules", grouped(rules))
     });
@@ -131,6 +139,25 @@ fn gate(status: &Status, output: &Output) -> String {
             format!("{word}: nothing is dropped; `cerco enforce` changes that")
         }
     }
+}
+
+fn replies(replies: &RepliesStatus, output: &Output) -> String {
+    if !replies.enabled {
+        return "off ([replies] enabled = false)".to_owned();
+    }
+    let word = match replies.faults.is_empty() {
+        true => "let in".to_owned(),
+        false => output.paint(Paint::Caution, "not let in everywhere"),
+    };
+    let open = replies.open.map_or(String::new(), |open| {
+        format!(
+            "; connections opened here: {} TCP, {} UDP, {} ping",
+            grouped(open.tcp),
+            grouped(open.udp),
+            grouped(open.icmp)
+        )
+    });
+    format!("{word}{open}")
 }
 
 fn interfaces(status: &Status) -> String {

@@ -41,6 +41,27 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
+/// `3.14M`: three or four digits that tell the size; exact below 10,000.
+pub fn scaled(number: u64) -> String {
+    const UNITS: [&str; 4] = ["k", "M", "G", "T"];
+    if number < 10_000 {
+        return grouped(number);
+    }
+    let mut size = number as f64 / 1000.0;
+    let mut unit = 0;
+    // What would be rounded to 1000 belongs to the next unit.
+    while size >= 999.5 && unit + 1 < UNITS.len() {
+        size /= 1000.0;
+        unit += 1;
+    }
+    let decimals = match size {
+        _ if size < 9.995 => 2,
+        _ if size < 99.95 => 1,
+        _ => 0,
+    };
+    format!("{size:.decimals$}{}", UNITS[unit])
+}
+
 /// `5.5 MiB`; below 10 KiB in bytes.
 pub fn bytes(count: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
@@ -107,6 +128,19 @@ mod tests {
         assert_eq!(grouped(999), "999");
         assert_eq!(grouped(1_000), "1,000");
         assert_eq!(grouped(3_142_377), "3,142,377");
+        for (number, expected) in [
+            (9_999, "9,999"),
+            (10_000, "10.0k"),
+            (99_949, "99.9k"),
+            (99_950, "100k"),
+            (999_499, "999k"),
+            (999_500, "1.00M"),
+            (343_327_597, "343M"),
+            (9_486_356_864, "9.49G"),
+            (2_199_096_545_568, "2.20T"),
+        ] {
+            assert_eq!(scaled(number), expected);
+        }
         assert_eq!(bytes(10_239), "10,239 B");
         assert_eq!(bytes(10_240), "10.0 KiB");
         assert_eq!(bytes(5_767_168), "5.5 MiB");

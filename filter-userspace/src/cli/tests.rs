@@ -28,7 +28,7 @@ fn every_help_fits_80_columns_and_shows_an_example() {
             assert!(line.chars().count() <= 80, "{name}: {line}");
         }
     }
-    assert_eq!(verbs, 21);
+    assert_eq!(verbs, 23);
     for line in root.render_long_help().to_string().lines() {
         assert!(line.chars().count() <= 80, "{line}");
     }
@@ -57,6 +57,15 @@ fn good_lines_parse() {
         "reload --no-color",
         "geo lookup 192.0.2.1 2001:db8::1",
         "geo status",
+        "geo diff",
+        "geo diff new.mmdb --all",
+        "geo diff 4 --prefixes=MO --json",
+        "geo diff --prefixes",
+        "geo accept --yes --force",
+        "geo rollback",
+        "geo rollback 4 --force",
+        "geo update",
+        "geo update --from dbip-lite --retries 0 --timeout 90s --accept",
         "bench --quick --json",
         "doctor -v --json",
         "detach --force",
@@ -114,7 +123,7 @@ fn version_names_the_source_of_the_data() {
 fn no_daemon_exits_with_3_and_names_the_next_step() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("none.sock");
-    let failure = Failure::from(client::ask(&path, Request::Status).unwrap_err());
+    let failure = Failure::from(client::ask(&path, Request::Status, None).unwrap_err());
     assert_eq!(failure.code, 3);
     let hint = failure.hint.unwrap();
     assert!(hint.contains("systemctl start cerco"), "{hint}");

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     kernel::{AttachPreference, FlowTimeouts, Mode, Replies},
     policy::{Action, Limit, Policy, Scope},
+    update::UpdateConfig,
 };
 
 /// As many as the kernel's table of limits has rows.
@@ -23,6 +24,10 @@ const MAX_INTERFACES: usize = 16;
 const MAX_DESTINATIONS: usize = 16;
 /// Longest time in which a burst may be earned back; keeps the limiter's arithmetic in 64 bits.
 const MAX_BURST_SECONDS: u32 = 3600;
+/// Databases that are kept, the one in force among them.
+const DEFAULT_KEEP: usize = 3;
+/// The largest country databases have some 50.
+const DEFAULT_MAX_MEGABYTES: u32 = 256;
 const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 9273);
 
 /// Paths of `draft`, with the defaults for those that it leaves out.
@@ -69,6 +74,22 @@ pub fn build(draft: &Draft, report: &mut Report) -> Option<Config> {
             .as_ref()
             .map_or(AttachPreference::Auto, |attach| attach.value),
         database,
+        keep_databases: draft
+            .keep
+            .as_ref()
+            .map_or(DEFAULT_KEEP, |keep| keep.value as usize),
+        canaries: draft.canaries.clone().into_iter().collect(),
+        update: UpdateConfig {
+            source: draft.update_source.clone(),
+            checksum: draft.update_checksum.clone(),
+            minisign_key: draft.update_minisign_key.clone(),
+            max_bytes: u64::from(
+                draft
+                    .update_max_megabytes
+                    .as_ref()
+                    .map_or(DEFAULT_MAX_MEGABYTES, |at| at.value),
+            ) * 1_000_000,
+        },
         database_country: draft.database_country.as_ref().map(|at| at.value),
         policy,
         paths: paths(draft),

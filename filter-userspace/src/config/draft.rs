@@ -1,6 +1,10 @@
 //! The sections of the config, read file by file into a draft that the next file may override.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use filter_common::country::CountryCode;
 use ipnetwork::IpNetwork;
@@ -50,6 +54,12 @@ pub struct Draft {
     pub mode: Option<At<Mode>>,
     pub attach: Option<At<AttachPreference>>,
     pub database: Option<At<String>>,
+    pub keep: Option<At<u32>>,
+    pub canaries: BTreeMap<IpAddr, CountryCode>,
+    pub update_source: Option<String>,
+    pub update_checksum: Option<String>,
+    pub update_minisign_key: Option<String>,
+    pub update_max_megabytes: Option<At<u32>>,
     pub database_country: Option<At<CountryCode>>,
     pub default: Option<At<ActionWord>>,
     pub unknown: Option<At<ActionWord>>,
@@ -88,7 +98,7 @@ const TOP_LEVEL: [&str; 12] = [
     "metrics",
 ];
 
-const REPLY_KEYS: [&str; 8] = [
+pub(super) const REPLY_KEYS: [&str; 8] = [
     "enabled",
     "tcp_syn_sent_seconds",
     "tcp_established_seconds",
@@ -212,10 +222,59 @@ impl Draft {
                     let country = country(reader, "geo.country", value);
                     replace(&mut self.database_country, country);
                 }
-                _ => return Err(&["database", "country"]),
+                "keep" => replace(&mut self.keep, reader.integer("geo.keep", value, 1..=100)),
+                "canaries" => self.read_canaries(value, reader),
+                "update" => self.read_update(value, reader),
+                _ => return Err(&["database", "country", "keep", "canaries", "update"]),
             }
             Ok(())
         });
+    }
+
+    fn read_update(&mut self, value: &Value<'_>, reader: &mut Reader<'_>) {
+        each_key("geo.update", value, reader, |name, _, value, reader| {
+            let key = format!("geo.update.{name}");
+            let (slot, expected) = match name {
+                "source" => (
+                    &mut self.update_source,
+                    "\"dbip-lite\", \"maxmind\", an https:// URL or an absolute path",
+                ),
+                "checksum" => (&mut self.update_checksum, "an https:// URL"),
+                "minisign_key" => (&mut self.update_minisign_key, "a public key of minisign"),
+                "max_megabytes" => {
+                    let number = reader.integer(&key, value, 1..=1024);
+                    replace(&mut self.update_max_megabytes, number);
+                    return Ok(());
+                }
+                _ => return Err(&["source", "checksum", "minisign_key", "max_megabytes"]),
+            };
+            if let Some(text) = reader.string(&key, value, expected) {
+                *slot = Some(text.to_owned());
+            }
+            Ok(())
+        });
+    }
+
+    fn read_canaries(&mut self, value: &Value<'_>, reader: &mut Reader<'_>) {
+        let Some(table) = reader.table("geo.canaries", value) else {
+            return;
+        };
+        for (key, value) in table.iter() {
+            let name = format!("geo.canaries.\"{}\"", key.get_ref());
+            let country = country(reader, &name, value);
+            match key.get_ref().parse::<IpAddr>() {
+                Ok(address) => {
+                    let country = country.map(|at| (address.to_canonical(), at.value));
+                    self.canaries.extend(country);
+                }
+                Err(_) => {
+                    let place = reader.place(key);
+                    let title = format!("geo.canaries: \"{}\" is no address", key.get_ref());
+                    let label = "must be like \"192.0.2.7\" = \"MO\"";
+                    reader.report.error(place, title, label);
+                }
+            }
+        }
     }
 
     fn read_policy(&mut self, value: &Value<'_>, reader: &mut Reader<'_>) {

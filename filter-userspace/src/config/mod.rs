@@ -11,7 +11,7 @@ mod value;
 
 use std::{
     fs, io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -29,6 +29,7 @@ use crate::{
     geo::{self, Database, GeoError, ReadOptions},
     kernel::{AttachPreference, Mode, Replies},
     policy::Policy,
+    update::UpdateConfig,
 };
 
 /// A config with a comment beside each key, as `cerco check --example` prints it.
@@ -82,6 +83,12 @@ pub struct Config {
     pub database: DatabaseSource,
     /// The country of a CIDR list, which does not name one itself.
     pub database_country: Option<CountryCode>,
+    /// How many databases are kept, the one in force among them.
+    pub keep_databases: usize,
+    /// Addresses, and the country that every database must give them.
+    pub canaries: Vec<(IpAddr, CountryCode)>,
+    /// Where `cerco geo update` finds new editions.
+    pub update: UpdateConfig,
     pub policy: Policy,
     pub paths: Paths,
     /// Whether answers to this host's own connections are let in.
@@ -103,12 +110,13 @@ impl Config {
     pub fn read_database(&self) -> Result<Database, GeoError> {
         match &self.database {
             DatabaseSource::Builtin => geo::builtin(),
-            DatabaseSource::File(path) => geo::read_file(
-                path,
-                &ReadOptions {
-                    country: self.database_country,
-                },
-            ),
+            DatabaseSource::File(path) => geo::read_file(path, &self.read_options()),
+        }
+    }
+
+    pub fn read_options(&self) -> ReadOptions {
+        ReadOptions {
+            country: self.database_country,
         }
     }
 }
@@ -116,6 +124,19 @@ impl Config {
 /// Reads `file`, or without one the files of /etc/cerco. The report beside a config holds warnings.
 pub fn load(file: Option<&Path>) -> Result<(Config, Report), Report> {
     let (draft, mut report) = read_all(file);
+    match build::build(&draft, &mut report) {
+        Some(config) => Ok((config, report)),
+        None => Err(report),
+    }
+}
+
+/// The config of texts that were read before, in their order.
+pub fn load_texts(files: Vec<SourceFile>) -> Result<(Config, Report), Report> {
+    let mut draft = Draft::default();
+    let mut report = Report::default();
+    for file in files {
+        read_text(&file.path, file.text, &mut draft, &mut report);
+    }
     match build::build(&draft, &mut report) {
         Some(config) => Ok((config, report)),
         None => Err(report),

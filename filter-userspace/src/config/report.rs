@@ -5,7 +5,7 @@ use std::{fmt, ops::Range, path::PathBuf};
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, renderer::DecorStyle};
 
 /// One config file as it was read.
-#[derive(Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SourceFile {
     pub path: PathBuf,
     pub text: String,

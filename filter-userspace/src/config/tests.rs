@@ -30,7 +30,7 @@ fn each_bad_config_is_refused_with_place_and_remedy() {
         got += &format!("=== {name}\n{input}---\n{report}\n\n");
         count += 1;
     }
-    assert_eq!(count, 37, "cases were lost");
+    assert_eq!(count, 40, "cases were lost");
     if std::env::var_os("CERCO_REWRITE_CASES").is_some() {
         fs::write("src/config/cases.txt", &got).unwrap();
         return;
@@ -49,6 +49,15 @@ fn every_key_arrives_where_it_belongs() {
         [geo]
         database = "/var/lib/GeoIP/mo.txt"
         country = "mo"
+        keep = 5
+        [geo.update]
+        source = "dbip-lite"
+        checksum = "https://x/sum"
+        minisign_key = "RWQ"
+        max_megabytes = 7
+        [geo.canaries]
+        "192.0.2.7" = "mo"
+        "2001:db8::7" = "CN"
         [policy]
         default = "allow"
         unknown = "deny"
@@ -96,6 +105,17 @@ fn every_key_arrives_where_it_belongs() {
         mode: Mode::Enforce,
         attach: AttachPreference::Generic,
         database: DatabaseSource::File("/var/lib/GeoIP/mo.txt".into()),
+        keep_databases: 5,
+        canaries: vec![
+            ("192.0.2.7".parse().unwrap(), code("MO")),
+            ("2001:db8::7".parse().unwrap(), code("CN")),
+        ],
+        update: UpdateConfig {
+            source: Some("dbip-lite".into()),
+            checksum: Some("https://x/sum".into()),
+            minisign_key: Some("RWQ".into()),
+            max_bytes: 7_000_000,
+        },
         database_country: Some(code("MO")),
         policy: Policy {
             default: Action::Allow,
@@ -169,6 +189,13 @@ fn example_is_valid_and_observes() {
     let (config, _) = parse(Path::new("cerco.toml"), &all).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(config.policy.limits.len(), 1);
     assert_eq!(config.policy.scope.tcp.len(), 3);
+    assert_eq!(config.replies, Replies::default());
+    for key in draft::REPLY_KEYS {
+        assert!(
+            all.lines().any(|line| line.starts_with(&format!("{key} "))),
+            "{key}"
+        );
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::{
     io::{self, BufRead, BufReader, Read, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use super::{
@@ -29,8 +30,13 @@ pub enum ClientError {
     Refused(#[from] Refusal),
 }
 
-/// Asks the daemon behind the socket `path`.
-pub fn ask(path: &Path, request: Request) -> Result<serde_json::Value, ClientError> {
+/// Asks the daemon behind the socket `path`. `confirm`: undo the change after this time, unless it is
+/// confirmed.
+pub fn ask(
+    path: &Path,
+    request: Request,
+    confirm: Option<Duration>,
+) -> Result<serde_json::Value, ClientError> {
     let stream = UnixStream::connect(path).map_err(|source| match source.kind() {
         io::ErrorKind::PermissionDenied => ClientError::NotPermitted {
             path: path.to_owned(),
@@ -40,7 +46,7 @@ pub fn ask(path: &Path, request: Request) -> Result<serde_json::Value, ClientErr
             source,
         },
     })?;
-    let line = exchange(stream, request).map_err(|source| ClientError::Io {
+    let line = exchange(stream, request, confirm).map_err(|source| ClientError::Io {
         path: path.to_owned(),
         source,
     })?;
@@ -57,12 +63,17 @@ pub fn ask(path: &Path, request: Request) -> Result<serde_json::Value, ClientErr
     }
 }
 
-fn exchange(mut stream: UnixStream, request: Request) -> io::Result<String> {
+fn exchange(
+    mut stream: UnixStream,
+    request: Request,
+    confirm: Option<Duration>,
+) -> io::Result<String> {
     stream.set_write_timeout(Some(QUESTION_TIMEOUT))?;
     stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
     let question = Question {
         schema: SCHEMA,
         request,
+        confirm,
     };
     let mut line = serde_json::to_vec(&question)?;
     line.push(b'\n');

@@ -6,7 +6,8 @@ use filter_common::country::CountryCode;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
-use crate::{config, countries};
+use super::reply::RefusedDatabase;
+use crate::{config, countries, geo::Digest};
 
 /// Raised when a field changes its meaning or goes away; new fields do not raise it.
 pub const SCHEMA: u32 = 1;
@@ -214,22 +215,52 @@ pub enum Request {
         #[serde(default)]
         ssh_peer: Option<(IpAddr, u16)>,
     },
+    /// Makes the change on trial last.
+    Confirm,
+    /// Undoes the change on trial.
+    Rollback,
+    GeoStatus,
+    /// A reload that takes the database whatever the comparison says, if it still has this digest;
+    /// ends a hold.
+    AcceptDatabase {
+        sha256: Option<Digest>,
+        #[serde(default)]
+        ssh_peer: Option<(IpAddr, u16)>,
+    },
+    /// How an update that another process tried has ended, for `status` and the metrics.
+    NoteUpdate {
+        failure: Option<RefusedDatabase>,
+    },
+    /// Puts a kept database in force, and holds it; without a number the one before.
+    RollBackDatabase {
+        generation: Option<u64>,
+        #[serde(default)]
+        ssh_peer: Option<(IpAddr, u16)>,
+    },
 }
 
 impl Request {
     /// Whether only root and the daemon's own user may ask this.
     pub const fn changes_something(&self) -> bool {
         match self {
-            Self::Status | Self::Countries | Self::Rules | Self::Bans | Self::Explain { .. } => {
-                false
-            }
+            Self::Status
+            | Self::Countries
+            | Self::Rules
+            | Self::Bans
+            | Self::Explain { .. }
+            | Self::GeoStatus => false,
             Self::AddRule { .. }
             | Self::RemoveRule { .. }
             | Self::Ban { .. }
             | Self::BanAll { .. }
             | Self::Unban { .. }
             | Self::SetMode { .. }
-            | Self::Reload { .. } => true,
+            | Self::Reload { .. }
+            | Self::Confirm
+            | Self::Rollback => true,
+            Self::AcceptDatabase { .. }
+            | Self::NoteUpdate { .. }
+            | Self::RollBackDatabase { .. } => true,
         }
     }
 }
@@ -240,6 +271,9 @@ pub struct Question {
     pub schema: u32,
     #[serde(flatten)]
     pub request: Request,
+    /// Undo the change after this time, unless [`Request::Confirm`] comes.
+    #[serde(default)]
+    pub confirm: Option<Duration>,
 }
 
 /// One response on the wire.

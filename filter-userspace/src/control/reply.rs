@@ -6,7 +6,11 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 use super::protocol::{ModeWord, RuleVerb, Target};
-use crate::kernel::Ban;
+use crate::{
+    generations::About,
+    geo::Digest,
+    kernel::{Ban, FlowCount, TrackerFault},
+};
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct AttachedInterface {
@@ -29,6 +33,69 @@ pub struct DatabaseStatus {
     pub attribution: Option<String>,
     /// Set when the data is too old.
     pub warning: Option<String>,
+    /// Its number among those that are kept; `None` while it is not kept.
+    #[serde(default)]
+    pub generation: Option<u64>,
+    /// Since when reloads do not read the config's one; set by a rollback.
+    #[serde(with = "unix_seconds", default)]
+    pub held_since: Option<SystemTime>,
+    /// What was refused last, if nothing was taken since.
+    #[serde(default)]
+    pub refused: Option<RefusedDatabase>,
+}
+
+/// A database that did not come into force.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RefusedDatabase {
+    pub source: String,
+    /// A value of `reason` in `cerco_database_update_failures_total`.
+    pub reason: String,
+    /// Everything that speaks against it.
+    pub message: String,
+    #[serde(with = "unix_seconds")]
+    pub at: Option<SystemTime>,
+}
+
+/// A database that is kept.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct GenerationLine {
+    pub generation: u64,
+    pub in_force: bool,
+    #[serde(flatten)]
+    pub about: About,
+}
+
+/// The database in force, what was refused, and what is kept.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct GeoStatus {
+    /// False: nothing answers; this is what the next start would use.
+    pub daemon: bool,
+    pub source: String,
+    pub format: String,
+    pub generation: Option<u64>,
+    /// A date, as in 2026-06-01.
+    pub built: Option<String>,
+    pub age: Option<String>,
+    pub sha256: Digest,
+    pub networks_v4: u64,
+    pub networks_v6: u64,
+    /// Addresses with a country.
+    pub addresses_v4: u64,
+    /// Networks of /48 with a country.
+    pub sites_v6: u64,
+    pub attribution: Option<String>,
+    /// Set when the data is too old.
+    pub warning: Option<String>,
+    #[serde(with = "unix_seconds")]
+    pub held_since: Option<SystemTime>,
+    pub refused: Option<RefusedDatabase>,
+    /// Why the last `cerco geo update` brought nothing.
+    #[serde(default)]
+    pub update_failed: Option<RefusedDatabase>,
+    /// Why the database in force is not kept for the next start.
+    pub not_kept: Option<String>,
+    /// The oldest first.
+    pub generations: Vec<GenerationLine>,
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -40,6 +107,60 @@ pub struct ReasonTotal {
     pub bytes: u64,
     /// Over the last 10 to 20 seconds; absent in the first ten and without a daemon.
     pub packets_per_second: Option<f64>,
+}
+
+/// Connections of this host that have not ended, by protocol.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OpenFlows {
+    pub tcp: u64,
+    pub udp: u64,
+    /// Echo requests.
+    pub icmp: u64,
+}
+
+impl From<FlowCount> for OpenFlows {
+    fn from(count: FlowCount) -> Self {
+        Self {
+            tcp: count.tcp,
+            udp: count.udp,
+            icmp: count.echo,
+        }
+    }
+}
+
+/// An interface on which answers to this host's own connections are not let in.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ReplyFault {
+    pub interface: String,
+    pub reason: String,
+}
+
+impl From<TrackerFault> for ReplyFault {
+    fn from(fault: TrackerFault) -> Self {
+        Self {
+            interface: fault.interface,
+            reason: fault.reason,
+        }
+    }
+}
+
+impl ReplyFault {
+    /// As a warning of [`Status`].
+    pub fn warning(&self) -> String {
+        format!(
+            "answers to this host's own connections may be denied on {}: {}",
+            self.interface, self.reason
+        )
+    }
+}
+
+/// Answers to this host's own connections.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RepliesStatus {
+    /// Whether they are let in.
+    pub enabled: bool,
+    pub open: Option<OpenFlows>,
+    pub faults: Vec<ReplyFault>,
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -59,6 +180,9 @@ pub struct Status {
     pub default_action: Option<String>,
     pub table_bytes: Option<u64>,
     pub kernel_bytes: Option<u64>,
+    /// Absent without a daemon where the kernel does not tell (before Linux 6.6).
+    #[serde(default)]
+    pub replies: Option<RepliesStatus>,
     pub totals: Vec<ReasonTotal>,
     pub bans: u64,
     pub runtime_rules: Option<u64>,
@@ -108,6 +232,9 @@ pub struct Explanation {
     pub mode: ModeWord,
     /// What happens now, in this mode.
     pub passes_now: bool,
+    /// Dropped, but for answers to this host's own connections.
+    #[serde(default)]
+    pub replies_pass: bool,
     pub class: Option<String>,
     /// Set when the class stands for a country.
     pub country: Option<String>,

@@ -6,6 +6,7 @@ use std::{
     os::unix::fs::{FileTypeExt, PermissionsExt, chown},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use tokio::{
@@ -28,6 +29,8 @@ const GROUP: &str = "cerco";
 /// A request on its way to the daemon's task, and where the answer goes.
 pub struct Asked {
     pub request: Request,
+    /// See [`Question::confirm`].
+    pub confirm: Option<Duration>,
     pub answer: oneshot::Sender<Result<serde_json::Value, Refusal>>,
 }
 
@@ -178,6 +181,7 @@ async fn decide(
     let (sender, receiver) = oneshot::channel();
     let asked = Asked {
         request: question.request,
+        confirm: question.confirm,
         answer: sender,
     };
     let stopping = || Refusal::failed("the daemon is stopping");

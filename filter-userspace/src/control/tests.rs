@@ -64,7 +64,7 @@ fn every_request_arrives_as_it_was_sent() {
         let client = tokio::task::spawn_blocking(move || {
             every_request()
                 .into_iter()
-                .map(|request| ask(&client_path, request))
+                .map(|request| ask(&client_path, request, None))
                 .collect::<Vec<_>>()
         });
         let mut seen = Vec::new();
@@ -172,6 +172,6 @@ fn stale_socket_is_replaced_and_a_live_one_is_not() {
 #[test]
 fn no_daemon_is_told_apart() {
     let directory = tempfile::tempdir().unwrap();
-    let error = ask(&directory.path().join("none.sock"), Request::Status).unwrap_err();
+    let error = ask(&directory.path().join("none.sock"), Request::Status, None).unwrap_err();
     assert!(matches!(error, ClientError::NoDaemon { .. }), "{error:?}");
 }

@@ -28,8 +28,8 @@ pub fn warning(built_at: Option<SystemTime>, now: SystemTime) -> Option<String> 
     match days(built_at, now) {
         Some(days) if days <= TOO_OLD_DAYS => None,
         _ => Some(format!(
-            "the database is too old to trust ({}): install a newer cerco, or name a newer file \
-             under [geo] database and run `cerco reload`",
+            "the database is too old to trust ({}): `cerco geo update` fetches a newer file, and a \
+             newer cerco has a newer one built in",
             built(built_at, now)
         )),
     }

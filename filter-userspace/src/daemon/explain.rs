@@ -108,6 +108,15 @@ impl Daemon {
             .to_owned(),
             mode: ModeWord::from(mode),
             passes_now: decision.verdict == Verdict::Pass || mode == Mode::Observe,
+            replies_pass: self.gate.lets_replies_in()
+                // Those that the gate asks its flow table about; a ban is a ban.
+                && matches!(
+                    decision.reason,
+                    Reason::RuleDenied
+                        | Reason::CountryDenied
+                        | Reason::UnknownDenied
+                        | Reason::PrivateDenied
+                ),
             class: decision.class.map(|class| self.compiled.class_name(class)),
             country: country.map(|code| code.to_string()),
             country_name: country.and_then(countries::name).map(str::to_owned),

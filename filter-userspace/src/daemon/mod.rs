@@ -1,6 +1,7 @@
 //! `cerco run`: one task owns the gate; the control socket, the metrics and the timers talk to it.
 
 pub mod age;
+pub mod databases;
 mod explain;
 mod interfaces;
 mod lock;
@@ -8,8 +9,10 @@ pub mod lockout;
 mod memory;
 pub mod overlay;
 pub mod rates;
+mod rollback;
 pub mod start;
 mod state;
+mod trial;
 pub mod view;
 
 use std::{
@@ -28,10 +31,15 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
+pub use self::trial::files_before;
 use self::{lock::Lock, state::Daemon};
 use crate::{
-    config::{Config, Interfaces},
-    control::{self, protocol::ModeWord, server::Asked},
+    config::{Config, Interfaces, SourceFile},
+    control::{
+        self,
+        protocol::{ModeWord, Request},
+        server::Asked,
+    },
     kernel::{self, LinkWatch},
     metrics::{self, Scrape},
 };
@@ -49,18 +57,20 @@ const QUEUE: usize = 16;
 pub fn run(
     config_file: Option<PathBuf>,
     config: Config,
+    config_files: Vec<SourceFile>,
     warnings: Vec<String>,
 ) -> anyhow::Result<()> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?
-        .block_on(serve(config_file, config, warnings))
+        .block_on(serve(config_file, config, config_files, warnings))
 }
 
 async fn serve(
     config_file: Option<PathBuf>,
     config: Config,
+    config_files: Vec<SourceFile>,
     warnings: Vec<String>,
 ) -> anyhow::Result<()> {
     // Signals first: a SIGTERM during a long start must not be lost.
@@ -79,7 +89,7 @@ async fn serve(
     let socket = config.paths.socket.clone();
     // Before the start looks at the interfaces, so that no change of them is missed.
     let link_watch = LinkWatch::open(config.interfaces == Interfaces::Auto);
-    let mut daemon = Daemon::start(config_file, config, warnings, metrics_fault)?;
+    let mut daemon = Daemon::start(config_file, config, config_files, warnings, metrics_fault)?;
     daemon.look_at_interfaces();
     let (changed_sender, mut interfaces_changed) = mpsc::channel(1);
     tokio::spawn(interfaces::watch(link_watch, changed_sender));
@@ -87,6 +97,7 @@ async fn serve(
     let (asked_sender, mut asked) = mpsc::channel::<Asked>(QUEUE);
     tokio::spawn(control::server::serve(control_listener, asked_sender));
     announce(&daemon);
+    daemon.keep_database();
     let mut messages: Option<JoinHandle<()>> = None;
 
     let mut sample_rates = ticker(rates::INTERVAL);
@@ -107,17 +118,27 @@ async fn serve(
         let expiry = sleep_until(retry_at.max(Instant::now() + until_expiry(&daemon)));
         let next_look = daemon.next_interface_look();
         let next_look = sleep_until(next_look.map_or_else(far_off, Instant::from_std));
+        // Looked at again a little later than its end, since two clocks are asked.
+        let trial_left = daemon
+            .trial_left()
+            .map(|left| left + Duration::from_millis(1));
+        let trial_over = async {
+            match trial_left {
+                Some(left) => tokio::time::sleep(left).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hangup.recv() => {
                 // The outcome is logged, and `status` shows a refusal.
-                let _ = daemon.reload(None);
+                let _ = daemon.handle(Request::Reload { ssh_peer: None }, None);
             }
-            Some(Asked { request, answer }) = asked.recv() => {
-                debug!(?request, "asked");
+            Some(Asked { request, confirm, answer }) = asked.recv() => {
+                debug!(?request, ?confirm, "asked");
                 // An asker that left meanwhile does not undo what it asked for.
-                let _ = answer.send(daemon.handle(request));
+                let _ = answer.send(daemon.handle(request, confirm));
             }
             Some(scrape) = scrapes.recv() => {
                 let _ = scrape.send(daemon.snapshot().map_err(|error| error.to_string()));
@@ -134,6 +155,7 @@ async fn serve(
                 }
             }
             _ = feed_watchdog.tick() => notify(&[NotifyState::Watchdog]),
+            () = trial_over => daemon.trial_over(),
             () = expiry => {
                 daemon.expire_rules(SystemTime::now());
                 // A rule that is over and could not be ended is tried again, but not in a busy loop.
@@ -197,7 +219,9 @@ fn announce(daemon: &Daemon) {
         "database {} ({built}): {} IPv4 and {} IPv6 networks",
         database.source, database.networks_v4, database.networks_v6
     );
-    for warning in daemon.config_warnings.iter().chain(&daemon.suspended) {
+    let databases = daemon.databases.warnings(&daemon.config);
+    let warnings = daemon.config_warnings.iter().chain(&daemon.suspended);
+    for warning in warnings.chain(&databases) {
         warn!("{warning}");
     }
     notify(&[NotifyState::Ready, NotifyState::Status(&status)]);

@@ -7,23 +7,28 @@ use std::{
 };
 
 use anyhow::Context;
-use filter_common::country::{Class, CountryCode};
+use filter_common::{
+    country::{Class, CountryCode},
+    packet::Address,
+};
 use ipnetwork::IpNetwork;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::{
     age,
+    databases::{Acceptance, Databases},
     interfaces::{AUTO_SLOTS, Following},
     lockout, memory,
     overlay::{ModeOverride, Overlay, Rule},
     rates::{Rates, Totals},
-    start::{self, Loaded},
+    start::Loaded,
+    trial::{Before, OnTrial},
 };
 use crate::{
     cause,
     compile::{CompiledPolicy, compile},
-    config::{self, Config, Interfaces},
+    config::{self, Config, Interfaces, SourceFile},
     control::{
         protocol::{ModeWord, Refusal, Request, RuleVerb, Target},
         reply::{Done, rule_word},
@@ -37,10 +42,16 @@ pub struct Daemon {
     /// `--config`, for the next reload.
     pub(super) config_file: Option<PathBuf>,
     pub(super) config: Config,
+    /// What it was read from.
+    pub(super) config_files: Vec<SourceFile>,
+    /// A change that is being made on trial, for how long (zero once that has begun), and what goes back.
+    pub(super) beginning_trial: Option<(Duration, Before)>,
+    pub(super) trial: Option<OnTrial>,
     pub(super) overlay: Overlay,
     /// The config's policy with the overlay over it: what is in force.
     pub(super) policy: Policy,
     pub(super) database: Database,
+    pub(super) databases: Databases,
     pub(super) compiled: CompiledPolicy,
     pub(super) gate: Gate,
     pub(super) following: Following,
@@ -68,6 +79,7 @@ impl Daemon {
     pub fn start(
         config_file: Option<PathBuf>,
         config: Config,
+        config_files: Vec<SourceFile>,
         mut config_warnings: Vec<String>,
         metrics_fault: watch::Receiver<Option<String>>,
     ) -> anyhow::Result<Self> {
@@ -89,16 +101,13 @@ impl Daemon {
             mode,
             replies: config.replies,
         };
+        let mut databases = Databases::open(&config);
         let Loaded {
             database,
             mut compiled,
             mut gate,
-        } = start::load(
-            || config.read_database(),
-            config.known_lines(&policy),
-            &policy,
-            &options,
-        )?;
+        } = databases.load(&config, &policy, &options)?;
+        check_trusted(&policy, &compiled)?;
         gate.attach(config.attach)
             .context("cannot attach the gate")?;
         compiled.release_lines();
@@ -106,9 +115,13 @@ impl Daemon {
         let mut daemon = Self {
             config_file,
             config,
+            config_files,
+            beginning_trial: None,
+            trial: None,
             overlay,
             policy,
             database,
+            databases,
             compiled,
             gate,
             following: Following::default(),
@@ -130,13 +143,57 @@ impl Daemon {
         Ok(daemon)
     }
 
-    pub fn handle(&mut self, request: Request) -> Reply {
+    /// `confirm`: undo the change after this time, unless it is confirmed.
+    pub fn handle(&mut self, request: Request, confirm: Option<Duration>) -> Reply {
+        let can_be_tried = matches!(
+            request,
+            Request::AddRule { .. }
+                | Request::RemoveRule { .. }
+                | Request::SetMode { .. }
+                | Request::Reload { .. }
+        );
+        let is_policy_change = can_be_tried
+            || matches!(
+                request,
+                Request::AcceptDatabase { .. } | Request::RollBackDatabase { .. }
+            );
+        match confirm {
+            Some(duration) if can_be_tried => {
+                let change = |daemon: &mut Self| daemon.change(request);
+                reply(self.on_trial(duration, change)?)
+            }
+            Some(_) => Err(Refusal::bad_request(
+                "--confirm goes with changes of the policy and the mode only",
+            )),
+            None if is_policy_change => {
+                self.refuse_while_on_trial()?;
+                reply(self.change(request)?)
+            }
+            None => self.answer(request),
+        }
+    }
+
+    fn answer(&mut self, request: Request) -> Reply {
         match request {
             Request::Status => reply(self.status()?),
             Request::Countries => reply(self.countries()?),
             Request::Rules => reply(self.rules()),
             Request::Bans => reply(self.bans()?),
             Request::Explain { address, packet } => reply(self.explain(address, packet)?),
+            Request::Ban { prefix, duration } => reply(self.ban(prefix, duration)?),
+            Request::BanAll { prefixes, duration } => reply(self.ban_all(&prefixes, duration)?),
+            Request::Unban { prefix } => reply(self.unban(prefix)?),
+            Request::NoteUpdate { failure } => reply(self.databases.note_update(failure)?),
+            Request::GeoStatus => reply(self.databases.status(&self.database)),
+            Request::Confirm => reply(self.confirm()?),
+            Request::Rollback => reply(self.roll_back()?),
+            change => reply(self.change(change)?),
+        }
+    }
+
+    /// Changes the policy or the mode.
+    fn change(&mut self, request: Request) -> Result<Done, Refusal> {
+        match request {
             Request::AddRule {
                 rule,
                 target,
@@ -151,28 +208,37 @@ impl Daemon {
                             .ok_or_else(|| Refusal::bad_request("--for is too long"))
                     })
                     .transpose()?;
-                reply(self.add_rule(Rule {
+                self.add_rule(Rule {
                     rule,
                     target,
                     limit,
                     expires,
                     comment,
-                })?)
+                })
             }
-            Request::RemoveRule { target } => reply(self.remove_rule(target)?),
-            Request::Ban { prefix, duration } => reply(self.ban(prefix, duration)?),
-            Request::BanAll { prefixes, duration } => reply(self.ban_all(&prefixes, duration)?),
-            Request::Unban { prefix } => reply(self.unban(prefix)?),
-            Request::SetMode { mode } => reply(self.set_mode(mode.into())?),
-            Request::Reload { ssh_peer } => reply(self.reload(ssh_peer)?),
+            Request::RemoveRule { target } => self.remove_rule(target),
+            Request::SetMode { mode } => self.set_mode(mode.into()),
+            Request::Reload { ssh_peer } => self.reload_with(Acceptance::Judged, ssh_peer),
+            Request::AcceptDatabase { sha256, ssh_peer } => {
+                self.reload_with(Acceptance::Accepted(sha256), ssh_peer)
+            }
+            Request::RollBackDatabase {
+                generation,
+                ssh_peer,
+            } => self.roll_back_database(generation, ssh_peer),
+            other => Err(Refusal::bad_request(format!("{other:?} changes no policy"))),
         }
     }
 
     /// Reads everything again. On any error the running policy stays, and the error stays visible.
     ///
     /// With `ssh_peer` (address and local port) a policy that would drop it is such an error.
-    pub fn reload(&mut self, ssh_peer: Option<(IpAddr, u16)>) -> Result<Done, Refusal> {
-        match self.try_reload(ssh_peer) {
+    fn reload_with(
+        &mut self,
+        acceptance: Acceptance,
+        ssh_peer: Option<(IpAddr, u16)>,
+    ) -> Result<Done, Refusal> {
+        match self.try_reload(acceptance, ssh_peer) {
             Ok(done) => {
                 self.last_reload_error = None;
                 info!("{}", done.message);
@@ -188,20 +254,32 @@ impl Daemon {
         }
     }
 
-    fn try_reload(&mut self, ssh_peer: Option<(IpAddr, u16)>) -> Result<Done, Refusal> {
+    fn try_reload(
+        &mut self,
+        acceptance: Acceptance,
+        ssh_peer: Option<(IpAddr, u16)>,
+    ) -> Result<Done, Refusal> {
         let (config, report) = config::load(self.config_file.as_deref())
             .map_err(|report| Refusal::bad_request(report.to_string()))?;
-        let database = config.read_database().map_err(failed)?;
         let mut overlay = self.overlay.clone();
         let mode = overlay.settle_mode(config.mode);
         let (policy, suspended) = overlay.apply(&config.policy);
-        let compiled = compile(&policy, &database).map_err(failed)?;
+        let database = self.databases.at_reload(
+            &self.database,
+            &self.config,
+            (&config, &policy),
+            acceptance,
+            ssh_peer,
+        )?;
+        let compiled = compile_and_check(&policy, database.as_ref().unwrap_or(&self.database));
+        let compiled = self.blaming(&config, database.as_ref(), compiled)?;
         if mode == Mode::Enforce
             && let Some(peer) = ssh_peer
         {
             lockout::refuse(&policy, &compiled, peer)?;
         }
-        self.publish(&compiled)?;
+        let published = self.publish(&compiled);
+        self.blaming(&config, database.as_ref(), published)?;
         // From here on the new policy is in force; what fails now must not hide that.
         let mut config_warnings: Vec<String> = report.warning_lines();
         config_warnings.extend(self.needs_restart(&config));
@@ -222,13 +300,25 @@ impl Daemon {
         self.gate.set_flow_timeouts(self.config.replies.timeouts);
         self.overlay = overlay;
         self.policy = policy;
-        self.database = database;
+        self.config_files = report.files;
+        if let Some(database) = database {
+            let earlier = std::mem::replace(&mut self.database, database);
+            if let Some((_, before)) = &mut self.beginning_trial {
+                before.database = Some(earlier);
+            }
+        }
         self.hold(compiled);
         self.published = SystemTime::now();
+        if self.beginning_trial.is_none() {
+            config_warnings.extend(self.trust_config_files());
+            self.databases.taken(acceptance);
+            self.databases.keep(&self.database, &self.config);
+        }
         self.config_warnings = config_warnings;
         self.suspended = suspended;
         self.gate.set_mode(mode);
         warnings.extend(self.save_overlay());
+        warnings.extend(self.databases.warnings(&self.config));
         warnings.extend(self.database_warning());
         Ok(Done {
             message: format!(
@@ -240,8 +330,31 @@ impl Daemon {
         })
     }
 
+    /// Passes `outcome` on; its error is laid at the door of a `database` that is new.
+    fn blaming<T>(
+        &mut self,
+        config: &Config,
+        database: Option<&Database>,
+        outcome: Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        if let (Err(refusal), Some(_)) = (&outcome, database) {
+            self.databases.refuse_table(config, &refusal.message);
+        }
+        outcome
+    }
+
     /// Puts `compiled` in force; when it has outgrown the tables in the kernel, with a new load.
-    fn publish(&mut self, compiled: &CompiledPolicy) -> Result<(), Refusal> {
+    ///
+    /// At the beginning of a trial, for as long as that lasts; a table that has outgrown the kernel's is
+    /// refused then.
+    pub(super) fn publish(&mut self, compiled: &CompiledPolicy) -> Result<(), Refusal> {
+        if let Some((duration, _)) = &mut self.beginning_trial {
+            let duration = std::mem::take(duration);
+            return self
+                .gate
+                .publish_on_trial(compiled, duration)
+                .map_err(failed);
+        }
         match self.gate.publish(compiled) {
             Err(error @ KernelError::TableOutgrown { .. }) => {
                 info!("{error}");
@@ -254,7 +367,7 @@ impl Daemon {
     }
 
     /// Keeps what is needed of a published policy.
-    fn hold(&mut self, mut compiled: CompiledPolicy) {
+    pub(super) fn hold(&mut self, mut compiled: CompiledPolicy) {
         compiled.release_lines();
         self.compiled = compiled;
         memory::give_back();
@@ -330,6 +443,10 @@ impl Daemon {
 
     /// Ends the runtime rules whose time is over.
     pub fn expire_rules(&mut self, now: SystemTime) {
+        // They end with the trial, at the latest.
+        if self.trial.is_some() {
+            return;
+        }
         let mut overlay = self.overlay.clone();
         let over = overlay.expire(now);
         if over.is_empty() {
@@ -354,12 +471,13 @@ impl Daemon {
     fn install(&mut self, overlay: Overlay) -> Result<Vec<String>, Refusal> {
         let (policy, suspended) = overlay.apply(&self.config.policy);
         match self.action_changes(&policy) {
-            Some(changes) => {
+            // What is on trial needs a generation of its own.
+            Some(changes) if self.beginning_trial.is_none() => {
                 for (class, action) in changes {
                     self.gate.set_action(class, action);
                 }
             }
-            None => {
+            _ => {
                 let compiled = compile(&policy, &self.database).map_err(failed)?;
                 self.publish(&compiled)?;
                 self.hold(compiled);
@@ -451,6 +569,10 @@ impl Daemon {
     }
 
     fn set_mode(&mut self, mode: Mode) -> Result<Done, Refusal> {
+        if self.beginning_trial.is_some() {
+            let compiled = compile(&self.policy, &self.database).map_err(failed)?;
+            self.publish(&compiled)?;
+        }
         self.gate.set_mode(mode);
         self.overlay.mode = (mode != self.config.mode).then(|| ModeOverride {
             mode: mode.into(),
@@ -511,13 +633,24 @@ impl Daemon {
         Ok(count)
     }
 
+    /// Keeps the database of the start for the next one. Until this the host had no gate, so it comes
+    /// after it.
+    pub fn keep_database(&mut self) {
+        self.databases.keep(&self.database, &self.config);
+        memory::give_back();
+    }
+
     /// The age of the database, when it is too old.
     pub fn database_warning(&self) -> Option<String> {
         age::warning(self.database.info.build_time, SystemTime::now())
     }
 
     /// Writes `runtime.json`; a failure is for the sysadmin to know, the change itself is in force.
-    fn save_overlay(&self) -> Option<String> {
+    pub(super) fn save_overlay(&self) -> Option<String> {
+        // What is on trial is kept when it is confirmed.
+        if self.beginning_trial.is_some() {
+            return None;
+        }
         let path = runtime_file(&self.config);
         let error = self.overlay.save(&path).err()?;
         let warning = format!("in force now, but a restart will forget it: {error}");
@@ -557,6 +690,37 @@ fn load_overlay(path: &std::path::Path) -> (Overlay, Option<String>) {
     (Overlay::default(), Some(warning))
 }
 
+/// Compiles, and looks whether every trusted prefix is trusted by the table, whatever the database is.
+pub(super) fn compile_and_check(
+    policy: &Policy,
+    database: &Database,
+) -> Result<CompiledPolicy, Refusal> {
+    let compiled = compile(policy, database).map_err(failed)?;
+    check_trusted(policy, &compiled).map_err(failed)?;
+    Ok(compiled)
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the table does not trust {address} of the trusted prefix {prefix}; this is a fault of cerco"
+)]
+struct NotTrusted {
+    address: IpAddr,
+    prefix: IpNetwork,
+}
+
+/// Asks for the ends of each trusted prefix, by the look-up that the kernel runs.
+fn check_trusted(policy: &Policy, compiled: &CompiledPolicy) -> Result<(), NotTrusted> {
+    for &prefix in &policy.trusted {
+        for address in [prefix.network(), prefix.broadcast()] {
+            if compiled.lookup(&Address::from(address)) != Some(Class::TRUSTED) {
+                return Err(NotTrusted { address, prefix });
+            }
+        }
+    }
+    Ok(())
+}
+
 /// A failure below, with its causes in one line.
 pub(super) fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Refusal {
     Refusal::failed(cause::chain(&error))
@@ -564,4 +728,32 @@ pub(super) fn failed(error: impl std::error::Error + Send + Sync + 'static) -> R
 
 fn reply(value: impl serde::Serialize) -> Reply {
     serde_json::to_value(value).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::geo;
+
+    #[test]
+    fn table_that_does_not_trust_a_trusted_prefix_is_refused() {
+        let policy = |trusted: &str| {
+            let text = format!("interfaces = [\"eth0\"]\n[trusted]\nprefixes = [{trusted}]\n");
+            config::parse(Path::new("cerco.toml"), &text)
+                .unwrap()
+                .0
+                .policy
+        };
+        let database = geo::builtin().unwrap();
+        let trusting = policy("\"192.0.2.0/24\", \"2001:db8::/32\"");
+        compile_and_check(&trusting, &database).unwrap();
+        let half = compile(&policy("\"192.0.2.0/25\""), &database).unwrap();
+        assert_eq!(
+            check_trusted(&trusting, &half).unwrap_err().to_string(),
+            "the table does not trust 192.0.2.255 of the trusted prefix 192.0.2.0/24; this is a \
+             fault of cerco"
+        );
+    }
 }

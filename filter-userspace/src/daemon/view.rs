@@ -16,7 +16,7 @@ use crate::{
         protocol::{Refusal, RuleVerb},
         reply::{
             AttachedInterface, Bans, Countries, CountryTotal, DatabaseStatus, ReasonTotal,
-            RuleLine, Rules, Status,
+            RepliesStatus, ReplyFault, RuleLine, Rules, Status,
         },
     },
     countries,
@@ -26,16 +26,20 @@ use crate::{
 };
 
 impl Daemon {
-    pub(super) fn status(&self) -> Result<Status, Refusal> {
+    pub(super) fn status(&mut self) -> Result<Status, Refusal> {
+        self.sweep_flows();
         let counters = self.gate.counters().map_err(failed)?;
         let totals = Totals::of(&counters);
         let rates = self.rates.until(Instant::now(), &totals);
         let info = &self.database.info;
         let mut warnings = self.config_warnings.clone();
         warnings.extend(self.suspended.clone());
+        warnings.extend(self.databases.warnings(&self.config));
         warnings.extend(self.database_warning());
         warnings.extend(self.metrics_fault.borrow().clone());
         warnings.extend(self.interface_warnings());
+        let replies = self.replies();
+        warnings.extend(replies.faults.iter().map(ReplyFault::warning));
         Ok(Status {
             daemon: true,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -51,18 +55,36 @@ impl Daemon {
                 networks_v6: info.networks_v6,
                 attribution: info.attribution.map(str::to_owned),
                 warning: self.database_warning(),
+                generation: self.databases.generation(),
+                held_since: self.databases.held_since(),
+                refused: self.databases.refused().cloned(),
             }),
             published: Some(self.published),
             allowed_countries: Some(self.allowed_countries()),
             default_action: Some(self.policy.action_word(self.policy.default)),
             table_bytes: Some(self.compiled.table_bytes() as u64),
             kernel_bytes: Some(self.gate.map_memory().map_err(failed)?),
+            replies: Some(replies),
             totals: reason_totals(&totals, rates.as_ref()),
             bans: self.gate.ban_count().map_err(failed)? as u64,
             runtime_rules: Some(self.overlay.rules.len() as u64),
             warnings,
             last_reload_error: self.last_reload_error.clone(),
         })
+    }
+
+    fn replies(&self) -> RepliesStatus {
+        let enabled = self.gate.lets_replies_in();
+        RepliesStatus {
+            enabled,
+            open: enabled.then(|| self.flow_count.into()),
+            faults: self
+                .gate
+                .tracker_faults()
+                .into_iter()
+                .map(ReplyFault::from)
+                .collect(),
+        }
     }
 
     fn allowed_countries(&self) -> Vec<String> {
@@ -188,6 +210,12 @@ impl Daemon {
             bans,
             table_bytes: self.compiled.table_bytes() as u64,
             reload_failures: self.reload_failures,
+            replies_enabled: self.gate.lets_replies_in(),
+            flows: self.flow_count,
+            tracker_faults: self.gate.tracker_faults().len() as u64,
+            database_failures: self.databases.failures().collect(),
+            database_held: self.databases.held_since().is_some(),
+            database_refused: self.databases.refused().is_some(),
         })
     }
 

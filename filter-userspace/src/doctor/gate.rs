@@ -8,9 +8,13 @@ use std::{
 
 use super::{commands::Commands, finding::Finding, interface::program_words};
 use crate::{
-    control::{client::ClientError, protocol::ModeWord, reply::Status},
+    control::{
+        client::ClientError,
+        protocol::ModeWord,
+        reply::{ReplyFault, Status},
+    },
     daemon::age,
-    kernel::{Link, StandingLink},
+    kernel::{Link, StandingLink, TRACKER_TAKEN_OFF},
 };
 
 /// After a fortnight of watching, whoever comes has come.
@@ -237,10 +241,18 @@ impl Gate {
             findings.push(Finding::warning("reload", words).mend(commands.check_and_reload()));
         }
         let told_elsewhere = status.database.as_ref().and_then(|it| it.warning.as_ref());
-        let said = status
-            .warnings
+        let replies = status.replies.as_ref();
+        let taken_off: Vec<String> = replies
             .iter()
-            .filter(|it| Some(*it) != told_elsewhere && !it.starts_with("no gate stands on "));
+            .flat_map(|it| &it.faults)
+            .filter(|it| it.reason == TRACKER_TAKEN_OFF)
+            .map(ReplyFault::warning)
+            .collect();
+        let said = status.warnings.iter().filter(|it| {
+            Some(*it) != told_elsewhere
+                && !it.starts_with("no gate stands on ")
+                && !taken_off.contains(it)
+        });
         findings.extend(said.map(|warning| {
             Finding::warning("daemon_warning", format!("The daemon warns: {warning}."))
                 .mend(commands.cerco("status"))

@@ -1,6 +1,11 @@
 //! An interface that the gate stands on, or is to: what it is, what its driver does, who else is there.
 
-use super::{commands::Commands, finding::Finding, gate::Standing};
+use super::{
+    commands::Commands,
+    finding::Finding,
+    gate::Standing,
+    replies::{self, Trackers, Tracking},
+};
 use crate::kernel::{self, AttachPreference, Channels, Ethtool, Link, TcProgram, XdpFeatures};
 
 /// ARPHRD_ETHER and ARPHRD_LOOPBACK of linux/if_arp.h; the loopback device has Ethernet headers.
@@ -64,9 +69,12 @@ pub struct Interface {
     /// `None`: the driver has one queue, and does not count it.
     pub channels: Option<Channels>,
     pub cpus: u32,
+    /// Those of others.
     pub tc_programs: Vec<TcProgram>,
     /// Why those of TCX are not among them.
     pub tcx_fault: Option<String>,
+    /// The gate's own programs of traffic control.
+    pub tracking: Tracking,
     pub standing: Standing,
     pub attach: AttachPreference,
     /// Why the daemon did not get native mode.
@@ -79,23 +87,26 @@ pub struct Described {
     pub xdp: Option<XdpFeatures>,
     pub features: Option<Vec<String>>,
     pub channels: Option<Channels>,
+    /// Those of others.
     pub tc_programs: Vec<TcProgram>,
     pub tcx_fault: Option<String>,
+    pub tracking: Tracking,
 }
 
 impl Described {
-    pub fn gather(link: &Link) -> Self {
+    pub fn gather(link: &Link, trackers: &Trackers<'_>) -> Self {
         let ethtool = Ethtool::open().ok();
         let ethtool = ethtool.as_ref();
         let mut tc_programs = kernel::tc_programs(link.index).unwrap_or_default();
-        let tcx = kernel::tcx_programs(&link.name);
-        let tcx_fault = match tcx {
+        let (knows_tcx, tcx_fault) = match kernel::tcx_programs(&link.name) {
             Ok(programs) => {
-                tc_programs.extend(programs);
-                None
+                let knows_tcx = programs.is_some();
+                tc_programs.extend(programs.into_iter().flatten());
+                (Some(knows_tcx), None)
             }
-            Err(error) => Some(error.to_string()),
+            Err(error) => (None, Some(error.to_string())),
         };
+        let tracking = replies::take_own(link, trackers, knows_tcx, &mut tc_programs);
         Self {
             driver: ethtool.and_then(|it| it.driver(&link.name).ok()),
             xdp: kernel::xdp_features(link.index).ok().flatten(),
@@ -103,6 +114,7 @@ impl Described {
             channels: ethtool.and_then(|it| it.channels(&link.name).ok()),
             tc_programs,
             tcx_fault,
+            tracking,
         }
     }
 }

@@ -15,6 +15,7 @@ mod interface;
 mod lockout;
 mod pin_place;
 mod reality;
+mod replies;
 mod sessions;
 
 use std::{
@@ -35,6 +36,7 @@ use self::{
     intended::Intended,
     interface::{Described, Interface},
     pin_place::PinPlace,
+    replies::{Replies, Trackers},
 };
 use crate::{
     config::{self, Config, Interfaces, Paths},
@@ -43,7 +45,7 @@ use crate::{
         protocol::{ModeWord, Request},
         reply::Status,
     },
-    kernel::{self, AttachPreference, Link, Pinned, StandingLink},
+    kernel::{self, AttachPreference, Link, Pinned, StandingLink, StandingTracker},
 };
 
 /// Of whom and what is asked.
@@ -83,7 +85,9 @@ pub fn examine(question: &Question) -> Report {
         names.clear();
         Vec::new()
     });
-    let interfaces = look_at_interfaces(&names, &links, pinned, status, config);
+    let trackers = kernel::standing_trackers(&paths.pins);
+    let trackers = trackers.as_deref().ok();
+    let interfaces = look_at_interfaces(&names, &links, pinned, trackers, status, config);
     let stands = interfaces.iter().any(stands);
     let intended = Intended::read(config, &paths.state);
     findings.extend(intended.judge(config, commands, now));
@@ -114,6 +118,20 @@ pub fn examine(question: &Question) -> Report {
         now,
     };
     findings.extend(gate.judge(commands));
+    let replies = Replies {
+        config_enabled: config.map(|config| config.replies.enabled),
+        daemon_enabled: gate
+            .daemon
+            .status()
+            .and_then(|status| status.replies.as_ref())
+            .map(|it| it.enabled),
+        interfaces: interfaces
+            .iter()
+            .filter(|it| self::stands(it))
+            .map(|it| (it.link.name.clone(), it.tracking.clone()))
+            .collect(),
+    };
+    findings.extend(replies.judge(commands));
     findings.extend(interfaces.iter().flat_map(|it| it.judge(commands)));
     let clock = Clock {
         now,
@@ -148,7 +166,7 @@ fn ask<R: serde::de::DeserializeOwned>(
     socket: &Path,
     request: Request,
 ) -> Result<R, client::ClientError> {
-    let reply = client::ask(socket, request)?;
+    let reply = client::ask(socket, request, None)?;
     serde_json::from_value(reply).map_err(|source| client::ClientError::Parse { source })
 }
 
@@ -182,6 +200,7 @@ fn look_at_interfaces(
     names: &[String],
     links: &[Link],
     pinned: Option<&[StandingLink]>,
+    trackers: Option<&[StandingTracker]>,
     status: Option<&Status>,
     config: Option<&Config>,
 ) -> Vec<Interface> {
@@ -197,7 +216,11 @@ fn look_at_interfaces(
         .filter_map(|name| links.iter().find(|link| link.name == *name));
     named
         .map(|link| {
-            let described = Described::gather(link);
+            let trackers = match trackers {
+                Some(pinned) => Trackers::Pinned(pinned),
+                None => Trackers::Unseen(status.and_then(|status| status.replies.as_ref())),
+            };
+            let described = Described::gather(link, &trackers);
             let master = link
                 .master
                 .and_then(|master| links.iter().find(|it| it.index == master))
@@ -217,6 +240,7 @@ fn look_at_interfaces(
                 cpus,
                 tc_programs: described.tc_programs,
                 tcx_fault: described.tcx_fault,
+                tracking: described.tracking,
                 standing: gate::standing(link, pinned, status, &programs),
                 attach,
                 fallback_reason: told.and_then(|it| it.fallback_reason.clone()),

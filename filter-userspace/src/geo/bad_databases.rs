@@ -545,3 +545,33 @@ fn what_is_no_readable_file_is_an_error() {
         Source::File(good)
     );
 }
+
+#[test]
+fn file_that_is_written_meanwhile_is_refused_and_one_that_is_replaced_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db.csv");
+    let other = folder.path().join("other.csv");
+    let (one, two) = ("1.0.0.0/24,MO\n", "1.0.0.0/24,CN\n");
+    let read = |meanwhile: &dyn Fn()| {
+        std::fs::write(&path, one).unwrap();
+        std::fs::write(&other, two).unwrap();
+        let file = File::options().write(true).read(true).open(&path).unwrap();
+        // The clock of the file system ticks slowly.
+        file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        read_open(file, meanwhile)
+    };
+    assert_eq!(read(&|| {}).unwrap(), one.as_bytes());
+    let replaced = read(&|| std::fs::rename(&other, &path).unwrap());
+    assert_eq!(replaced.unwrap(), one.as_bytes());
+    for (name, text) in [
+        ("as long", two),
+        ("longer", "1.0.0.0/24,MO\n# more\n"),
+        ("emptied", ""),
+    ] {
+        let written = read(&|| std::fs::write(&path, text).unwrap());
+        assert!(
+            matches!(written, Err(Problem::WrittenMeanwhile)),
+            "{name}: {written:?}"
+        );
+    }
+}

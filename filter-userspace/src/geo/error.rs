@@ -82,6 +82,20 @@ pub enum Problem {
         super::MAX_FILE_BYTES
     )]
     TooLarge { bytes: u64 },
+    #[error(
+        "somebody wrote to the file while it was read; write a new one beside it and rename that"
+    )]
+    WrittenMeanwhile,
+    #[error(
+        "its SHA-256 is {found}, but {} says {expected}; download both again", beside.display()
+    )]
+    Checksum {
+        beside: std::path::PathBuf,
+        expected: super::Digest,
+        found: super::Digest,
+    },
+    #[error("{} does not begin with a SHA-256; remove it, or write one", beside.display())]
+    NoChecksum { beside: std::path::PathBuf },
     #[error("the file is empty; was the download cut off?")]
     Empty,
     #[error("this looks like a web page; was the download refused?")]

@@ -124,6 +124,8 @@ fn all_record_sizes_and_both_tree_kinds_read_alike() {
                 networks_v4: 4,
                 networks_v6: if ip_version == 6 { 2 } else { 0 },
                 attribution: None,
+                digest: database.info.digest,
+                unterminated: false,
             };
             assert_eq!(database.info, info);
         }

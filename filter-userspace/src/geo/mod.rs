@@ -5,9 +5,10 @@
 //! opens a socket.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::Read;
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -15,18 +16,24 @@ use filter_common::country::CountryCode;
 
 mod builtin;
 mod cidr;
+pub mod compare;
 mod csv;
 mod detect;
+mod digest;
 mod error;
+mod failure;
 mod field;
+pub mod judge;
 mod merge;
 mod mmdb;
 mod range;
 mod rir;
 pub mod snapshot;
 
-pub use builtin::{ATTRIBUTION as BUILTIN_ATTRIBUTION, builtin};
+pub use builtin::{ATTRIBUTION as BUILTIN_ATTRIBUTION, builtin, builtin_digest};
+pub use digest::Digest;
 pub use error::{GeoError, Position, Problem};
+pub use failure::UpdateFailure;
 pub use range::{Address, Found, Range, Range4, Range6, covering_prefixes};
 
 use error::Fault;
@@ -57,13 +64,22 @@ pub struct DatabaseInfo {
     pub networks_v6: u64,
     /// What the licence of the data asks to be shown wherever results are.
     pub attribution: Option<&'static str>,
+    /// Of the bytes that were read; `None` for the embedded one, see [`builtin_digest`].
+    pub digest: Option<Digest>,
+    /// A text whose last line has no end, as one that was cut off.
+    pub unterminated: bool,
 }
 
-/// The embedded database or a file.
+/// The embedded database, a file, or one that was kept.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Source {
     Builtin,
     File(PathBuf),
+    /// A generation of the state directory, which was made from `of`.
+    Kept {
+        generation: u64,
+        of: String,
+    },
 }
 
 impl fmt::Display for Source {
@@ -71,6 +87,7 @@ impl fmt::Display for Source {
         match self {
             Self::Builtin => f.write_str("builtin"),
             Self::File(path) => path.display().fmt(f),
+            Self::Kept { generation, of } => write!(f, "{of} (kept as generation {generation})"),
         }
     }
 }
@@ -90,6 +107,13 @@ impl Format {
     /// For errors about unknown formats.
     pub const LIST: &'static str =
         "MaxMind DB, CSV of ranges or networks, RIR delegated statistics, list of prefixes";
+
+    /// The format that [`Self`] writes as `name`.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Snapshot, Self::Mmdb, Self::Csv, Self::Rir, Self::Cidr]
+            .into_iter()
+            .find(|format| format.to_string() == name)
+    }
 }
 
 impl fmt::Display for Format {
@@ -115,11 +139,8 @@ pub struct ReadOptions {
 ///
 /// Fails if the file cannot be read whole or if anything in it is wrong; see [`Problem`].
 pub fn read_file(path: &Path, options: &ReadOptions) -> Result<Database, GeoError> {
-    let source = Source::File(path.to_path_buf());
-    match read_whole(path) {
-        Ok(bytes) => read_bytes(bytes, source, options),
-        Err(problem) => Err(Fault::from(problem).in_source(source)),
-    }
+    let (bytes, _) = read_file_bytes(path)?;
+    read_bytes(bytes, Source::File(path.to_path_buf()), options)
 }
 
 /// Reads a database of any format from memory; `source` is what errors and [`DatabaseInfo`] name.
@@ -128,13 +149,66 @@ pub fn read_bytes(
     source: Source,
     options: &ReadOptions,
 ) -> Result<Database, GeoError> {
-    parse(bytes, options)
+    let digest = Digest::of(&bytes);
+    let ends_in_a_line = bytes.last() == Some(&b'\n');
+    let mut database = parse(bytes, options)
         .map(|parsed| parsed.into_database(source.clone()))
-        .map_err(|fault| fault.in_source(source))
+        .map_err(|fault| fault.in_source(source))?;
+    let info = &mut database.info;
+    info.digest = Some(digest);
+    info.unterminated = info.format != Format::Mmdb && !ends_in_a_line;
+    Ok(database)
 }
 
+/// The whole file at `path`, for [`read_bytes`], and its digest.
+///
+/// Where a file `PATH.sha256` stands beside it, as `sha256sum` writes them, the two must agree.
+pub fn read_file_bytes(path: &Path) -> Result<(Vec<u8>, Digest), GeoError> {
+    let in_source = |problem| Fault::from(problem).in_source(Source::File(path.to_path_buf()));
+    let bytes = read_whole(path).map_err(in_source)?;
+    let found = Digest::of(&bytes);
+    match checksum_beside(path).map_err(in_source)? {
+        Some(expected) if expected != found => Err(in_source(Problem::Checksum {
+            beside: checksum_path(path),
+            expected,
+            found,
+        })),
+        _ => Ok((bytes, found)),
+    }
+}
+
+/// Where the checksum of the file at `path` stands, if it has one.
+pub fn checksum_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".sha256");
+    name.into()
+}
+
+fn checksum_beside(path: &Path) -> Result<Option<Digest>, Problem> {
+    /// The digest and the name of the file.
+    const MAX_CHECKSUM_BYTES: u64 = 8 * 1024;
+    let beside = checksum_path(path);
+    let file = match File::open(&beside) {
+        Ok(file) if file.metadata()?.is_file() => file,
+        Ok(_) => return Err(Problem::NoChecksum { beside }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let mut text = Vec::new();
+    file.take(MAX_CHECKSUM_BYTES).read_to_end(&mut text)?;
+    let digest = str::from_utf8(&text)
+        .ok()
+        .and_then(|text| text.split_whitespace().next()?.parse().ok());
+    digest.map(Some).ok_or(Problem::NoChecksum { beside })
+}
+
+/// Reads from one descriptor: a file that is put in the place of this one meanwhile is not seen.
 fn read_whole(path: &Path) -> Result<Vec<u8>, Problem> {
-    let file = File::open(path)?;
+    read_open(File::open(path)?, || {})
+}
+
+/// `meanwhile` stands for what others do to the file, in tests.
+fn read_open(mut file: File, meanwhile: impl FnOnce()) -> Result<Vec<u8>, Problem> {
     let metadata = file.metadata()?;
     // A FIFO or a terminal would block the daemon for ever.
     if !metadata.is_file() {
@@ -146,10 +220,19 @@ fn read_whole(path: &Path) -> Result<Vec<u8>, Problem> {
     }
     let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
     // The file may grow while it is read, so its length alone is no limit.
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    (&mut file)
+        .take(MAX_FILE_BYTES + 1)
+        .read_to_end(&mut bytes)?;
     let read = bytes.len() as u64;
     if read > MAX_FILE_BYTES {
         return Err(too_large(read));
+    }
+    meanwhile();
+    // Part of one edition and part of the next can look like a database.
+    let after = file.metadata()?;
+    let stamp = |it: &Metadata| (it.len(), it.mtime(), it.mtime_nsec());
+    if read != metadata.len() || stamp(&after) != stamp(&metadata) {
+        return Err(Problem::WrittenMeanwhile);
     }
     Ok(bytes)
 }
@@ -193,6 +276,8 @@ impl Parsed {
                 networks_v4: self.networks_v4,
                 networks_v6: self.networks_v6,
                 attribution: None,
+                digest: None,
+                unterminated: false,
             },
         }
     }

@@ -6,11 +6,14 @@
 //! |---|---|
 //! | 8 | magic `CERCOGEO` |
 //! | 4 | CRC-32 of everything behind it |
-//! | 2 | version of the format, [`VERSION`] |
-//! | 8 | build time of the data, seconds since 1970 |
+//! | 2 | version of the format: [`VERSION`], or [`STORED`] |
+//! | 8 | build time of the data, seconds since 1970; 0 in [`STORED`]: not known |
 //! | 2 × 16 | per family: networks of the source, ranges, entries, bytes of mantissas (u32 each) |
 //! | 1 + 2n | n, and the n country codes in ascending order |
-//! | rest | the entries, compressed with Brotli |
+//! | rest | the entries, compressed with Brotli in [`VERSION`], as they are in [`STORED`] |
+//!
+//! The daemon keeps databases as [`STORED`]: two megabytes for the world, written in the time that
+//! compressing them would take a hundred times of.
 //!
 //! A family is a walk from the first address on: each entry is a country (0: unknown, else the index
 //! in the table + 1) and a count of addresses, `(2m + 1) << shift`. Nearly all counts are powers of
@@ -18,6 +21,7 @@
 //! each compresses best among its kind: countries, then shifts (with [`HAS_MANTISSA`] where m > 0),
 //! then m - 1 of those, in LEB128. Addresses behind the last entry are unknown.
 
+use std::borrow::Cow;
 use std::io::Read;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -26,15 +30,17 @@ use thiserror::Error;
 
 use super::merge::Merger;
 use super::range::{Address, Range};
-use super::{Format, Parsed};
+use super::{Database, Format, Parsed, Source};
 
-#[cfg(any(test, feature = "snapshot"))]
 mod encode;
 #[cfg(any(test, feature = "snapshot"))]
 pub use encode::encode;
+pub use encode::encode_stored;
 
 /// Changes with every change of the format.
 pub const VERSION: u16 = 1;
+/// The same without compression.
+pub const STORED: u16 = 2;
 
 const MAGIC: &[u8; 8] = b"CERCOGEO";
 /// Set in a shift when a mantissa belongs to it. Shifts are below 128, so the bit is free.
@@ -53,7 +59,7 @@ pub enum SnapshotError {
     CutOff,
     #[error("checksum {found:08x} instead of {expected:08x}")]
     Checksum { expected: u32, found: u32 },
-    #[error("version {0}, but only {VERSION} is read")]
+    #[error("version {0}, but only {VERSION} and {STORED} are read")]
     Version(u16),
     #[error("a field of the header is out of its bounds: {0}")]
     Header(&'static str),
@@ -81,6 +87,11 @@ struct FamilyHeader {
     mantissa_bytes: usize,
 }
 
+/// The database of a snapshot.
+pub fn read(bytes: &[u8], source: Source) -> Result<Database, SnapshotError> {
+    Ok(decode(bytes)?.into_database(source))
+}
+
 /// Reads a snapshot. Any bytes are safe to pass; what is not a snapshot is an error.
 pub(super) fn decode(bytes: &[u8]) -> Result<Parsed, SnapshotError> {
     let mut rest = bytes.strip_prefix(MAGIC).ok_or(SnapshotError::Magic)?;
@@ -90,11 +101,12 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Parsed, SnapshotError> {
         return Err(SnapshotError::Checksum { expected, found });
     }
     let version = u16::from_le_bytes(take(&mut rest)?);
-    if version != VERSION {
+    if version != VERSION && version != STORED {
         return Err(SnapshotError::Version(version));
     }
+    let build_seconds = u64::from_le_bytes(take(&mut rest)?);
     let build_time = UNIX_EPOCH
-        .checked_add(Duration::from_secs(u64::from_le_bytes(take(&mut rest)?)))
+        .checked_add(Duration::from_secs(build_seconds))
         .ok_or(SnapshotError::Header("build time"))?;
     let v4 = family_header(&mut rest)?;
     let v6 = family_header(&mut rest)?;
@@ -103,13 +115,18 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Parsed, SnapshotError> {
         .map(|_| CountryCode::new(take(&mut rest)?).ok_or(SnapshotError::Header("country code")))
         .collect::<Result<_, _>>()?;
 
-    let columns = decompress(rest, column_bytes(v4) + column_bytes(v6))?;
+    let columns_len = column_bytes(v4) + column_bytes(v6);
+    let columns = match version {
+        STORED if rest.len() == columns_len => Cow::Borrowed(rest),
+        STORED => return Err(SnapshotError::Header("number of entries")),
+        _ => Cow::Owned(decompress(rest, columns_len)?),
+    };
     let (columns_v4, columns_v6) = columns.split_at(column_bytes(v4));
     Ok(Parsed {
         v4: decode_family("IPv4", columns_v4, v4, &countries)?,
         v6: decode_family("IPv6", columns_v6, v6, &countries)?,
         format: Format::Snapshot,
-        build_time: Some(build_time),
+        build_time: (version == VERSION || build_seconds > 0).then_some(build_time),
         networks_v4: v4.networks.into(),
         networks_v6: v6.networks.into(),
     })
@@ -229,7 +246,6 @@ fn read_leb128(bytes: &mut &[u8]) -> Option<u128> {
 }
 
 /// Seconds since 1970 for the header.
-#[cfg(any(test, feature = "snapshot"))]
 fn unix_seconds(time: std::time::SystemTime) -> Option<u64> {
     Some(time.duration_since(UNIX_EPOCH).ok()?.as_secs())
 }

@@ -240,7 +240,7 @@ impl Gate {
             let link = XdpLink::try_from(FdLink::from(pinned)).map_err(|error| other(&error))?;
             let program = program(&mut self.ebpf)?;
             let id = program.attach_to_link(link)?;
-            // The pin holds the link. A descriptor that this process kept would hold it beyond a detach.
+            // The pin alone holds it, so that removing the pin detaches it, beside a daemon as well.
             drop(program.take_link(id)?);
             Ok(())
         };
@@ -274,6 +274,8 @@ pub fn detach_all(pins: &Path) -> Result<Vec<String>, KernelError> {
         return Ok(Vec::new());
     }
     bpffs::check_owner(pins)?;
+    // The sign for a daemon that runs beside: without it, it would put back what is taken off here.
+    paths.remove_maps()?;
     let mut freed = Vec::new();
     for (interface, path) in paths.links()? {
         unlink(&path)?;

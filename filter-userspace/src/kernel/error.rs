@@ -27,6 +27,14 @@ pub enum KernelError {
         "the table in the kernel differs from what was written, at line {line}: it was not published"
     )]
     ReadBack { line: usize },
+    #[error(
+        "a change is on trial; `cerco confirm` keeps it, `cerco rollback` undoes it, before the next one"
+    )]
+    OnTrial,
+    #[error("no change is on trial")]
+    NoTrial,
+    #[error("the time of the trial is over: the policy of before is in force again")]
+    TrialOver,
     #[error("interface `{interface}` does not exist; `ip -brief link` lists those that do")]
     NoInterface { interface: String },
     #[error("failed to attach to `{interface}`{mode}: {reason}{hint}")]

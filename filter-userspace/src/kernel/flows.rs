@@ -19,12 +19,12 @@ use filter_common::{
 };
 
 use super::{
-    Gate, KernelError,
+    Gate, KernelError, Pinned,
     bans::boot_ns,
     load::array,
     mapped::MappedArray,
     pins::{self, PinPaths},
-    sockets::{self, Protocol},
+    sockets::{self, OpenSocket, Protocol},
 };
 
 pub(super) const FLOWS: &str = "FLOWS";
@@ -131,37 +131,10 @@ impl Gate {
                     .store(0, Ordering::Release);
             }
         }
-        let timeouts = self.control.read(0).flow_timeouts;
-        let now = flow::tick(boot_ns());
-        let mut count = FlowCount::default();
-        for set in 0..FLOW_SETS as usize {
-            for way in 0..WAYS {
-                let offset = (2 * way + 1) * size_of::<u64>();
-                let word = flows.double_word(set, offset).load(Ordering::Acquire);
-                let found = flow::Found { way, word };
-                if !found.is_alive(&timeouts, now) {
-                    continue;
-                }
-                let protocol = match found.state() {
-                    state::SYN_SENT | state::ESTABLISHED | state::FIN | state::RESET => {
-                        count.tcp += 1;
-                        reply_ports::TCP
-                    }
-                    state::UDP | state::UDP_STREAM => {
-                        count.udp += 1;
-                        reply_ports::UDP
-                    }
-                    state::ECHO => {
-                        count.echo += 1;
-                        continue;
-                    }
-                    _ => continue,
-                };
-                let port = flow::our_port(word);
-                self.reply_port_word(next, protocol, port)
-                    .fetch_or(1 << (port % 64), Ordering::AcqRel);
-            }
-        }
+        let count = count_alive(&flows, &self.control, |protocol, port| {
+            self.reply_port_word(next, protocol, port)
+                .fetch_or(1 << (port % 64), Ordering::AcqRel);
+        });
         in_use.store(next as u32, Ordering::Release);
         Ok(count)
     }
@@ -178,40 +151,101 @@ impl Gate {
     pub(super) fn record_open_sockets(&self) -> Result<usize, KernelError> {
         let opened = sockets::opened_here()
             .map_err(KernelError::program("list this host's open connections"))?;
+        self.record_sent(opened.iter().flat_map(segments))?;
+        Ok(opened.len())
+    }
+
+    /// As if this host had just sent these packets through an interface of the gate.
+    ///
+    /// Their ports count from the next [`Gate::renew_reply_ports`] on.
+    pub fn record_sent(
+        &self,
+        packets: impl IntoIterator<Item = Packet>,
+    ) -> Result<(), KernelError> {
         let memory = HostMemory {
             gate: self,
             flows: MappedArray::new(array(&self.ebpf, FLOWS)?, FLOWS)?,
             heard: MappedArray::new(array(&self.ebpf, HEARD)?, HEARD)?,
             now: flow::tick(boot_ns()),
         };
-        for socket in &opened {
-            let (ours, theirs) = (socket.ours, socket.theirs);
-            let packet = |transport| {
-                Packet::new(
-                    Address::from(ours.ip()),
-                    Address::from(theirs.ip()),
-                    64,
-                    transport,
-                )
-            };
-            let (src_port, dst_port) = (ours.port(), theirs.port());
-            match socket.protocol {
-                Protocol::Tcp => {
-                    for flags in [TcpFlags(TcpFlags::SYN), TcpFlags(TcpFlags::ACK)] {
-                        let segment = Transport::Tcp {
-                            src_port,
-                            dst_port,
-                            flags,
-                        };
-                        track::sent(&memory, &packet(segment));
-                    }
+        for packet in packets {
+            track::sent(&memory, &packet);
+        }
+        Ok(())
+    }
+}
+
+/// What such a socket had to send.
+fn segments(socket: &OpenSocket) -> Vec<Packet> {
+    let packet = |transport| {
+        Packet::new(
+            Address::from(socket.ours.ip()),
+            Address::from(socket.theirs.ip()),
+            64,
+            transport,
+        )
+    };
+    let (src_port, dst_port) = (socket.ours.port(), socket.theirs.port());
+    match socket.protocol {
+        Protocol::Tcp => [TcpFlags::SYN, TcpFlags::ACK]
+            .map(|flags| {
+                packet(Transport::Tcp {
+                    src_port,
+                    dst_port,
+                    flags: TcpFlags(flags),
+                })
+            })
+            .to_vec(),
+        Protocol::Udp => vec![packet(Transport::Udp { src_port, dst_port })],
+    }
+}
+
+/// Counts the flows that have not ended; `at_port` hears of the port of each that has one, by its number in
+/// [`reply_ports`].
+fn count_alive(
+    flows: &MappedArray<FlowWords>,
+    control: &MappedArray<Control>,
+    at_port: impl Fn(usize, u16),
+) -> FlowCount {
+    let timeouts = control.read(0).flow_timeouts;
+    let now = flow::tick(boot_ns());
+    let mut count = FlowCount::default();
+    for set in 0..FLOW_SETS as usize {
+        for way in 0..WAYS {
+            let offset = (2 * way + 1) * size_of::<u64>();
+            let word = flows.double_word(set, offset).load(Ordering::Acquire);
+            let found = flow::Found { way, word };
+            if !found.is_alive(&timeouts, now) {
+                continue;
+            }
+            match found.state() {
+                state::SYN_SENT | state::ESTABLISHED | state::FIN | state::RESET => {
+                    count.tcp += 1;
+                    at_port(reply_ports::TCP, flow::our_port(word));
                 }
-                Protocol::Udp => {
-                    track::sent(&memory, &packet(Transport::Udp { src_port, dst_port }));
+                state::UDP | state::UDP_STREAM => {
+                    count.udp += 1;
+                    at_port(reply_ports::UDP, flow::our_port(word));
                 }
+                state::ECHO => count.echo += 1,
+                _ => {}
             }
         }
-        Ok(opened.len())
+    }
+    count
+}
+
+impl Pinned {
+    /// The flows of this host that have not ended; `None` when nothing is pinned that tracks them: replies are not
+    /// let in, or the kernel is one before 6.6, where that does not show.
+    pub fn flows(&self) -> Result<Option<FlowCount>, KernelError> {
+        if self.paths.trackers()?.is_empty() {
+            return Ok(None);
+        }
+        let map = MapData::from_pin(self.paths.map(FLOWS))
+            .map_err(KernelError::map("open pinned", FLOWS))?;
+        let flows = MappedArray::new(&map, FLOWS)?;
+        Ok(Some(count_alive(&flows, &self.control, |_, _| {})))
     }
 }
 

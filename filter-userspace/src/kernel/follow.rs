@@ -56,6 +56,7 @@ impl Gate {
         }
         trackers::release_trackers(&self.paths, |it| it != interface)?;
         self.attachments.retain(|it| it.interface != interface);
+        self.forget_trackers(interface);
         Ok(())
     }
 

@@ -45,6 +45,45 @@ pub fn standing_links(pins: &Path) -> Result<Vec<StandingLink>, KernelError> {
     Ok(links)
 }
 
+/// A pinned link of one of the programs behind the gate.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StandingTracker {
+    pub interface: String,
+    pub direction: Direction,
+    /// The interface that the link holds; `None` when it went away, or the link was detached.
+    pub ifindex: Option<u32>,
+    /// The program on it.
+    pub program: Option<u32>,
+}
+
+/// The links of the programs behind the gate, pinned under `pins`; none when there is no such directory, and
+/// on kernels without TCX. Needs the rights of their owner.
+pub fn standing_trackers(pins: &Path) -> Result<Vec<StandingTracker>, KernelError> {
+    if !pins
+        .try_exists()
+        .map_err(KernelError::pin("inspect", pins))?
+    {
+        return Ok(Vec::new());
+    }
+    bpffs::check_owner(pins)?;
+    let mut trackers = Vec::new();
+    for (interface, path) in PinPaths::new(pins.to_path_buf()).trackers()? {
+        let is_in = path
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with("in-"));
+        trackers.push(StandingTracker {
+            interface,
+            direction: match is_in {
+                true => Direction::Ingress,
+                false => Direction::Egress,
+            },
+            ifindex: pins::link_ifindex(&path)?,
+            program: pins::link_program(&path)?,
+        });
+    }
+    Ok(trackers)
+}
+
 /// The names of all loaded programs, by number. Needs root.
 pub fn program_names() -> Result<HashMap<u32, String>, KernelError> {
     loaded_programs()
@@ -83,8 +122,9 @@ pub fn program_holder(id: u32) -> Option<(u32, String)> {
     Some((pid, name.trim().to_owned()))
 }
 
-/// The programs of TCX (since Linux 6.6) on both ways of an interface. Needs root.
-pub fn tcx_programs(interface: &str) -> Result<Vec<TcProgram>, KernelError> {
+/// The programs of TCX (since Linux 6.6) on both ways of an interface; `None` when the kernel does not know
+/// it. Needs root.
+pub fn tcx_programs(interface: &str) -> Result<Option<Vec<TcProgram>>, KernelError> {
     let mut programs = Vec::new();
     for (direction, attach_type) in [
         (Direction::Ingress, TcAttachType::Ingress),
@@ -93,16 +133,17 @@ pub fn tcx_programs(interface: &str) -> Result<Vec<TcProgram>, KernelError> {
         let found = match SchedClassifier::query_tcx(interface, attach_type) {
             Ok((_, found)) => found,
             // The kernel does not know this kind yet.
-            Err(error) if errno(&error) == Some(libc::EINVAL) => continue,
+            Err(error) if errno(&error) == Some(libc::EINVAL) => return Ok(None),
             Err(source) => return Err(KernelError::ProgramInfo { source }),
         };
         programs.extend(found.into_iter().map(|program| TcProgram {
             direction,
             name: program.name_as_str().unwrap_or_default().to_owned(),
             id: Some(program.id()),
+            is_tcx: true,
         }));
     }
-    Ok(programs)
+    Ok(Some(programs))
 }
 
 fn is_gone(error: &ProgramError) -> bool {

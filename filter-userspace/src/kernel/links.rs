@@ -50,6 +50,8 @@ pub struct TcProgram {
     pub direction: Direction,
     pub name: String,
     pub id: Option<u32>,
+    /// On a link of TCX (since Linux 6.6), not a filter of a qdisc.
+    pub is_tcx: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -234,6 +236,7 @@ pub fn tc_programs(index: u32) -> io::Result<Vec<TcProgram>> {
             direction,
             name,
             id,
+            is_tcx: false,
         }));
     }
     Ok(programs)

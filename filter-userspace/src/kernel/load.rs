@@ -9,18 +9,20 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use filter_common::{
-    abi::{Control, MAX_INTERFACES, PolicyBlock, PortSet},
+    abi::{Control, InForce, MAX_INTERFACES, PolicyBlock, PortSet},
     country::Class,
     table::Line,
 };
 
 use super::{
-    AttachPreference, Attachment, FlowTimeouts, GateOptions, KernelError, Mode, Replies, counters,
+    AttachPreference, Attachment, FlowTimeouts, GateOptions, KernelError, Mode, Replies,
+    bans::boot_ns,
+    counters,
     flows::KeptFlows,
     mapped::MappedArray,
     pins::PinPaths,
     table_map::{TABLE, TableMap},
-    trackers::{TRACKERS, TrackerFault, tracker},
+    trackers::{TRACKERS, TrackerAttachment, TrackerFault, tracker},
 };
 use crate::{
     compile::{CompiledPolicy, LIMITER_SETS, action_number},
@@ -61,6 +63,8 @@ pub struct Gate {
     pub(super) replies: Replies,
     /// The flow table is the one of the load before.
     pub(super) flows_kept: bool,
+    /// Interfaces whose trackers were attached, and how.
+    pub(super) tracked: Vec<(String, TrackerAttachment)>,
     pub(super) tracker_faults: Vec<TrackerFault>,
     logger: Option<Logger>,
 }
@@ -142,6 +146,7 @@ impl Gate {
             lines_per_generation,
             replies: options.replies,
             flows_kept: kept_flows.is_some(),
+            tracked: Vec::new(),
             tracker_faults: Vec::new(),
             ebpf,
             logger,
@@ -166,6 +171,10 @@ impl Gate {
         compiled: &CompiledPolicy,
         preference: AttachPreference,
     ) -> Result<(), KernelError> {
+        // The new load would know nothing of the way back.
+        if self.trial().is_some() {
+            return Err(KernelError::OnTrial);
+        }
         let options = GateOptions {
             interfaces: self.interfaces.clone(),
             spare_slots: self.slots - self.interfaces.len(),
@@ -184,9 +193,13 @@ impl Gate {
         }
         let needs_one = !self.attachments.is_empty();
         if let Err(error) = renewed.attach_what_is_there(preference, needs_one) {
-            // Some links may have the new program already, which this value does not steer.
-            let put_back = self.places_now();
-            match put_back.map(|places| self.attach_links(&places, preference)) {
+            // Some links may have the new programs already, which this value does not steer.
+            let put_back = self.places_now().and_then(|places| {
+                self.attach_trackers(&places)?;
+                self.renew_reply_ports()?;
+                Ok(self.attach_links(&places, preference))
+            });
+            match put_back {
                 Ok(None) => {}
                 Ok(Some(second)) | Err(second) => {
                     tracing::error!("the earlier program could not be put back: {second}");
@@ -283,23 +296,24 @@ fn random_seeds() -> Result<[[u64; 2]; 2], KernelError> {
     Ok([[a, b], [c, d]])
 }
 
-/// Reads the mode from a control block.
+/// The mode in force.
 pub(super) fn mode_of(control: &MappedArray<Control>) -> Mode {
-    match control
-        .word(0, offset_of!(Control, observe))
-        .load(Ordering::Acquire)
-    {
+    match in_force(control).observe {
         0 => Mode::Enforce,
         _ => Mode::Observe,
     }
 }
 
-/// The generation that a control block names, if it names one.
+/// The generation in force, if there is one.
 pub(super) fn published_generation(control: &MappedArray<Control>) -> Option<usize> {
-    let published = control
-        .word(0, offset_of!(Control, published))
-        .load(Ordering::Acquire);
-    (published as usize).checked_sub(1)
+    (in_force(control).published as usize).checked_sub(1)
+}
+
+fn in_force(control: &MappedArray<Control>) -> InForce {
+    control
+        .get(0)
+        .expect("invariant: the control map has one value")
+        .in_force(boot_ns)
 }
 
 fn observe_flag(mode: Mode) -> u32 {

@@ -44,7 +44,8 @@ pub use error::KernelError;
 pub use ethtool::{Channels, Ethtool};
 pub use flows::FlowCount;
 pub use inventory::{
-    StandingLink, link_numbers, program_holder, program_names, standing_links, tcx_programs,
+    StandingLink, StandingTracker, link_numbers, program_holder, program_names, standing_links,
+    standing_trackers, tcx_programs,
 };
 pub use link_watch::{Heard, LinkWatch};
 pub use links::{
@@ -58,9 +59,10 @@ pub use oracle::Service;
 pub use pins::Pinned;
 pub use places::{Place, name_before};
 pub use program_size::ProgramSize;
+pub use publish::Trial;
 pub use table_map::TableMap;
 pub use test_run::TestRun;
-pub use trackers::TrackerFault;
+pub use trackers::{TRACKER_TAKEN_OFF, TrackerFault, tracker_name};
 
 /// What a drop means.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -27,6 +27,7 @@ use super::{
     bpf, bpffs, counters,
     load::{mode_of, published_generation},
     mapped::MappedArray,
+    publish::{Trial, trial_of},
 };
 use crate::compile::class_name;
 
@@ -97,6 +98,11 @@ impl PinPaths {
     /// Whether a gate is up here.
     pub(super) fn has_maps(&self) -> bool {
         self.maps_directory().exists()
+    }
+
+    /// After this nobody knows of a gate here, though its program may still be on the links.
+    pub(super) fn remove_maps(&self) -> Result<(), KernelError> {
+        remove_directory(&self.maps_directory())
     }
 
     /// Puts the pins of a start in the place of those before it.
@@ -278,6 +284,7 @@ pub(super) type CounterMap = PerCpuArray<MapData, Counters>;
 
 /// What stands in the kernel, read from the pins: for when no daemon runs.
 pub struct Pinned {
+    pub(super) paths: PinPaths,
     pub(super) control: MappedArray<Control>,
     pub(super) policy: MappedArray<PolicyBlock>,
     counters: CounterMap,
@@ -327,6 +334,7 @@ impl Pinned {
             })
             .collect();
         Ok(Some(Self {
+            paths,
             control,
             policy: MappedArray::new(&open("POLICY")?, "POLICY")?,
             counters: PerCpuArray::try_from(Map::PerCpuArray(open("COUNTERS")?))
@@ -344,6 +352,10 @@ impl Pinned {
 
     pub fn mode(&self) -> Mode {
         mode_of(&self.control)
+    }
+
+    pub fn trial(&self) -> Option<Trial> {
+        trial_of(&self.control)
     }
 
     pub fn counters(&self) -> Result<Vec<InterfaceCounters>, KernelError> {

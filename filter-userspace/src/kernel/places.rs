@@ -118,6 +118,9 @@ impl Gate {
         for mode in [AttachMode::Native, AttachMode::Generic] {
             rename_pin(&self.paths.link(&from, mode), &self.paths.link(&to, mode))?;
         }
+        for (interface, _) in self.tracked.iter_mut().filter(|(it, _)| *it == from) {
+            *interface = to.clone();
+        }
         for (_, prefix, _) in trackers::TRACKERS {
             let path = |name: &str| self.paths.tracker(prefix, name);
             rename_pin(&path(&from), &path(&to))?;

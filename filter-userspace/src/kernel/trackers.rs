@@ -12,9 +12,10 @@ use aya::programs::{
 };
 
 use super::{
-    Gate, KernelError, Place,
+    Direction, Gate, KernelError, Place,
     attach::unlink,
     follow::name_of,
+    links,
     load::errno_of,
     pins::{self, PinPaths},
 };
@@ -25,14 +26,26 @@ pub(super) const TRACKERS: [(&str, &str, TcAttachType); 2] = [
     ("cerco_out", "out", TcAttachType::Egress),
 ];
 
+/// The program that hangs on this way of an interface.
+pub const fn tracker_name(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Ingress => TRACKERS[0].0,
+        Direction::Egress => TRACKERS[1].0,
+    }
+}
+
 /// How the programs behind the gate are attached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum TrackerAttachment {
+pub(super) enum TrackerAttachment {
     /// A link of the kernel's own.
     Tcx,
     /// A filter of the clsact qdisc.
     Clsact,
 }
+
+/// The reason of a fault that is nobody's but that of who did it.
+pub const TRACKER_TAKEN_OFF: &str =
+    "a program that watches them was taken off; restart the daemon to attach it again";
 
 /// An interface on which answers to this host's own connections are not known.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -47,6 +60,7 @@ impl Gate {
     /// [`Gate::tracker_faults`].
     pub(super) fn attach_trackers(&mut self, places: &[Place]) -> Result<(), KernelError> {
         self.tracker_faults.clear();
+        self.tracked.clear();
         if !self.replies.enabled {
             return release_trackers(&self.paths, |_| false);
         }
@@ -60,21 +74,39 @@ impl Gate {
 
     /// The same for one interface.
     pub(super) fn attach_trackers_of(&mut self, place: &Place) {
-        self.tracker_faults.retain(|it| it.interface != place.name);
-        for (program, prefix, direction) in TRACKERS {
-            if let Err(error) = self.attach_tracker(place, program, prefix, direction) {
+        let interface = &place.name;
+        self.forget_trackers(interface);
+        // In this order: one that sees only what leaves would take an answer for the beginning.
+        let attached = TRACKERS
+            .into_iter()
+            .map(|(program, prefix, direction)| {
+                self.attach_tracker(place, program, prefix, direction)
+            })
+            .collect::<Result<Vec<_>, _>>();
+        match attached {
+            // Both hang in the same way.
+            Ok(ways) => {
+                let way = ways.first().map(|way| (interface.clone(), *way));
+                self.tracked.extend(way);
+            }
+            Err(error) => {
                 tracing::warn!("{error}");
                 let reason = match error {
                     KernelError::Track { reason, .. } => reason,
                     other => other.to_string(),
                 };
                 self.tracker_faults.push(TrackerFault {
-                    interface: place.name.clone(),
+                    interface: interface.clone(),
                     reason,
                 });
-                break;
             }
         }
+    }
+
+    /// What is known of the trackers of an interface is over.
+    pub(super) fn forget_trackers(&mut self, interface: &str) {
+        self.tracker_faults.retain(|it| it.interface != interface);
+        self.tracked.retain(|(it, _)| it != interface);
     }
 
     fn attach_tracker(
@@ -122,27 +154,55 @@ impl Gate {
         }
     }
 
-    /// Why answers to this host's own connections are not known on some interface.
-    pub fn tracker_faults(&self) -> &[TrackerFault] {
-        &self.tracker_faults
+    /// Whether answers to this host's own connections are let in.
+    pub fn lets_replies_in(&self) -> bool {
+        self.replies.enabled
     }
 
-    /// The interfaces of the gate whose trackers somebody has taken off.
-    pub fn lost_trackers(&self) -> Vec<&str> {
-        if !self.replies.enabled || !self.tracker_faults.is_empty() {
-            return Vec::new();
-        }
-        let holds = |interface: &str, ifindex| {
-            TRACKERS.iter().all(|(_, prefix, _)| {
-                let path = self.paths.tracker(prefix, interface);
-                // Without a pin it is a filter, which the kernel keeps.
-                !path.exists() || matches!(pins::link_ifindex(&path), Ok(Some(it)) if it == ifindex)
-            })
+    /// Where answers to this host's own connections are not known, and why: the trackers could not be attached,
+    /// or somebody has taken one off.
+    pub fn tracker_faults(&self) -> Vec<TrackerFault> {
+        let mut faults = self.tracker_faults.clone();
+        faults.extend(
+            self.lost_trackers()
+                .into_iter()
+                .map(|interface| TrackerFault {
+                    interface: interface.to_owned(),
+                    reason: TRACKER_TAKEN_OFF.to_owned(),
+                }),
+        );
+        faults
+    }
+
+    fn lost_trackers(&self) -> Vec<&str> {
+        let holds = |interface: &str, attachment: TrackerAttachment| {
+            let mut attachments = self.attachments.iter();
+            // Where no gate stands, that is what is told.
+            let Some(held) = attachments.find(|it| it.interface == interface) else {
+                return true;
+            };
+            let ifindex = held.ifindex;
+            match attachment {
+                TrackerAttachment::Tcx => TRACKERS.iter().all(|(_, prefix, _)| {
+                    let path = self.paths.tracker(prefix, interface);
+                    matches!(pins::link_ifindex(&path), Ok(Some(it)) if it == ifindex)
+                }),
+                TrackerAttachment::Clsact => {
+                    let filters = links::tc_programs(ifindex).unwrap_or_default();
+                    let stands = |direction| {
+                        let mut filters = filters.iter();
+                        filters.any(|it| {
+                            it.direction == direction && it.name == tracker_name(direction)
+                        })
+                    };
+                    stands(Direction::Ingress) && stands(Direction::Egress)
+                }
+            }
         };
-        self.attachments
+        self.tracked
             .iter()
-            .filter(|it| !holds(&it.interface, it.ifindex))
-            .map(|it| it.interface.as_str())
+            .filter(|(interface, attachment)| !holds(interface, *attachment))
+            .map(|(interface, _)| interface.as_str())
             .collect()
     }
 }
@@ -179,7 +239,7 @@ fn replace_on(program: &mut SchedClassifier, path: &Path, ifindex: u32) -> bool 
         let id = program
             .attach_to_link(link)
             .map_err(|error| cause(&error))?;
-        // The pin holds the link, see the gate's own.
+        // The pin alone holds it, so that removing the pin detaches it, beside a daemon as well.
         drop(program.take_link(id).map_err(|error| cause(&error))?);
         Ok(())
     };

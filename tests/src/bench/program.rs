@@ -6,7 +6,11 @@
 //! case claims.
 
 use anyhow::{Context as _, Result, ensure};
-use filter_common::verdict::{Reason, Verdict};
+use filter_common::{
+    packet::{Address, Packet},
+    verdict::{Reason, Verdict},
+};
+use filter_userspace::kernel::Gate;
 
 use super::{
     cable::Cable,
@@ -39,11 +43,6 @@ const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
 
 pub fn measure(context: &Context) -> Result<Vec<Row>> {
-    context.missing(
-        Part::Program,
-        "cerco, reply",
-        "cerco does not record the host's own connections yet",
-    );
     let xdp_filter = XdpFilter::load()
         .inspect_err(|error| {
             context.missing(Part::Program, peer::XDP_FILTER, format!("{error:#}"));
@@ -81,6 +80,15 @@ pub fn measure(context: &Context) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
+/// Opens the flows, as if the host had just sent these packets.
+fn connect(gate: &Gate, sent: &[Packet]) -> Result<()> {
+    if !sent.is_empty() {
+        gate.record_sent(sent.iter().copied())?;
+        gate.renew_reply_ports()?;
+    }
+    Ok(())
+}
+
 struct Bench<'a> {
     cable: Cable,
     traffic: Traffic,
@@ -105,10 +113,14 @@ impl Bench<'_> {
             Sources::TraceV6 => {
                 let addresses = case.sources_v6(sets, draw, self.gates.banned_v6())?;
                 self.traffic.set_v6(&addresses)?;
+                let sources = addresses.iter().map(|it| Address::v6(it.to_be_bytes()));
+                connect(self.gates.of(case), &case.flows(&frame, sources))?;
             }
             _ => {
                 let addresses = case.sources_v4(sets, draw, self.gates.banned_v4())?;
                 self.traffic.set_v4(&frame, &addresses)?;
+                let sources = addresses.iter().map(|it| Address::v4(it.to_be_bytes()));
+                connect(self.gates.of(case), &case.flows(&frame, sources))?;
             }
         }
         let (frames, first) = match draw {

@@ -3,7 +3,11 @@
 use std::{collections::BTreeMap, net::Ipv6Addr};
 
 use anyhow::{Context as _, Result, ensure};
-use filter_common::verdict::Reason;
+use filter_common::{
+    packet::{Address, Packet, Transport},
+    parse::parse,
+    verdict::Reason,
+};
 use filter_userspace::geo::Database;
 
 use super::{
@@ -31,6 +35,8 @@ pub enum Setup {
     OnePort,
     /// 100,000 addresses are banned.
     Bans,
+    /// The host has written to some of the sources from the port that the frames go to.
+    Connected,
 }
 
 /// Where the sources come from.
@@ -69,7 +75,7 @@ pub struct Case {
 /// In the order of the report.
 pub static CASES: &[Case] = {
     use Origin::{Banned, Country, Denied, Unknown};
-    use Setup::{Bans, OnePort, Plain};
+    use Setup::{Bans, Connected, OnePort, Plain};
     &[
         case(
             "cerco, denied by country",
@@ -119,6 +125,13 @@ pub static CASES: &[Case] = {
             Country(ALLOWED),
             Reason::Allowed,
         ),
+        case("cerco, reply", Connected, Denied, Reason::Reply),
+        case(
+            "cerco, denied, to a port in use",
+            Connected,
+            Unknown,
+            Reason::UnknownDenied,
+        ),
     ]
 };
 
@@ -143,15 +156,34 @@ impl Case {
         self.peer == peer::CERCO_LIMITED
     }
 
+    /// The flows that the host has to have opened.
+    pub fn flows(&self, frame: &[u8], sources: impl Iterator<Item = Address>) -> Vec<Packet> {
+        let answer = match parse(frame) {
+            Ok(Some(packet)) if self.reason == Reason::Reply => packet,
+            _ => return Vec::new(),
+        };
+        let Transport::Udp { src_port, dst_port } = answer.transport() else {
+            return Vec::new();
+        };
+        let question = Transport::Udp {
+            src_port: dst_port,
+            dst_port: src_port,
+        };
+        sources
+            .map(|source| Packet::new(answer.destination(), source, 64, question))
+            .collect()
+    }
+
     /// The case in which xdp-filter, which denies by default here, has something to say beside.
     pub fn is_denied(&self) -> bool {
         self.reason == Reason::CountryDenied && self.setup == Setup::Plain
     }
 
     /// Where no address is read, the trace does not matter; and a million sources do not all fit the
-    /// limiter, which forgets some of them, so that they would not be over their limit.
+    /// limiter and the flow table, which forget some of them.
     pub fn draws(&self) -> &'static [Draw] {
-        if self.change == Change::Nothing && self.reason != Reason::PacketLimit {
+        let remembers_sources = matches!(self.reason, Reason::PacketLimit | Reason::Reply);
+        if self.change == Change::Nothing && !remembers_sources {
             &[Draw::Few, Draw::Many]
         } else {
             &[Draw::Few]

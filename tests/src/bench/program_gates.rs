@@ -36,6 +36,7 @@ pub struct Gates {
     plain: Gate,
     one_port: Gate,
     bans: Gate,
+    connected: Gate,
     banned_v4: Vec<u32>,
     banned_v6: Vec<u128>,
 }
@@ -51,6 +52,7 @@ impl Gates {
         let mut gates = Self {
             one_port: load(&scoped)?,
             bans: load(&plain)?,
+            connected: load(&plain)?,
             plain: load(&plain)?,
             banned_v4: Vec::new(),
             banned_v6: Vec::new(),
@@ -95,6 +97,7 @@ impl Gates {
             Setup::Plain => &mut self.plain,
             Setup::OnePort => &mut self.one_port,
             Setup::Bans => &mut self.bans,
+            Setup::Connected => &mut self.connected,
         }
     }
 

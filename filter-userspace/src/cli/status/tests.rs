@@ -1,7 +1,9 @@
 use std::time::UNIX_EPOCH;
 
 use super::*;
-use crate::control::reply::{AttachedInterface, DatabaseStatus, ReasonTotal};
+use crate::control::reply::{
+    AttachedInterface, DatabaseStatus, OpenFlows, ReasonTotal, ReplyFault,
+};
 
 fn total(reason: &str, verdict: &str, packets: u64, rate: Option<f64>) -> ReasonTotal {
     ReasonTotal {
@@ -40,12 +42,24 @@ fn status() -> Status {
             networks_v6: 773_898,
             attribution: Some("IP Geolocation by DB-IP".into()),
             warning: None,
+            generation: Some(7),
+            held_since: None,
+            refused: None,
         }),
         published: Some(UNIX_EPOCH),
         allowed_countries: Some(vec!["CN (limit residents)".into(), "MO".into()]),
         default_action: Some("deny".into()),
         table_bytes: Some(13_000_000),
         kernel_bytes: Some(27_500_000),
+        replies: Some(RepliesStatus {
+            enabled: true,
+            open: Some(OpenFlows {
+                tcp: 1_012,
+                udp: 3,
+                icmp: 1,
+            }),
+            faults: Vec::new(),
+        }),
         totals: vec![
             total("allowed", "pass", 1_234, Some(3.25)),
             total("country_denied", "drop", 3_142_377, Some(18_000.4)),
@@ -73,6 +87,7 @@ database    builtin, age unknown; 593,597 IPv4 and 773,898 IPv6 networks
 published   1970-01-01T00:00:00Z
 allowed     CN (limit residents), MO; all others: deny
 memory      12.4 MiB of tables, 26.2 MiB in the kernel
+replies     let in; connections opened here: 1,012 TCP, 3 UDP, 1 ping
 bans        2, 1 runtime rules
 warning     runtime rule `allow CN (limit gone)` is not in force: the config has
             no limit `gone`; `cerco rules remove CN` ends it
@@ -100,6 +115,7 @@ fn status_from_the_pins_says_that_no_daemon_answers() {
         database: None,
         allowed_countries: None,
         table_bytes: None,
+        replies: None,
         runtime_rules: None,
         warnings: Vec::new(),
         last_reload_error: None,
@@ -121,4 +137,52 @@ dropped         0    0 B           0
 would drop      0    0 B           0
 ";
     assert_eq!(render(&status, &Output::plain()), expected);
+}
+
+#[test]
+fn replies_are_let_in_or_off_or_not_let_in_everywhere() {
+    let open = OpenFlows {
+        tcp: 0,
+        udp: 2,
+        icmp: 0,
+    };
+    let fault = ReplyFault {
+        interface: "eth0".into(),
+        reason: "a program that watches them was taken off".into(),
+    };
+    let cases = [
+        (
+            (true, Some(open), vec![]),
+            "let in; connections opened here: 0 TCP, 2 UDP, 0 ping",
+        ),
+        ((true, None, vec![]), "let in"),
+        ((false, None, vec![]), "off ([replies] enabled = false)"),
+        (
+            (true, Some(open), vec![fault.clone()]),
+            "not let in everywhere; connections opened here: 0 TCP, 2 UDP, 0 ping",
+        ),
+    ];
+    for ((enabled, open, faults), expected) in cases {
+        let status = Status {
+            replies: Some(RepliesStatus {
+                enabled,
+                open,
+                faults,
+            }),
+            ..status()
+        };
+        let text = render(&status, &Output::plain());
+        let line = text.lines().find(|line| line.starts_with("replies"));
+        assert_eq!(line, Some(format!("replies     {expected}").as_str()));
+    }
+    let status = Status {
+        warnings: vec![fault.warning()],
+        ..status()
+    };
+    let text = render(&status, &Output::plain());
+    let expected = "\
+warning     answers to this host's own connections may be denied on eth0: a
+            program that watches them was taken off
+";
+    assert!(text.contains(expected), "{text}");
 }

@@ -33,6 +33,7 @@ fn healthy() -> Interface {
         cpus: 8,
         tc_programs: Vec::new(),
         tcx_fault: None,
+        tracking: Tracking::Unseen,
         standing: Standing::Native,
         attach: AttachPreference::Auto,
         fallback_reason: None,
@@ -433,6 +434,7 @@ fn programs_of_traffic_control_are_named() {
         direction,
         name: name.into(),
         id,
+        is_tcx: false,
     };
     let interface = Interface {
         tc_programs: vec![

@@ -1,25 +1,46 @@
-//! Writes snapshots, for `cargo xtask geo-snapshot`. The daemon only reads them.
-
-use std::io;
+//! Writes snapshots: compressed for `cargo xtask geo-snapshot`, stored for the daemon to keep.
 
 use anyhow::{Context as _, ensure};
-use brotli::enc::BrotliEncoderParams;
 use filter_common::country::CountryCode;
 
 use super::super::Database;
 use super::super::range::{Address, Range};
-use super::{HAS_MANTISSA, MAGIC, VERSION, decode, unix_seconds};
+use super::{HAS_MANTISSA, MAGIC, STORED, decode, unix_seconds};
 
 /// Encodes a database. The same database always gives the same bytes.
 ///
 /// Fails if the database has no build time or more than 255 countries, or if decoding does not give
 /// back every range.
+#[cfg(any(test, feature = "snapshot"))]
 pub fn encode(database: &Database) -> anyhow::Result<Vec<u8>> {
+    let build_time = database.info.build_time.and_then(unix_seconds);
+    let build_time = build_time.context("the database does not say when it was built")?;
+    sealed(database, super::VERSION, build_time, |columns, body| {
+        compress(&columns, body).context("failed to compress")
+    })
+}
+
+/// Encodes a database without compression; see [`encode`]. It need not have a build time.
+pub fn encode_stored(database: &Database) -> anyhow::Result<Vec<u8>> {
+    let build_time = database.info.build_time.and_then(unix_seconds);
+    sealed(
+        database,
+        STORED,
+        build_time.unwrap_or(0),
+        |columns, body| {
+            body.extend_from_slice(&columns);
+            Ok(())
+        },
+    )
+}
+
+fn sealed(
+    database: &Database,
+    version: u16,
+    build_time: u64,
+    pack: impl FnOnce(Vec<u8>, &mut Vec<u8>) -> anyhow::Result<()>,
+) -> anyhow::Result<Vec<u8>> {
     let info = &database.info;
-    let build_time = info
-        .build_time
-        .and_then(unix_seconds)
-        .context("the database does not say when it was built")?;
     let countries = database.countries();
     let countries_len =
         u8::try_from(countries.len()).context("more countries than an index byte can number")?;
@@ -27,7 +48,7 @@ pub fn encode(database: &Database) -> anyhow::Result<Vec<u8>> {
     let v6 = Columns::new(&database.v6, &countries);
 
     let mut body = Vec::new();
-    body.extend_from_slice(&VERSION.to_le_bytes());
+    body.extend_from_slice(&version.to_le_bytes());
     body.extend_from_slice(&build_time.to_le_bytes());
     let families = [
         (info.networks_v4, database.v4.len(), &v4),
@@ -46,13 +67,12 @@ pub fn encode(database: &Database) -> anyhow::Result<Vec<u8>> {
     }
     body.push(countries_len);
     body.extend(countries.iter().flat_map(|country| country.letters()));
-    let columns = [v4.joined(), v6.joined()].concat();
-    compress(&columns, &mut body).context("failed to compress")?;
+    pack([v4.joined(), v6.joined()].concat(), &mut body)?;
 
     let mut bytes = MAGIC.to_vec();
     bytes.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
     bytes.extend_from_slice(&body);
-    // A wrong snapshot would be found by the users of a release; here it costs milliseconds.
+    // A wrong snapshot would be found when it is needed; here it costs milliseconds.
     let decoded = decode(&bytes).context("failed to decode what was encoded")?;
     ensure!(
         decoded.v4 == database.v4 && decoded.v6 == database.v6,
@@ -116,8 +136,9 @@ fn write_leb128(bytes: &mut Vec<u8>, mut value: u128) {
     bytes.push(value as u8);
 }
 
-fn compress(mut columns: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
-    let params = BrotliEncoderParams {
+#[cfg(any(test, feature = "snapshot"))]
+fn compress(mut columns: &[u8], out: &mut Vec<u8>) -> std::io::Result<()> {
+    let params = brotli::enc::BrotliEncoderParams {
         quality: 11,
         // A window of 16 MiB holds all of it.
         lgwin: 24,

@@ -7,7 +7,7 @@ use filter_common::country::CountryCode;
 use filter_userspace::geo::{Address, Database, Range, covering_prefixes};
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 
-use super::mmdb_file;
+use crate::mmdb_file;
 
 /// The sizes, in networks of both families.
 pub const SIZES: [usize; 5] = [1_000, 10_000, 100_000, 1_000_000, 2_000_000];

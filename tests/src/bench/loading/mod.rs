@@ -7,7 +7,6 @@ pub mod bans;
 pub mod daemon;
 pub mod enforcing;
 pub mod growth;
-pub mod mmdb_file;
 pub mod peers;
 pub mod toggle;
 

@@ -22,8 +22,19 @@ enum Child {
     Country(u32),
 }
 
+/// When they are built if nobody says otherwise, seconds since 1970.
+pub const BUILT: u64 = 1_780_000_000;
+
 /// The bytes of a database of `networks`, which do not overlap.
 pub fn write(networks: impl Iterator<Item = (IpNetwork, CountryCode)>) -> Result<Vec<u8>> {
+    write_built(networks, BUILT)
+}
+
+/// As [`write()`], built at `built`, in seconds since 1970.
+pub fn write_built(
+    networks: impl Iterator<Item = (IpNetwork, CountryCode)>,
+    built: u64,
+) -> Result<Vec<u8>> {
     let mut nodes = vec![[Child::Empty; 2]];
     let mut data = Vec::new();
     let mut offsets = BTreeMap::new();
@@ -56,7 +67,7 @@ pub fn write(networks: impl Iterator<Item = (IpNetwork, CountryCode)>) -> Result
     }
     file.extend([0; SEPARATOR as usize]);
     file.extend(data);
-    push_metadata(&mut file, count);
+    push_metadata(&mut file, count, built);
     Ok(file)
 }
 
@@ -81,7 +92,7 @@ fn insert(nodes: &mut Vec<[Child; 2]>, network: IpNetwork, leaf: Child) {
     nodes[node][bit(prefix_len.saturating_sub(1))] = leaf;
 }
 
-fn push_metadata(file: &mut Vec<u8>, node_count: u32) {
+fn push_metadata(file: &mut Vec<u8>, node_count: u32, built: u64) {
     file.extend(b"\xab\xcd\xefMaxMind.com");
     file.push(7 << 5 | 9);
     let words: [(&str, u16); 4] = [
@@ -101,7 +112,7 @@ fn push_metadata(file: &mut Vec<u8>, node_count: u32) {
     push_text(file, "build_epoch");
     // An extended type: 9 is a u64.
     file.extend([8, 9 - 7]);
-    file.extend(1_780_000_000u64.to_be_bytes());
+    file.extend(built.to_be_bytes());
     push_text(file, "languages");
     // An extended type as well: 11 is an array, of nothing here.
     file.extend([0, 11 - 7]);

@@ -1,0 +1,28 @@
+//! `cerco geo rollback`: back to a database that is kept.
+
+use super::{super::lockout, Context, Failure};
+use crate::control::{protocol::Request, reply::Done};
+
+/// Go back to a database that was in force before, and stay there
+///
+/// Reloads and restarts do not go forward again until `cerco geo accept`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  cerco geo rollback                the one before
+  cerco geo rollback 4              that one; `cerco geo status` lists them")]
+pub struct Args {
+    /// Its number; if left out, the one before
+    generation: Option<u64>,
+    /// Also when it locks out the SSH session in which this is typed
+    #[arg(long)]
+    force: bool,
+}
+
+pub fn run(args: Args, context: &Context) -> Result<(), Failure> {
+    let request = Request::RollBackDatabase {
+        generation: args.generation,
+        ssh_peer: lockout::ssh_peer().filter(|_| !args.force),
+    };
+    let done: Done = context.ask(request)?;
+    context.output.done(&done)
+}

@@ -1,0 +1,199 @@
+//! A change that nobody confirms is undone, by the kernel itself.
+
+use integration_tests::{
+    counts::{Counts, assert_counted},
+    daemon::Cerco,
+    poll,
+    site::{ABROAD, MACAU, Site},
+};
+use std::time::{Duration, Instant};
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Packets of a source that are counted in a way.
+#[track_caller]
+fn assert_decided(site: &Site, cerco: &Cerco, source: &str, expected: &str) {
+    let before = Counts::read(cerco.pins());
+    site.send(source, 3).unwrap();
+    let delta = || Counts::read(cerco.pins()).since(&before).without_chatter();
+    assert_counted(source, delta, &[(expected, 3)]);
+}
+
+/// Waits until a packet of the source is counted so.
+#[track_caller]
+fn wait_until_decided(site: &Site, cerco: &Cerco, source: &str, expected: &str) {
+    poll::until("see the change undone", LIMIT, || {
+        let before = Counts::read(cerco.pins());
+        site.send(source, 1).unwrap();
+        poll::until("count a packet", LIMIT, || {
+            let delta = Counts::read(cerco.pins()).since(&before).without_chatter();
+            (delta.total_packets() > 0).then(|| delta.packets(expected) == 1)
+        })
+        .unwrap()
+        .then_some(())
+    })
+    .unwrap();
+}
+
+fn start(site: &Site, mode: &str) -> Cerco {
+    let config = site.config_with(&format!("mode = \"{mode}\""), "");
+    Cerco::start(&site.host, &config).unwrap()
+}
+
+#[test]
+fn kernel_undoes_it_though_the_daemon_is_killed() {
+    let site = Site::new().unwrap();
+    let mut cerco = start(&site, "observe");
+    let began = Instant::now();
+    let said = cerco.cli(&["enforce", "--yes", "--confirm", "3s"]).unwrap();
+    assert!(said.contains("on trial until"), "{said}");
+    cerco.kill().unwrap();
+    assert_decided(&site, &cerco, ABROAD[0], "country_denied");
+    wait_until_decided(&site, &cerco, ABROAD[0], "would country_denied");
+    let lasted = began.elapsed();
+    assert!(lasted >= Duration::from_secs(3), "{lasted:?}");
+    assert!(lasted < Duration::from_secs(5), "{lasted:?}");
+    // Another daemon starts with what was confirmed.
+    cerco.run().unwrap();
+    assert_decided(&site, &cerco, ABROAD[0], "would country_denied");
+}
+
+#[test]
+fn daemon_that_lives_forgets_the_change_too() {
+    let site = Site::new().unwrap();
+    let cerco = start(&site, "enforce");
+    cerco.cli(&["deny", "MO", "--confirm", "1s"]).unwrap();
+    wait_until_decided(&site, &cerco, MACAU[0], "allowed");
+    poll::until("see the rule gone", LIMIT, || {
+        let rules = cerco.json(&["rules"])["rules"].clone();
+        let denials = rules
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|rule| rule["target"] == "MO");
+        let verbs: Vec<&str> = denials.filter_map(|rule| rule["rule"].as_str()).collect();
+        (!verbs.contains(&"deny")).then_some(())
+    })
+    .unwrap();
+    let log = cerco.log();
+    assert!(
+        log.contains("nobody confirmed it, so it was undone: deny MO"),
+        "{log}"
+    );
+    let late = cerco.try_cli(&["confirm"]);
+    assert_eq!(
+        (late.code, late.stderr.trim()),
+        (1, "error: no change is on trial")
+    );
+    assert_eq!(cerco.json(&["explain", MACAU[0]])["verdict"], "pass");
+}
+
+#[test]
+fn confirmed_change_stays_also_over_a_restart() {
+    let site = Site::new().unwrap();
+    let mut cerco = start(&site, "enforce");
+    cerco.cli(&["deny", "MO", "--confirm", "2s"]).unwrap();
+    assert_decided(&site, &cerco, MACAU[0], "country_denied");
+    let said = cerco.cli(&["confirm"]).unwrap();
+    assert!(said.starts_with("confirmed: deny MO"), "{said}");
+    // Nothing is to happen at the time when it would have been undone.
+    let end = Instant::now() + Duration::from_millis(2_500);
+    poll::until("let the time of the trial pass", LIMIT, || {
+        (Instant::now() >= end).then_some(())
+    })
+    .unwrap();
+    assert_decided(&site, &cerco, MACAU[0], "country_denied");
+    cerco.kill().unwrap();
+    cerco.run().unwrap();
+    assert_decided(&site, &cerco, MACAU[0], "country_denied");
+}
+
+#[test]
+fn rollback_undoes_it_at_once_and_one_trial_is_enough_at_a_time() {
+    let site = Site::new().unwrap();
+    let cerco = start(&site, "enforce");
+    cerco.cli(&["allow", "US", "--confirm", "1h"]).unwrap();
+    assert_decided(&site, &cerco, ABROAD[0], "allowed");
+    for refused in [
+        &["deny", "MO"][..],
+        &["observe"],
+        &["reload"],
+        &["rules", "remove", "US"],
+    ] {
+        let ended = cerco.try_cli(refused);
+        assert_eq!(ended.code, 1, "{refused:?}: {ended:?}");
+        assert!(
+            ended.stderr.contains("is on trial for another"),
+            "{ended:?}"
+        );
+    }
+    // A ban is no policy, and does not wait.
+    cerco.cli(&["ban", "198.51.100.7", "--for", "1h"]).unwrap();
+    assert_decided(&site, &cerco, MACAU[0], "banned");
+    cerco.cli(&["unban", "198.51.100.7"]).unwrap();
+    let said = cerco.cli(&["rollback"]).unwrap();
+    assert!(said.starts_with("undone: allow US"), "{said}");
+    assert_decided(&site, &cerco, ABROAD[0], "country_denied");
+    cerco.cli(&["deny", "MO"]).unwrap();
+    assert_decided(&site, &cerco, MACAU[0], "country_denied");
+}
+
+#[test]
+fn config_that_was_not_confirmed_is_not_believed_at_the_next_start() {
+    let site = Site::new().unwrap();
+    let mut cerco = start(&site, "enforce");
+    let tried = site.config().replace("MO = \"allow\"", "US = \"allow\"");
+    cerco.write_config(&tried).unwrap();
+    cerco.cli(&["apply", "--confirm", "1h"]).unwrap();
+    assert_decided(&site, &cerco, MACAU[0], "country_denied");
+    cerco.kill().unwrap();
+    cerco.run().unwrap();
+    // As before the trial, and said aloud.
+    assert_decided(&site, &cerco, MACAU[0], "allowed");
+    let status = cerco.cli(&["status"]).unwrap();
+    assert!(
+        status.contains("on trial and nobody confirmed them"),
+        "{status}"
+    );
+    // Whoever says so without a trial means it.
+    cerco.cli(&["reload", "--force"]).unwrap();
+    assert_decided(&site, &cerco, MACAU[0], "country_denied");
+    cerco.kill().unwrap();
+    cerco.run().unwrap();
+    assert_decided(&site, &cerco, MACAU[0], "country_denied");
+}
+
+#[test]
+fn trial_of_a_config_is_undone_with_its_database() {
+    let site = Site::new().unwrap();
+    let cerco = start(&site, "enforce");
+    let database = std::fs::read_to_string(site.path("database.csv")).unwrap();
+    let other = format!("{database}203.0.114.0,203.0.114.255,PT\n");
+    let other = site
+        .write("other.csv", other)
+        .unwrap()
+        .display()
+        .to_string();
+    let config = site
+        .config()
+        .replace(&site.path("database.csv").display().to_string(), &other)
+        .replace("MO = \"allow\"", "MO = \"allow\"\nPT = \"allow\"");
+    cerco.write_config(&config).unwrap();
+    cerco.cli(&["apply", "--confirm", "1h"]).unwrap();
+    assert_decided(&site, &cerco, "203.0.114.5", "allowed");
+    assert_eq!(cerco.json(&["explain", "203.0.114.5"])["country"], "PT");
+    cerco.cli(&["rollback"]).unwrap();
+    assert_decided(&site, &cerco, "203.0.114.5", "unknown_denied");
+    let explained = cerco.json(&["explain", "203.0.114.5"]);
+    assert_eq!(explained["country"], serde_json::Value::Null, "{explained}");
+}
+
+#[test]
+fn times_that_are_no_trial_are_refused() {
+    let site = Site::new().unwrap();
+    let cerco = start(&site, "enforce");
+    let ended = cerco.try_cli(&["deny", "MO", "--confirm", "25h"]);
+    assert_eq!(ended.code, 2, "{ended:?}");
+    assert!(ended.stderr.contains("1s to 24h"), "{ended:?}");
+    assert_decided(&site, &cerco, MACAU[0], "allowed");
+}

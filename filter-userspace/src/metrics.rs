@@ -45,6 +45,8 @@ const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     pub interfaces: Vec<InterfaceCounters>,
+    /// Whether the gate stands, for each interface where it should.
+    pub attached: Vec<(String, bool)>,
     /// Packets passed, dropped and would-be dropped, summed over the interfaces.
     pub countries: Vec<(CountryCode, [u64; 3])>,
     /// Seconds since 1970.
@@ -85,6 +87,15 @@ impl Collector for Snapshot {
             "Bytes of frames by interface, verdict and reason",
             Some(&Unit::Bytes),
             self.by_reason(|count| count.bytes),
+        )?;
+        gauges(
+            &mut encoder,
+            "cerco_interface_attached",
+            "1 where the gate stands, 0 where it should and does not",
+            None,
+            self.attached.iter().map(|(interface, stands)| {
+                ([("interface", interface.as_str())], u64::from(*stands))
+            }),
         )?;
         let countries = self.countries.iter().flat_map(|(code, totals)| {
             VERDICTS.iter().zip(totals).map(move |(verdict, total)| {

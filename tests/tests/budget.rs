@@ -21,6 +21,7 @@ fn programs_stay_within_their_budget() {
     let compiled = compile(&policies::deny_all(), &geo::builtin().unwrap()).unwrap();
     let options = GateOptions {
         interfaces: vec!["cerco-none".to_owned()],
+        spare_slots: 0,
         pins: "/sys/fs/bpf/cerco-test-budget".into(),
         mode: Mode::Observe,
         replies: Replies::default(),

@@ -299,7 +299,12 @@ fn starts_that_cannot_be_say_why_and_what_to_do() {
         (
             "another XDP program is there",
             site.config(),
-            vec!["eth0", "another XDP program is there", "ip link show eth0"],
+            vec![
+                "another XDP program is there: number ",
+                " `cerco`, native, held by process ",
+                "`cerco detach --force` with its config takes it off",
+                "to take eth0 out of `interfaces`",
+            ],
         ),
         (
             "interface missing",

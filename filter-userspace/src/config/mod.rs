@@ -43,7 +43,7 @@ const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
 /// Which interfaces the gate stands in front of.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Interfaces {
-    /// Those with a default route at start.
+    /// Those with a default route; later ones as well.
     Auto,
     Named(Vec<String>),
 }

@@ -3,6 +3,7 @@
 pub mod age;
 pub mod databases;
 mod explain;
+mod interfaces;
 mod lock;
 pub mod lockout;
 mod memory;
@@ -33,13 +34,13 @@ use tracing::{debug, info, warn};
 pub use self::trial::files_before;
 use self::{lock::Lock, state::Daemon};
 use crate::{
-    config::{Config, SourceFile},
+    config::{Config, Interfaces, SourceFile},
     control::{
         self,
         protocol::{ModeWord, Request},
         server::Asked,
     },
-    kernel,
+    kernel::{self, LinkWatch},
     metrics::{self, Scrape},
 };
 
@@ -86,7 +87,12 @@ async fn serve(
         tokio::spawn(metrics::serve_at(address, listener, scrapes, fault_sender));
     }
     let socket = config.paths.socket.clone();
+    // Before the start looks at the interfaces, so that no change of them is missed.
+    let link_watch = LinkWatch::open(config.interfaces == Interfaces::Auto);
     let mut daemon = Daemon::start(config_file, config, config_files, warnings, metrics_fault)?;
+    daemon.look_at_interfaces();
+    let (changed_sender, mut interfaces_changed) = mpsc::channel(1);
+    tokio::spawn(interfaces::watch(link_watch, changed_sender));
 
     let (asked_sender, mut asked) = mpsc::channel::<Asked>(QUEUE);
     tokio::spawn(control::server::serve(control_listener, asked_sender));
@@ -95,6 +101,7 @@ async fn serve(
     let mut messages: Option<JoinHandle<()>> = None;
 
     let mut sample_rates = ticker(rates::INTERVAL);
+    let mut check_interfaces = ticker(interfaces::CHECK);
     let mut sweep_bans = ticker(BAN_SWEEP);
     let mut sweep_flows = ticker(FLOW_SWEEP);
     let mut check_database = ticker(DATABASE_CHECK);
@@ -109,6 +116,8 @@ async fn serve(
         }
         // An instant, not a duration: what happens meanwhile must not put it off.
         let expiry = sleep_until(retry_at.max(Instant::now() + until_expiry(&daemon)));
+        let next_look = daemon.next_interface_look();
+        let next_look = sleep_until(next_look.map_or_else(far_off, Instant::from_std));
         // Looked at again a little later than its end, since two clocks are asked.
         let trial_left = daemon
             .trial_left()
@@ -134,6 +143,9 @@ async fn serve(
             Some(scrape) = scrapes.recv() => {
                 let _ = scrape.send(daemon.snapshot().map_err(|error| error.to_string()));
             }
+            Some(()) = interfaces_changed.recv() => daemon.look_at_interfaces(),
+            _ = check_interfaces.tick() => daemon.look_at_interfaces(),
+            () = next_look => daemon.look_at_interfaces(),
             _ = sample_rates.tick() => daemon.sample_rates(),
             _ = sweep_bans.tick() => daemon.sweep_bans(),
             _ = sweep_flows.tick() => daemon.sweep_flows(),
@@ -188,12 +200,11 @@ async fn forward_messages(logger: kernel::Logger) {
 
 /// Says what stands where, to the log and to the service manager.
 fn announce(daemon: &Daemon) {
-    let attached: Vec<String> = view::attached(daemon.gate.attachments())
+    let attached: Vec<String> = daemon
+        .gate
+        .attachments()
         .iter()
-        .map(|at| match &at.fallback_reason {
-            Some(reason) => format!("{} ({}, because {reason})", at.interface, at.attach_mode),
-            None => format!("{} ({})", at.interface, at.attach_mode),
-        })
+        .map(|at| format!("{} ({})", at.interface, view::attachment_words(at)))
         .collect();
     let mode = ModeWord::from(daemon.gate.mode()).word();
     let status = format!("{mode} on {}", attached.join(", "));
@@ -233,6 +244,11 @@ fn ticker(period: Duration) -> tokio::time::Interval {
     // After a long reload one tick is enough.
     ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticker
+}
+
+/// No timer waits so long.
+fn far_off() -> Instant {
+    Instant::now() + DATABASE_CHECK
 }
 
 fn until_expiry(daemon: &Daemon) -> Duration {

@@ -18,6 +18,7 @@ use tracing::{error, info, warn};
 use super::{
     age,
     databases::{Acceptance, Databases},
+    interfaces::{AUTO_SLOTS, Following},
     lockout, memory,
     overlay::{ModeOverride, Overlay, Rule},
     rates::{Rates, Totals},
@@ -27,7 +28,7 @@ use super::{
 use crate::{
     cause,
     compile::{CompiledPolicy, compile},
-    config::{self, Config, SourceFile},
+    config::{self, Config, Interfaces, SourceFile},
     control::{
         protocol::{ModeWord, Refusal, Request, RuleVerb, Target},
         reply::{Done, rule_word},
@@ -53,6 +54,7 @@ pub struct Daemon {
     pub(super) databases: Databases,
     pub(super) compiled: CompiledPolicy,
     pub(super) gate: Gate,
+    pub(super) following: Following,
     /// Bans in force when they were last counted; `None` when they have changed since.
     ban_count: Option<u64>,
     /// Flows of this host when they were last counted.
@@ -90,6 +92,10 @@ impl Daemon {
         let overlay_changed = overlay != loaded;
         let (policy, suspended) = overlay.apply(&config.policy);
         let options = GateOptions {
+            spare_slots: match config.interfaces {
+                Interfaces::Auto => AUTO_SLOTS.saturating_sub(interfaces.len()),
+                Interfaces::Named(_) => 0,
+            },
             interfaces,
             pins: config.paths.pins.clone(),
             mode,
@@ -118,6 +124,7 @@ impl Daemon {
             databases,
             compiled,
             gate,
+            following: Following::default(),
             ban_count: None,
             flow_count: FlowCount::default(),
             rates: Rates::default(),

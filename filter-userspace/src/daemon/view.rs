@@ -37,12 +37,7 @@ impl Daemon {
         warnings.extend(self.databases.warnings(&self.config));
         warnings.extend(self.database_warning());
         warnings.extend(self.metrics_fault.borrow().clone());
-        warnings.extend(self.gate.lost_interfaces().into_iter().map(|interface| {
-            format!(
-                "no gate stands on {interface} any more, every packet passes there: it was detached, \
-                 or the interface went away; restart the daemon to attach it again"
-            )
-        }));
+        warnings.extend(self.interface_warnings());
         let replies = self.replies();
         warnings.extend(replies.faults.iter().map(ReplyFault::warning));
         Ok(Status {
@@ -204,6 +199,7 @@ impl Daemon {
         let info = &self.database.info;
         Ok(Snapshot {
             interfaces,
+            attached: self.interfaces_attached(),
             countries,
             database_built: info
                 .build_time
@@ -244,6 +240,18 @@ pub fn attached(attachments: &[Attachment]) -> Vec<AttachedInterface> {
             fallback_reason: attachment.fallback_reason.clone(),
         })
         .collect()
+}
+
+/// `native`, or why it is not.
+pub fn attachment_words(attachment: &Attachment) -> String {
+    let mode = match attachment.mode {
+        AttachMode::Native => "native",
+        AttachMode::Generic => "generic",
+    };
+    match &attachment.fallback_reason {
+        Some(reason) => format!("{mode}, because {reason}"),
+        None => mode.to_owned(),
+    }
 }
 
 /// One line for each reason, and a second one for what observe mode would have dropped.

@@ -10,10 +10,11 @@ use aya::programs::{
 use filter_common::abi::{Control, attach_mode};
 
 use super::{
-    AttachMode, AttachPreference, Attachment, Gate, KernelError, bpffs,
+    AttachMode, AttachPreference, Attachment, Gate, KernelError, Place, bpffs,
+    links::links,
     load::{NEEDS_CAPABILITIES, errno_of, program},
     pins::{self, PinPaths},
-    trackers,
+    rival, trackers,
 };
 
 /// Why a gate that found its own generic link does not try native mode.
@@ -24,57 +25,117 @@ impl Gate {
     /// Puts every interface behind the gate and pins it, so that the gate outlives this process.
     ///
     /// Where an earlier daemon's link stands, the program on it is replaced: no frame passes
-    /// unfiltered, and none is lost. The counters go on from where it left them. On error the interfaces attached so far stay attached.
+    /// unfiltered, and none is lost. The counters go on from where it left them.
+    ///
+    /// It is an error when not one interface can be attached, and the reason is that of the first. Where only some
+    /// cannot, the others are attached; [`Gate::attachments`] tells.
     pub fn attach(&mut self, preference: AttachPreference) -> Result<&[Attachment], KernelError> {
+        self.attach_what_is_there(preference, true)?;
+        Ok(&self.attachments)
+    }
+
+    /// As [`Gate::attach`]; unless `needs_one`, no interface at all is no error.
+    pub(super) fn attach_what_is_there(
+        &mut self,
+        preference: AttachPreference,
+        needs_one: bool,
+    ) -> Result<(), KernelError> {
         self.paths.prepare()?;
         self.pin_next_maps()?;
+        self.know_pinned_links()?;
+        let places = self.places_now()?;
+        self.rename_attachments(&places)?;
         // Before the links: what this host opens from now on is known when the new program asks.
-        self.attach_trackers()?;
+        self.attach_trackers(&places)?;
         if self.replies.enabled && !self.flows_kept {
-            match self.record_open_sockets() {
-                Ok(0) => {}
-                Ok(count) => tracing::info!("{count} connections of this host stay open"),
-                Err(error) => tracing::warn!("connections that are open may be cut off: {error}"),
-            }
+            self.know_open_sockets();
         }
         self.renew_reply_ports()?;
-        self.attach_links(preference)?;
+        let fault = self.attach_links(&places, preference);
+        if let Some(fault) = fault.filter(|_| needs_one && self.attachments.is_empty()) {
+            return Err(fault);
+        }
         self.release_other_interfaces()?;
         if let Err(error) = self.adopt_counters() {
             tracing::warn!("the counters start from zero: {error}");
         }
-        self.paths.publish_next_maps()?;
-        Ok(&self.attachments)
+        self.paths.publish_next_maps()
     }
 
-    /// Puts the program of this gate on the link of every interface.
-    pub(super) fn attach_links(&mut self, preference: AttachPreference) -> Result<(), KernelError> {
-        self.attachments.clear();
-        for slot in 0..self.interfaces.len() {
-            let interface = self.interfaces[slot].clone();
-            let ifindex = interface_index(&interface)?;
-            // Before the link: the first frame already counts in its slot.
-            self.store(
-                offset_of!(Control, interfaces) + slot * size_of::<u32>(),
-                ifindex,
-            );
+    /// The places of the interfaces that this gate was loaded for.
+    pub(super) fn places_now(&self) -> Result<Vec<Place>, KernelError> {
+        let links = links().map_err(KernelError::program("list the interfaces"))?;
+        Ok(self.places(&self.interfaces, &links))
+    }
 
-            let (mode, fallback_reason) = self.attach_one(&interface, ifindex, preference)?;
-            let number = match mode {
-                AttachMode::Native => attach_mode::NATIVE,
-                AttachMode::Generic => attach_mode::GENERIC,
+    /// Puts the program of this gate on the link of every interface that is there. Returns the first reason why
+    /// one could not be attached.
+    pub(super) fn attach_links(
+        &mut self,
+        places: &[Place],
+        preference: AttachPreference,
+    ) -> Option<KernelError> {
+        let mut attachments = Vec::new();
+        let mut first_fault = None;
+        for slot in 0..self.interfaces.len() {
+            let interface = &self.interfaces[slot];
+            let attached = match places.iter().find(|it| it.name == *interface) {
+                None => Err(KernelError::NoInterface {
+                    interface: interface.clone(),
+                }),
+                Some(place) => {
+                    // Before the link: the first frame already counts in its slot.
+                    let offset = offset_of!(Control, interfaces) + slot * size_of::<u32>();
+                    self.store(offset, place.ifindex);
+                    self.attach_link(slot, place, preference)
+                }
             };
-            self.control
-                .byte(0, offset_of!(Control, attach_modes) + slot)
-                .store(number, Ordering::Release);
-            self.attachments.push(Attachment {
-                interface,
-                ifindex,
-                mode,
-                fallback_reason,
-            });
+            match attached {
+                Ok(attachment) => attachments.push(attachment),
+                Err(error) => first_fault = first_fault.or(Some(error)),
+            }
         }
-        Ok(())
+        self.attachments = attachments;
+        first_fault
+    }
+
+    /// Puts the program on the link of one interface, whose frames count in `slot`.
+    pub(super) fn attach_link(
+        &mut self,
+        slot: usize,
+        place: &Place,
+        preference: AttachPreference,
+    ) -> Result<Attachment, KernelError> {
+        let (mode, fallback_reason) = self.attach_one(&place.name, place.ifindex, preference)?;
+        self.count_in(slot, place.ifindex, mode);
+        Ok(Attachment {
+            interface: place.name.clone(),
+            ifindex: place.ifindex,
+            mode,
+            fallback_reason,
+        })
+    }
+
+    /// Has the frames of an interface counted in `slot`.
+    pub(super) fn count_in(&self, slot: usize, ifindex: u32, mode: AttachMode) {
+        let number = match mode {
+            AttachMode::Native => attach_mode::NATIVE,
+            AttachMode::Generic => attach_mode::GENERIC,
+        };
+        self.control
+            .byte(0, offset_of!(Control, attach_modes) + slot)
+            .store(number, Ordering::Release);
+        let offset = offset_of!(Control, interfaces) + slot * size_of::<u32>();
+        self.store(offset, ifindex);
+    }
+
+    /// Lets the connections go on that this host has open already.
+    pub(super) fn know_open_sockets(&self) {
+        match self.record_open_sockets() {
+            Ok(0) => {}
+            Ok(count) => tracing::info!("{count} connections of this host stay open"),
+            Err(error) => tracing::warn!("connections that are open may be cut off: {error}"),
+        }
     }
 
     pub fn attachments(&self) -> &[Attachment] {
@@ -84,13 +145,9 @@ impl Gate {
     /// The interfaces that were attached and are not any more: they went away, perhaps to come back as
     /// another, or somebody detached the gate.
     pub fn lost_interfaces(&self) -> Vec<&str> {
-        let holds = |it: &Attachment| {
-            let link = self.paths.link(&it.interface, it.mode);
-            matches!(pins::link_ifindex(&link), Ok(Some(ifindex)) if ifindex == it.ifindex)
-        };
         self.attachments
             .iter()
-            .filter(|it| !holds(it))
+            .filter(|it| !self.holds(it))
             .map(|it| it.interface.as_str())
             .collect()
     }
@@ -113,11 +170,13 @@ impl Gate {
                 Err(error) if preference == AttachPreference::Auto && is_unsupported(&error) => {
                     fallback_reason = Some(error.to_string());
                 }
-                Err(error) => return Err(attach_error(interface, AttachMode::Native, error)),
+                Err(error) => {
+                    return Err(attach_error(interface, ifindex, AttachMode::Native, error));
+                }
             }
         }
         self.attach_new(interface, ifindex, AttachMode::Generic)
-            .map_err(|error| attach_error(interface, AttachMode::Generic, error))?;
+            .map_err(|error| attach_error(interface, ifindex, AttachMode::Generic, error))?;
         Ok((AttachMode::Generic, fallback_reason))
     }
 
@@ -215,6 +274,8 @@ pub fn detach_all(pins: &Path) -> Result<Vec<String>, KernelError> {
         return Ok(Vec::new());
     }
     bpffs::check_owner(pins)?;
+    // The sign for a daemon that runs beside: without it, it would put back what is taken off here.
+    paths.remove_maps()?;
     let mut freed = Vec::new();
     for (interface, path) in paths.links()? {
         unlink(&path)?;
@@ -288,16 +349,19 @@ fn is_unsupported(failure: &AttachFailure) -> bool {
     }
 }
 
-fn attach_error(interface: &str, mode: AttachMode, failure: AttachFailure) -> KernelError {
+fn attach_error(
+    interface: &str,
+    ifindex: u32,
+    mode: AttachMode,
+    failure: AttachFailure,
+) -> KernelError {
     let errno = match failure {
         AttachFailure::Kernel(error) => return error,
         AttachFailure::Program(ref error) => errno_of(error),
         AttachFailure::Other(_) => None,
     };
     let hint = match errno {
-        Some(libc::EBUSY | libc::EEXIST) => format!(
-            "; another XDP program is there: `ip link show {interface}` names it, `ip link set {interface} xdp off` removes one that was attached with ip"
-        ),
+        Some(libc::EBUSY | libc::EEXIST) => rival::advice(interface, ifindex),
         Some(libc::EPERM | libc::EACCES) => NEEDS_CAPABILITIES.to_owned(),
         Some(libc::EOPNOTSUPP | libc::EINVAL) if mode == AttachMode::Native => {
             "; the driver has no native XDP here: attach = \"generic\" works with every driver"

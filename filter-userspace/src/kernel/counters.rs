@@ -6,7 +6,7 @@
 //! frames from elsewhere, which only test runs make: it is no traffic, is shown nowhere as such, and is
 //! not carried over.
 
-use std::{borrow::Borrow, collections::BTreeMap};
+use std::{borrow::Borrow, collections::BTreeMap, mem::offset_of};
 
 use aya::{
     maps::{MapData, PerCpuArray, PerCpuValues},
@@ -49,14 +49,31 @@ pub struct InterfaceCounters {
 }
 
 impl Gate {
-    /// One entry for each interface that was named at the load.
+    /// One entry for each interface that was named at the load or came later.
     pub fn counters(&self) -> Result<Vec<InterfaceCounters>, KernelError> {
         let counters = typed(self.ebpf.map("COUNTERS"), "COUNTERS")?;
-        read(&counters, &self.control, |slot, _| {
-            self.interfaces
-                .get(slot)
-                .map_or_else(|| format!("slot{slot}"), Clone::clone)
-        })
+        let mut all = read(&counters, &self.control, |slot, _| {
+            self.interfaces.get(slot).cloned().unwrap_or_default()
+        })?;
+        // Those behind wait for an interface.
+        all.truncate(self.interfaces.len());
+        Ok(all)
+    }
+
+    /// Forgets what `slot` has counted; its interface is gone, so nothing counts there meanwhile.
+    pub(super) fn clear_counters(&mut self, slot: usize) -> Result<(), KernelError> {
+        let offset = offset_of!(Control, interfaces) + slot * size_of::<u32>();
+        self.store(offset, 0);
+        wait_for_packets_in_flight();
+        let carried = slots(&self.control.read(0)) + slot;
+        let mut own: PerCpuArray<_, Counters> = typed(self.ebpf.map_mut("COUNTERS"), "COUNTERS")?;
+        for index in [slot, carried] {
+            let values = PerCpuValues::try_from(vec![Counters::ZERO; cpus()?])
+                .map_err(|error| KernelError::map("write to", "COUNTERS")(error))?;
+            own.set(index as u32, values, 0)
+                .map_err(KernelError::map("write to", "COUNTERS"))?;
+        }
+        Ok(())
     }
 
     /// What test runs over this program have counted.
@@ -77,6 +94,7 @@ impl Gate {
         wait_for_packets_in_flight();
         let block = control.read(0);
         let earlier: BTreeMap<u32, Counters> = (0..slots(&block))
+            .filter(|slot| block.interfaces[*slot] != 0)
             .map(|slot| Ok((block.interfaces[slot], total(&counters, slot, &control)?)))
             .collect::<Result<_, KernelError>>()?;
         let control = self.control.read(0);

@@ -87,6 +87,10 @@ pub enum KernelError {
     )]
     TooManyInterfaces,
     #[error(
+        "all {slots} places for interfaces are in use; restart the daemon, which forgets those that have no default route any more"
+    )]
+    NoSlot { slots: usize },
+    #[error(
         "the loaded program was put up by a cerco that counts test runs as traffic; restart the daemon first"
     )]
     NoElsewhere,

@@ -34,15 +34,9 @@ pub fn standing_links(pins: &Path) -> Result<Vec<StandingLink>, KernelError> {
     bpffs::check_owner(pins)?;
     let mut links = Vec::new();
     for (interface, path) in PinPaths::new(pins.to_path_buf()).links()? {
-        let is_generic = path
-            .file_name()
-            .is_some_and(|name| name.to_string_lossy().starts_with("generic-"));
         links.push(StandingLink {
             interface,
-            mode: match is_generic {
-                true => AttachMode::Generic,
-                false => AttachMode::Native,
-            },
+            mode: pins::mode_of_link(&path),
             ifindex: pins::link_ifindex(&path)?,
             program: pins::link_program(&path)?,
         });

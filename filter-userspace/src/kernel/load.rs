@@ -51,7 +51,10 @@ pub type Logger = EbpfLogger<&'static dyn log::Log>;
 pub struct Gate {
     pub(super) ebpf: Ebpf,
     pub(super) paths: PinPaths,
+    /// By slot of the counters.
     pub(super) interfaces: Vec<String>,
+    /// Slots that the counter map has.
+    pub(super) slots: usize,
     pub(super) attachments: Vec<Attachment>,
     pub(super) control: MappedArray<Control>,
     pub(super) policy: MappedArray<PolicyBlock>,
@@ -101,6 +104,7 @@ impl Gate {
         if options.interfaces.len() > MAX_INTERFACES {
             return Err(KernelError::TooManyInterfaces);
         }
+        let slots = (options.interfaces.len() + options.spare_slots).min(MAX_INTERFACES);
         let paths = PinPaths::new(PathBuf::from(&options.pins));
         let Loader(mut loader) = loader;
         let table = TableMap::create(&paths.loading_directory(), lines_per_generation)?;
@@ -115,7 +119,7 @@ impl Gate {
         let mut ebpf = loader
             .map_max_entries("PACKET_STAMPS", LIMITER_SETS)
             .map_max_entries("CONN_STAMPS", LIMITER_SETS)
-            .map_max_entries("COUNTERS", counters::map_len(options.interfaces.len()))
+            .map_max_entries("COUNTERS", counters::map_len(slots))
             .load(OBJECT)
             .map_err(load_error)?;
         program(&mut ebpf)?.load().map_err(load_error)?;
@@ -134,6 +138,7 @@ impl Gate {
         let gate = Self {
             paths,
             interfaces: options.interfaces.clone(),
+            slots,
             attachments: Vec::new(),
             control,
             policy,
@@ -172,19 +177,33 @@ impl Gate {
         }
         let options = GateOptions {
             interfaces: self.interfaces.clone(),
+            spare_slots: self.slots - self.interfaces.len(),
             pins: self.paths.root().to_path_buf(),
             mode: self.mode(),
             replies: self.replies,
         };
         let mut renewed = Self::load(compiled, &options)?;
-        if let Err(error) = renewed.attach(preference) {
+        // What an interface has counted that is gone at the moment is found by its last number.
+        let last = self.control.read(0).interfaces;
+        for (slot, ifindex) in last.into_iter().enumerate() {
+            renewed.store(
+                offset_of!(Control, interfaces) + slot * size_of::<u32>(),
+                ifindex,
+            );
+        }
+        let needs_one = !self.attachments.is_empty();
+        if let Err(error) = renewed.attach_what_is_there(preference, needs_one) {
             // Some links may have the new programs already, which this value does not steer.
-            let put_back = self
-                .attach_trackers()
-                .and_then(|()| self.renew_reply_ports().map(drop))
-                .and_then(|()| self.attach_links(preference));
-            if let Err(second) = put_back {
-                tracing::error!("the earlier program could not be put back: {second}");
+            let put_back = self.places_now().and_then(|places| {
+                self.attach_trackers(&places)?;
+                self.renew_reply_ports()?;
+                Ok(self.attach_links(&places, preference))
+            });
+            match put_back {
+                Ok(None) => {}
+                Ok(Some(second)) | Err(second) => {
+                    tracing::error!("the earlier program could not be put back: {second}");
+                }
             }
             return Err(error);
         }
@@ -247,7 +266,7 @@ impl Gate {
             &[Control {
                 observe: observe_flag(mode),
                 lines_per_generation: self.lines_per_generation as u32,
-                interface_count: self.interfaces.len() as u32,
+                interface_count: self.slots as u32,
                 limiter_seed,
                 flow_seed: flow_seed.unwrap_or(new_flow_seed),
                 flow_timeouts: self.replies.timeouts.ticks(),

@@ -13,7 +13,9 @@ mod counters;
 mod error;
 mod ethtool;
 mod flows;
+mod follow;
 mod inventory;
+mod link_watch;
 mod links;
 mod live;
 mod load;
@@ -22,8 +24,10 @@ mod memory;
 mod netlink;
 mod oracle;
 mod pins;
+mod places;
 mod program_size;
 mod publish;
+mod rival;
 mod sockets;
 mod table_map;
 mod test_run;
@@ -43,6 +47,7 @@ pub use inventory::{
     StandingLink, StandingTracker, link_numbers, program_holder, program_names, standing_links,
     standing_trackers, tcx_programs,
 };
+pub use link_watch::{Heard, LinkWatch};
 pub use links::{
     Direction, Link, TcProgram, XdpFeatures, XdpPrograms, addresses, links, tc_programs,
     xdp_features,
@@ -52,6 +57,7 @@ pub use load::{Gate, Loader, Logger, OBJECT};
 pub use mapped::MappedArray;
 pub use oracle::Service;
 pub use pins::Pinned;
+pub use places::{Place, name_before};
 pub use program_size::ProgramSize;
 pub use publish::Trial;
 pub use table_map::TableMap;
@@ -102,10 +108,12 @@ pub struct Ban {
     pub remaining: Duration,
 }
 
-/// One interface, and the directory that everything of this gate is pinned under.
+/// The interfaces, and the directory that everything of this gate is pinned under.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct GateOptions {
     pub interfaces: Vec<String>,
+    /// Room in the counters for interfaces that come later, see [`Gate::attach_interface`].
+    pub spare_slots: usize,
     /// A directory on a BPF file system, for instance `/sys/fs/bpf/cerco`.
     pub pins: PathBuf,
     pub mode: Mode,

@@ -95,6 +95,16 @@ impl PinPaths {
         self.maps_directory().join(name)
     }
 
+    /// Whether a gate is up here.
+    pub(super) fn has_maps(&self) -> bool {
+        self.maps_directory().exists()
+    }
+
+    /// After this nobody knows of a gate here, though its program may still be on the links.
+    pub(super) fn remove_maps(&self) -> Result<(), KernelError> {
+        remove_directory(&self.maps_directory())
+    }
+
     /// Puts the pins of a start in the place of those before it.
     pub(super) fn publish_next_maps(&self) -> Result<(), KernelError> {
         let (maps, next) = (self.maps_directory(), self.next_directory());
@@ -239,6 +249,17 @@ pub(super) fn link_program(path: &Path) -> Result<Option<u32>, KernelError> {
     link_field(path, "prog_id:")
 }
 
+/// The mode in which the link of this pin was attached.
+pub(super) fn mode_of_link(path: &Path) -> AttachMode {
+    let is_generic = path
+        .file_name()
+        .is_some_and(|name| name.to_string_lossy().starts_with("generic-"));
+    match is_generic {
+        true => AttachMode::Generic,
+        false => AttachMode::Native,
+    }
+}
+
 /// The interface that a pinned XDP link holds; `None` when it went away.
 pub(super) fn link_ifindex(path: &Path) -> Result<Option<u32>, KernelError> {
     // bpf_xdp_link_show_fdinfo() in net/core/dev.c; 0 after the device has gone.
@@ -338,12 +359,15 @@ impl Pinned {
     }
 
     pub fn counters(&self) -> Result<Vec<InterfaceCounters>, KernelError> {
-        counters::read(&self.counters, &self.control, |slot, ifindex| {
+        let all = counters::read(&self.counters, &self.control, |slot, ifindex| {
             self.attachments
                 .iter()
                 .find(|it| it.ifindex == ifindex)
                 .map_or_else(|| format!("slot{slot}"), |it| it.interface.clone())
-        })
+        })?;
+        let numbers = self.control.read(0).interfaces;
+        let in_use = all.into_iter().zip(numbers).filter(|(_, it)| *it != 0);
+        Ok(in_use.map(|(counters, _)| counters).collect())
     }
 
     /// What test runs over the program have counted.

@@ -12,8 +12,9 @@ use aya::programs::{
 };
 
 use super::{
-    Direction, Gate, KernelError,
-    attach::{interface_index, unlink},
+    Direction, Gate, KernelError, Place,
+    attach::unlink,
+    follow::name_of,
     links,
     load::errno_of,
     pins::{self, PinPaths},
@@ -57,52 +58,73 @@ impl Gate {
     /// Puts the trackers of this load behind every interface. Where it cannot, the gate stands all the same, and
     /// answers to what the host sends through that interface are judged like everything else: the faults are in
     /// [`Gate::tracker_faults`].
-    pub(super) fn attach_trackers(&mut self) -> Result<(), KernelError> {
+    pub(super) fn attach_trackers(&mut self, places: &[Place]) -> Result<(), KernelError> {
         self.tracker_faults.clear();
         self.tracked.clear();
         if !self.replies.enabled {
             return release_trackers(&self.paths, |_| false);
         }
-        for interface in self.interfaces.clone() {
-            // In this order: one that sees only what leaves would take an answer for the beginning.
-            let attached = TRACKERS
-                .into_iter()
-                .map(|(program, prefix, direction)| {
-                    self.attach_tracker(&interface, program, prefix, direction)
-                })
-                .collect::<Result<Vec<_>, _>>();
-            match attached {
-                // Both hang in the same way.
-                Ok(ways) => self.tracked.extend(ways.first().map(|it| (interface, *it))),
-                Err(error) => {
-                    tracing::warn!("{error}");
-                    let reason = match error {
-                        KernelError::Track { reason, .. } => reason,
-                        other => other.to_string(),
-                    };
-                    self.tracker_faults.push(TrackerFault { interface, reason });
-                }
-            }
+        for place in places {
+            self.attach_trackers_of(place);
         }
         release_trackers(&self.paths, |interface| {
             self.interfaces.iter().any(|it| it == interface)
         })
     }
 
+    /// The same for one interface.
+    pub(super) fn attach_trackers_of(&mut self, place: &Place) {
+        let interface = &place.name;
+        self.forget_trackers(interface);
+        // In this order: one that sees only what leaves would take an answer for the beginning.
+        let attached = TRACKERS
+            .into_iter()
+            .map(|(program, prefix, direction)| {
+                self.attach_tracker(place, program, prefix, direction)
+            })
+            .collect::<Result<Vec<_>, _>>();
+        match attached {
+            // Both hang in the same way.
+            Ok(ways) => {
+                let way = ways.first().map(|way| (interface.clone(), *way));
+                self.tracked.extend(way);
+            }
+            Err(error) => {
+                tracing::warn!("{error}");
+                let reason = match error {
+                    KernelError::Track { reason, .. } => reason,
+                    other => other.to_string(),
+                };
+                self.tracker_faults.push(TrackerFault {
+                    interface: interface.clone(),
+                    reason,
+                });
+            }
+        }
+    }
+
+    /// What is known of the trackers of an interface is over.
+    pub(super) fn forget_trackers(&mut self, interface: &str) {
+        self.tracker_faults.retain(|it| it.interface != interface);
+        self.tracked.retain(|(it, _)| it != interface);
+    }
+
     fn attach_tracker(
         &mut self,
-        interface: &str,
+        place: &Place,
         name: &'static str,
         prefix: &str,
         direction: TcAttachType,
     ) -> Result<TrackerAttachment, KernelError> {
-        let ifindex = interface_index(interface)?;
-        let path = self.paths.tracker(prefix, interface);
+        let path = self.paths.tracker(prefix, &place.name);
         let program = tracker(&mut self.ebpf, name)?;
         let failed = |error: String| KernelError::Track {
-            interface: interface.to_owned(),
+            interface: place.name.clone(),
             reason: error,
         };
+        let ifindex = place.ifindex;
+        // aya asks for the name, which may be another one than that of the place.
+        let interface = &name_of(ifindex).ok_or_else(|| failed("it is gone".to_owned()))?;
         if path.exists() {
             if replace_on(program, &path, ifindex) {
                 return Ok(TrackerAttachment::Tcx);
@@ -153,10 +175,13 @@ impl Gate {
     }
 
     fn lost_trackers(&self) -> Vec<&str> {
-        let holds = |interface: &str, attachment| {
-            let Ok(ifindex) = interface_index(interface) else {
-                return false;
+        let holds = |interface: &str, attachment: TrackerAttachment| {
+            let mut attachments = self.attachments.iter();
+            // Where no gate stands, that is what is told.
+            let Some(held) = attachments.find(|it| it.interface == interface) else {
+                return true;
             };
+            let ifindex = held.ifindex;
             match attachment {
                 TrackerAttachment::Tcx => TRACKERS.iter().all(|(_, prefix, _)| {
                     let path = self.paths.tracker(prefix, interface);

@@ -125,6 +125,7 @@ pub fn load(compiled: &CompiledPolicy) -> Result<Gate> {
         compiled,
         &GateOptions {
             interfaces: vec!["lo".to_owned()],
+            spare_slots: 0,
             pins: PathBuf::from("/sys/fs/bpf/cerco-bench-unused"),
             mode: Mode::Enforce,
             replies: Replies::default(),

@@ -278,6 +278,7 @@ fn compare_parsers(frame: &[u8]) -> Compared {
 fn load(compiled: &CompiledPolicy) -> Gate {
     let options = GateOptions {
         interfaces: vec![INTERFACE.to_owned()],
+        spare_slots: 0,
         // Never made: pins are written when an interface is attached.
         pins: "/sys/fs/bpf/cerco-test-differential".into(),
         mode: Mode::Enforce,

@@ -68,6 +68,7 @@ impl Stand {
     pub fn options(&self) -> GateOptions {
         GateOptions {
             interfaces: vec![LINK.to_owned()],
+            spare_slots: 0,
             pins: self.pins.path().to_path_buf(),
             mode: Mode::Enforce,
             replies: Replies::default(),

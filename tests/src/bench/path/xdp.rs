@@ -73,6 +73,7 @@ pub fn cerco(compiled: &CompiledPolicy) -> Result<Peer> {
     let site = Site::build()?;
     let options = GateOptions {
         interfaces: vec![LINK.to_owned()],
+        spare_slots: 0,
         pins: Path::new("/sys/fs/bpf/cerco").to_owned(),
         mode: Mode::Enforce,
         replies: Replies::default(),

@@ -284,14 +284,16 @@ fn file_that_is_swapped_while_it_is_read_is_one_of_both_or_refused() {
             }
         });
         let socket = cerco.socket();
-        let outcome = poll::until("see enough of both", LIMIT, || {
+        let outcome = poll::until("see enough reloads", LIMIT, || {
             match client::ask(&socket, Request::Reload { ssh_peer: None }, None) {
                 Ok(_) => drop(taken.fetch_add(1, Ordering::Relaxed)),
                 Err(_) => refused += 1,
             }
             let status = client::ask(&socket, Request::GeoStatus, None).unwrap();
             let sha256 = status["sha256"].as_str().unwrap().to_owned();
-            let enough = taken.load(Ordering::Relaxed) >= 30 && refused >= 30;
+            // How many reloads find the file half written is the scheduler's choice; that such a one is
+            // refused has a test of its own.
+            let enough = taken.load(Ordering::Relaxed) >= 20;
             (!known.contains(&sha256) || enough).then_some((sha256, status))
         });
         stop.store(true, Ordering::Relaxed);

@@ -601,6 +601,62 @@ fn answer_of_an_observed_host_opens_nothing() {
     }
 }
 
+/// As on kernels before 6.6.
+#[test]
+fn filters_of_the_clsact_qdisc_do_the_same() {
+    let net = world();
+    let clsact = format!("{}[replies]\nattach = \"clsact\"\n", config("enforce"));
+    let filters = |direction: &str| {
+        let output = net
+            .host
+            .command("tc")
+            .args(["filter", "show", "dev", LINK, direction])
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        (
+            text.matches(" name cerco_in ").count(),
+            text.matches(" name cerco_out ").count(),
+        )
+    };
+    let mut cerco = Cerco::start(&net.host, &clsact).unwrap();
+    for restarted in [false, true] {
+        assert_eq!(
+            (filters("ingress"), filters("egress")),
+            ((1, 0), (0, 1)),
+            "{restarted}"
+        );
+        for (ours, theirs) in pairs() {
+            let before = counts(&cerco);
+            let target = SocketAddr::new(theirs, 443);
+            let mut conversation = Conversation::open(&net.host, ours, target).unwrap();
+            conversation.say(b"with the daemon").unwrap();
+            talk::udp_echo(&net.host, ours, target, b"who is example.org?").unwrap();
+            talk::ping(&net.host, ours, theirs).unwrap();
+            assert_only(&cerco, "through filters", &before, &["reply"]);
+            cerco.kill().unwrap();
+            conversation.say(b"without the daemon").unwrap();
+            cerco.run().unwrap();
+            conversation.say(b"with another daemon").unwrap();
+        }
+    }
+    assert_eq!(
+        cerco.json(&["status"])["replies"]["faults"],
+        serde_json::json!([])
+    );
+    // Back to links, and no program hangs twice.
+    cerco.write_config(&config("enforce")).unwrap();
+    cerco.kill().unwrap();
+    cerco.run().unwrap();
+    assert_eq!((filters("ingress"), filters("egress")), ((0, 0), (0, 0)));
+    cerco.write_config(&clsact).unwrap();
+    cerco.kill().unwrap();
+    cerco.run().unwrap();
+    assert_eq!((filters("ingress"), filters("egress")), ((1, 0), (0, 1)));
+    cerco.cli(&["detach", "--force"]).unwrap();
+    assert_eq!((filters("ingress"), filters("egress")), ((0, 0), (0, 0)));
+}
+
 #[test]
 fn detached_gate_leaves_no_program_behind() {
     let net = Guarded::start(Visitor::Mute, 1500, &enforce());

@@ -104,6 +104,9 @@ fn replies(draft: &Draft) -> Replies {
     if let Some(enabled) = &draft.replies_enabled {
         replies.enabled = enabled.value;
     }
+    if let Some(attach) = &draft.replies_attach {
+        replies.attach = attach.value;
+    }
     for (key, slot) in timeout_keys(&mut replies.timeouts) {
         if let Some(seconds) = draft.reply_timeouts.get(key) {
             *slot = seconds.value;

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     countries,
-    kernel::{AttachPreference, Mode},
+    kernel::{AttachPreference, Mode, TrackerPreference},
 };
 
 /// An action as written: a limit still goes by its name.
@@ -74,6 +74,7 @@ pub struct Draft {
     pub allow: Vec<At<IpNetwork>>,
     pub deny: Vec<At<IpNetwork>>,
     pub replies_enabled: Option<At<bool>>,
+    pub replies_attach: Option<At<TrackerPreference>>,
     /// Seconds, by key.
     pub reply_timeouts: BTreeMap<&'static str, At<u32>>,
     pub socket: Option<PathBuf>,
@@ -98,8 +99,9 @@ const TOP_LEVEL: [&str; 12] = [
     "metrics",
 ];
 
-pub(super) const REPLY_KEYS: [&str; 8] = [
+pub(super) const REPLY_KEYS: [&str; 9] = [
     "enabled",
+    "attach",
     "tcp_syn_sent_seconds",
     "tcp_established_seconds",
     "tcp_fin_seconds",
@@ -381,7 +383,16 @@ impl Draft {
                 replace(&mut self.replies_enabled, flag);
                 return Ok(());
             }
-            let Some(key) = REPLY_KEYS[1..].iter().find(|key| **key == name) else {
+            if name == "attach" {
+                let choices = [
+                    ("auto", TrackerPreference::Auto),
+                    ("clsact", TrackerPreference::Clsact),
+                ];
+                let attach = reader.choice("replies.attach", value, &choices);
+                replace(&mut self.replies_attach, attach);
+                return Ok(());
+            }
+            let Some(key) = REPLY_KEYS[2..].iter().find(|key| **key == name) else {
                 return Err(&REPLY_KEYS);
             };
             let range = 1..=MAX_TIMEOUT_SECONDS;

@@ -4,7 +4,7 @@ use filter_common::country::CountryCode;
 
 use super::*;
 use crate::{
-    kernel::FlowTimeouts,
+    kernel::{FlowTimeouts, TrackerPreference},
     policy::{Action, Limit, Scope},
 };
 
@@ -88,6 +88,7 @@ fn every_key_arrives_where_it_belongs() {
         listen = "[::1]:1"
         [replies]
         enabled = false
+        attach = "clsact"
         tcp_syn_sent_seconds = 1
         tcp_established_seconds = 2
         tcp_fin_seconds = 3
@@ -153,6 +154,7 @@ fn every_key_arrives_where_it_belongs() {
         },
         replies: Replies {
             enabled: false,
+            attach: TrackerPreference::Clsact,
             timeouts: FlowTimeouts {
                 tcp_syn_sent: 1,
                 tcp_established: 2,

@@ -293,6 +293,7 @@ impl Daemon {
             metrics: self.config.metrics,
             replies: Replies {
                 enabled: self.config.replies.enabled,
+                attach: self.config.replies.attach,
                 ..config.replies
             },
             ..config
@@ -380,8 +381,9 @@ impl Daemon {
             ("[paths]", self.config.paths != new.paths),
             ("[metrics]", self.config.metrics != new.metrics),
             (
-                "[replies] enabled",
-                self.config.replies.enabled != new.replies.enabled,
+                "[replies] enabled or attach",
+                (self.config.replies.enabled, self.config.replies.attach)
+                    != (new.replies.enabled, new.replies.attach),
             ),
         ]
         .into_iter()

@@ -120,10 +120,19 @@ pub struct GateOptions {
     pub replies: Replies,
 }
 
+/// Where the programs behind the gate hang.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TrackerPreference {
+    /// On TCX links, and on kernels without them (before Linux 6.6) in the clsact qdisc.
+    Auto,
+    Clsact,
+}
+
 /// Whether answers to this host's own connections are let in, and for how long after the last packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Replies {
     pub enabled: bool,
+    pub attach: TrackerPreference,
     pub timeouts: FlowTimeouts,
 }
 
@@ -131,6 +140,7 @@ impl Default for Replies {
     fn default() -> Self {
         Self {
             enabled: true,
+            attach: TrackerPreference::Auto,
             timeouts: FlowTimeouts::default(),
         }
     }

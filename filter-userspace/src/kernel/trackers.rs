@@ -12,7 +12,7 @@ use aya::programs::{
 };
 
 use super::{
-    Direction, Gate, KernelError, Place,
+    Direction, Gate, KernelError, Place, TrackerPreference,
     attach::unlink,
     follow::name_of,
     links,
@@ -125,11 +125,17 @@ impl Gate {
         let ifindex = place.ifindex;
         // aya asks for the name, which may be another one than that of the place.
         let interface = &name_of(ifindex).ok_or_else(|| failed("it is gone".to_owned()))?;
+        let wants_clsact = self.replies.attach == TrackerPreference::Clsact;
         if path.exists() {
-            if replace_on(program, &path, ifindex) {
+            if !wants_clsact && replace_on(program, &path, ifindex) {
                 return Ok(TrackerAttachment::Tcx);
             }
             unlink(&path)?;
+        }
+        if wants_clsact {
+            attach_filter(program, interface, name, direction)
+                .map_err(|error| failed(cause(&error)))?;
+            return Ok(TrackerAttachment::Clsact);
         }
         match program.attach_with_options(
             interface,
@@ -142,6 +148,8 @@ impl Gate {
                     .map_err(|error| failed(cause(&error)))?;
                 let link = FdLink::try_from(link).map_err(|error| failed(error.to_string()))?;
                 link.pin(&path).map_err(|error| failed(error.to_string()))?;
+                // Of a time when the config said otherwise.
+                release_filter(interface, name, direction);
                 Ok(TrackerAttachment::Tcx)
             }
             // BPF_LINK_CREATE does not know TCX before Linux 6.6.
@@ -266,12 +274,16 @@ pub(super) fn release_trackers(
     Ok(())
 }
 
-/// Takes filters of the clsact qdisc off an interface; there are none on kernels with TCX.
+/// Takes filters of the clsact qdisc off an interface.
 pub(super) fn release_filters(interface: &str) {
     for (name, _, direction) in TRACKERS {
-        // Nothing there to be taken off is the usual outcome.
-        let _ = tc::qdisc_detach_program(interface, direction, name);
+        release_filter(interface, name, direction);
     }
+}
+
+fn release_filter(interface: &str, name: &str, direction: TcAttachType) {
+    // Nothing there to be taken off is the usual outcome.
+    let _ = tc::qdisc_detach_program(interface, direction, name);
 }
 
 pub(super) fn tracker<'a>(

@@ -1,4 +1,4 @@
-//! Word tricks without branches.
+//! Word tricks without branches, and a hash.
 //!
 //! The verifier follows both sides of each branch, so eight comparisons in a row are up to 256 ways;
 //! and the CPU guesses those that depend on addresses wrong. BPF has no conditional move, and LLVM
@@ -64,6 +64,14 @@ pub fn is_zero(word: u64) -> u64 {
 pub fn smaller(a: u64, b: u64) -> u64 {
     let difference = a.wrapping_sub(b);
     b.wrapping_add(difference & is_negative(difference))
+}
+
+/// The finalizer of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): every input bit reaches every output bit.
+#[inline(always)] // On the hot path.
+pub fn mix(mut word: u64) -> u64 {
+    word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ (word >> 31)
 }
 
 #[cfg(test)]

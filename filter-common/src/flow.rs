@@ -14,7 +14,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::{
     abi::{Control, FLOW_SETS, HEARD_SETS},
-    bits::{is_negative, is_zero, smaller},
+    bits::{is_negative, is_zero, mix, smaller},
     packet::{Address, Family},
 };
 
@@ -119,14 +119,6 @@ impl Flow {
             .wrapping_add(mix(rest.wrapping_add(a ^ b)));
         FlowKey(mix(sum))
     }
-}
-
-/// The finalizer of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): every input bit reaches every output bit.
-#[inline(always)] // On the way of each packet that is asked about.
-fn mix(mut word: u64) -> u64 {
-    word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    word ^ (word >> 31)
 }
 
 /// A flow's hash.

@@ -20,7 +20,7 @@
 
 use crate::{
     abi::Limit,
-    bits::{is_negative, is_zero, smaller},
+    bits::{is_negative, is_zero, mix, smaller},
 };
 
 /// Stamps in a set.
@@ -88,14 +88,6 @@ impl SourceKey {
     fn tag(self) -> u64 {
         (self.hash >> TAT_BITS).max(1)
     }
-}
-
-/// The finalizer of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): every input bit reaches every output bit.
-#[inline(always)] // On the hot path.
-fn mix(mut word: u64) -> u64 {
-    word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    word ^ (word >> 31)
 }
 
 /// Sets that hold what `packets_per_second` of any number of sources keep ahead of the clock, between 2^8

@@ -7,6 +7,39 @@ use filter_common::frame::{FrameBytes, Word};
 /// of at most 2,048 bytes. The verifier wants to see a bound below 64 KiB (MAX_PACKET_OFF).
 pub const MAX_OFFSET: usize = 0x7fff;
 
+/// Words of a frame whose bytes lie between two packet pointers, as the kernel gave them.
+#[inline(always)] // The verifier ties the bounds check to this very pointer.
+pub fn read_between<W: Word, const N: usize>(
+    data: usize,
+    data_end: usize,
+    offset: usize,
+) -> Option<[W; N]> {
+    if offset > MAX_OFFSET {
+        return None;
+    }
+    let start = data + offset;
+    if start + size_of::<[W; N]>() > data_end {
+        return None;
+    }
+    // SAFETY: the bytes end before `data_end`, as was tested above, and any bytes are words.
+    let words = unsafe { core::ptr::read_unaligned(start as *const [W; N]) };
+    Some(words.map(W::to_host))
+}
+
+/// `value`, by way of a map, so that the verifier loses sight of it.
+///
+/// # Safety
+/// `word` is a word of a map value that nobody else uses at the moment.
+#[inline(always)] // A store and a load.
+pub unsafe fn by_way_of(word: *mut u64, value: u64) -> u64 {
+    // SAFETY: the caller's promise. Volatile, so that the load happens: the verifier does not track what
+    // maps hold.
+    unsafe {
+        word.write_volatile(value);
+        word.read_volatile()
+    }
+}
+
 /// The frame of one XDP run.
 pub struct XdpFrame<'a> {
     ctx: &'a XdpContext,
@@ -36,16 +69,7 @@ impl FrameBytes for XdpFrame<'_> {
 
     #[inline(always)] // See `read`.
     fn read_first<W: Word, const N: usize>(&self, offset: usize) -> Option<[W; N]> {
-        if offset > MAX_OFFSET {
-            return None;
-        }
-        let start = self.ctx.data() + offset;
-        if start + size_of::<[W; N]>() > self.ctx.data_end() {
-            return None;
-        }
-        // SAFETY: the bytes end before `data_end`, as was tested above, and any bytes are words.
-        let words = unsafe { core::ptr::read_unaligned(start as *const [W; N]) };
-        Some(words.map(W::to_host))
+        read_between(self.ctx.data(), self.ctx.data_end(), offset)
     }
 
     #[inline(always)] // The verifier ties the bounds check to this very pointer.
@@ -78,11 +102,7 @@ impl FrameBytes for XdpFrame<'_> {
 
     #[inline(always)] // A store and a load.
     fn forget_bounds(&self, value: usize) -> usize {
-        // SAFETY: the caller of `new` gave the word to this frame. Volatile, so that the load happens:
-        // the verifier does not track what maps hold.
-        unsafe {
-            self.scratch.write_volatile(value as u64);
-            self.scratch.read_volatile() as usize
-        }
+        // SAFETY: the caller of `new` gave the word to this frame.
+        unsafe { by_way_of(self.scratch, value as u64) as usize }
     }
 }

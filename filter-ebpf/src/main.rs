@@ -54,7 +54,7 @@ pub fn cerco(ctx: XdpContext) -> u32 {
     let (outcome, frame_len) = match parse_plain(&frame) {
         Some(packet) => {
             // SAFETY: the place belongs to this CPU, which runs one packet at a time.
-            let packet = unsafe { lay_down(counters, packet) };
+            let packet = unsafe { lay_down(packet_place(counters), packet) };
             // SAFETY: as in `gate`.
             let gate = unsafe { gate(&ctx, control, counters, published) };
             let outcome = match at_once(&gate, packet) {
@@ -190,7 +190,7 @@ fn not_plain(ctx: &XdpContext, counters: *mut Counters) -> Outcome {
     // SAFETY: as in `cerco`.
     let frame = XdpFrame::new(ctx, unsafe { &raw mut (*counters).number });
     // SAFETY: the place belongs to this CPU, which runs one packet at a time.
-    let place = |packet| unsafe { lay_down(counters, packet) };
+    let place = |packet| unsafe { lay_down(packet_place(counters), packet) };
     match parse_into(&frame, place) {
         Ok(Some(_)) => Outcome::OPEN,
         Ok(None) => Outcome::of(&Decision::new(Reason::NotIp, None)),
@@ -208,16 +208,15 @@ unsafe fn packet_place(counters: *mut Counters) -> *mut Packet {
     unsafe { (&raw mut (*counters).packet).cast() }
 }
 
-/// Lays the packet into this CPU's slot.
+/// Lays the packet into a slot of this CPU's.
 ///
 /// # Safety
-/// `counters` is valid, and nobody else uses its slot while the result lives.
+/// `place` has room for a packet, and nobody else uses it while the result lives.
 #[inline(always)] // A few stores.
-unsafe fn lay_down<'a>(counters: *mut Counters, packet: Packet) -> &'a Packet {
-    // SAFETY: the place has room for the words that a packet is made of. The stores are volatile, so that
-    // the compiler does not keep the fields in registers; word by word, or it would go by the stack.
+unsafe fn lay_down<'a>(place: *mut Packet, packet: Packet) -> &'a Packet {
+    // SAFETY: the caller's promise. The stores are volatile, so that the compiler does not keep the fields in
+    // registers; word by word, or it would go by the stack.
     unsafe {
-        let place = packet_place(counters);
         for (index, word) in packet.words().into_iter().enumerate() {
             place.cast::<u64>().add(index).write_volatile(word);
         }

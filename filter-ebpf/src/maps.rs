@@ -23,7 +23,10 @@ use filter_common::{
     table::Line,
 };
 
-use crate::{frame::XdpFrame, table::KernelTable};
+use crate::{
+    frame::{XdpFrame, by_way_of},
+    table::KernelTable,
+};
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 
@@ -207,12 +210,8 @@ impl Gate for KernelGate<'_> {
 
     #[inline(always)] // A store and a load.
     fn forget(&self, value: u64) -> u64 {
-        // SAFETY: as above. Volatile, so that the load happens.
-        unsafe {
-            let number = &raw mut (*self.counters).number;
-            number.write_volatile(value);
-            number.read_volatile()
-        }
+        // SAFETY: a field of this CPU's own map value.
+        unsafe { by_way_of(&raw mut (*self.counters).number, value) }
     }
 
     #[inline(always)] // A call.

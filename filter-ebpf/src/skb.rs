@@ -3,7 +3,7 @@
 use aya_ebpf::{EbpfContext as _, helpers::generated, programs::TcContext};
 use filter_common::frame::{FrameBytes, Word};
 
-use crate::frame::MAX_OFFSET;
+use crate::frame::{MAX_OFFSET, by_way_of, read_between};
 
 /// The frame of one run behind the gate, from its Ethernet header on.
 pub struct SkbFrame<'a> {
@@ -33,16 +33,7 @@ impl FrameBytes for SkbFrame<'_> {
 
     #[inline(always)] // See `read`.
     fn read_first<W: Word, const N: usize>(&self, offset: usize) -> Option<[W; N]> {
-        if offset > MAX_OFFSET {
-            return None;
-        }
-        let start = self.ctx.data() + offset;
-        if start + size_of::<[W; N]>() > self.ctx.data_end() {
-            return None;
-        }
-        // SAFETY: the bytes end before `data_end`, as was tested above, and any bytes are words.
-        let words = unsafe { core::ptr::read_unaligned(start as *const [W; N]) };
-        Some(words.map(W::to_host))
+        read_between(self.ctx.data(), self.ctx.data_end(), offset)
     }
 
     #[inline(always)] // A generic cannot be a BPF subprogram: it returns an array by value.
@@ -66,10 +57,7 @@ impl FrameBytes for SkbFrame<'_> {
 
     #[inline(always)] // A store and a load.
     fn forget_bounds(&self, value: usize) -> usize {
-        // SAFETY: as in `XdpFrame`.
-        unsafe {
-            self.scratch.write_volatile(value as u64);
-            self.scratch.read_volatile() as usize
-        }
+        // SAFETY: the caller of `new` gave the word to this frame.
+        unsafe { by_way_of(self.scratch, value as u64) as usize }
     }
 }

@@ -14,6 +14,7 @@ use filter_common::{
 };
 
 use crate::{
+    frame::by_way_of,
     maps::{self, KernelFlows, KernelHeard},
     skb::SkbFrame,
 };
@@ -44,26 +45,13 @@ fn read(ctx: &TcContext) -> Option<(KernelMemory, &'static Packet)> {
     // SAFETY: a field of a map value of this CPU, which runs one packet at a time.
     let frame = SkbFrame::new(ctx, unsafe { &raw mut (*tracking).number });
     // SAFETY: the place belongs to this CPU, which runs one packet at a time.
-    let place = |packet: Packet| unsafe { lay_down(tracking, packet) };
+    let place =
+        |packet: Packet| unsafe { crate::lay_down((&raw mut (*tracking).packet).cast(), packet) };
     let packet = match parse_plain(&frame) {
         Some(packet) => place(packet),
         None => parse_into(&frame, place).ok()??,
     };
     Some((KernelMemory { control, tracking }, packet))
-}
-
-/// # Safety
-/// `tracking` is valid, and nobody else uses its slot while the result lives.
-#[inline(always)] // A few stores.
-unsafe fn lay_down(tracking: *mut Tracking, packet: Packet) -> &'static Packet {
-    // SAFETY: see `crate::lay_down`.
-    unsafe {
-        let place = (&raw mut (*tracking).packet).cast::<Packet>();
-        for (index, word) in packet.words().into_iter().enumerate() {
-            place.cast::<u64>().add(index).write_volatile(word);
-        }
-        &*place
-    }
 }
 
 /// The maps, to be written.
@@ -100,12 +88,8 @@ impl FlowMemory for KernelMemory {
 
     #[inline(always)] // A store and a load.
     fn forget(&self, value: u64) -> u64 {
-        // SAFETY: a field of this CPU's own map value. Volatile, so that the load happens.
-        unsafe {
-            let number = &raw mut (*self.tracking).number;
-            number.write_volatile(value);
-            number.read_volatile()
-        }
+        // SAFETY: a field of this CPU's own map value.
+        unsafe { by_way_of(&raw mut (*self.tracking).number, value) }
     }
 
     #[inline(always)] // One caller in each program.

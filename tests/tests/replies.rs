@@ -16,7 +16,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::fd::AsRawFd as _,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -599,6 +599,49 @@ fn answer_of_an_observed_host_opens_nothing() {
             &[("unknown_denied", 1)],
         );
     }
+}
+
+#[test]
+fn times_of_the_config_end_a_flow_and_a_reload_changes_them() {
+    let times = |seconds: u32| {
+        let replies = format!("udp_seconds = {seconds}\nudp_stream_seconds = {seconds}\n");
+        format!("{}[replies]\n{replies}", enforce())
+    };
+    let net = Guarded::start(Visitor::Mute, 1500, &times(1));
+    let sender = net.sender();
+    let peer = address_in("US", Family::V4, 1, 0);
+    net.host
+        .ip(&format!(
+            "neighbour replace {peer} lladdr {} dev {LINK} nud permanent",
+            net.veth.a_mac
+        ))
+        .unwrap();
+    let socket = net
+        .host
+        .run(|| UdpSocket::bind((HOST_V4, 0)))
+        .unwrap()
+        .unwrap();
+    let port = socket.local_addr().unwrap().port();
+    let answer = Transport::Udp {
+        source_port: DNS,
+        destination_port: port,
+        payload: b"an answer".to_vec(),
+    };
+    let answer = [net.frame(peer, answer).bytes()];
+    let ask_and_wait = || {
+        socket.send_to(b"who is example.org?", (peer, DNS)).unwrap();
+        net.assert_counts("at once", &sender, &answer, &[("reply", 1)]);
+        let end = Instant::now() + Duration::from_millis(1_500);
+        poll::until("let a second pass", LIMIT, || {
+            (Instant::now() >= end).then_some(())
+        })
+        .unwrap();
+    };
+    ask_and_wait();
+    net.assert_counts("after its time", &sender, &answer, &[("country_denied", 1)]);
+    net.reload(&times(100));
+    ask_and_wait();
+    net.assert_counts("within its time", &sender, &answer, &[("reply", 1)]);
 }
 
 /// As on kernels before 6.6.

@@ -230,14 +230,9 @@ impl Gate {
     /// False when the link does not hold the interface any more, as after it went and came back.
     fn replace_on(&mut self, path: &Path, ifindex: u32) -> bool {
         let mut replace = || -> Result<(), AttachFailure> {
-            if pins::link_ifindex(path)? != Some(ifindex) {
-                return Err(AttachFailure::Other(
-                    "it holds another interface, or none".to_owned(),
-                ));
-            }
-            let other = |error: &dyn std::error::Error| AttachFailure::Other(error.to_string());
-            let pinned = PinnedLink::from_pin(path).map_err(|error| other(&error))?;
-            let link = XdpLink::try_from(FdLink::from(pinned)).map_err(|error| other(&error))?;
+            let link = pins::link_on(path, ifindex).map_err(AttachFailure::Other)?;
+            let link =
+                XdpLink::try_from(link).map_err(|error| AttachFailure::Other(error.to_string()))?;
             let program = program(&mut self.ebpf)?;
             let id = program.attach_to_link(link)?;
             // The pin alone holds it, so that removing the pin detaches it, beside a daemon as well.

@@ -15,7 +15,10 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use aya::maps::{HashMap, Map, MapData, PerCpuArray};
+use aya::{
+    maps::{HashMap, Map, MapData, PerCpuArray},
+    programs::links::{FdLink, PinnedLink},
+};
 use filter_common::{
     abi::{ABI_VERSION, Control, Counters, PolicyBlock, attach_mode},
     country::{Class, CountryCode},
@@ -264,6 +267,17 @@ pub(super) fn mode_of_link(path: &Path) -> AttachMode {
 pub(super) fn link_ifindex(path: &Path) -> Result<Option<u32>, KernelError> {
     // bpf_xdp_link_show_fdinfo() in net/core/dev.c; 0 after the device has gone.
     link_field(path, "ifindex:")
+}
+
+/// A pinned link, to be given another program; an error when it does not hold the interface any more, as
+/// after that went and came back.
+pub(super) fn link_on(path: &Path, ifindex: u32) -> Result<FdLink, String> {
+    match link_ifindex(path).map_err(|error| error.to_string())? {
+        Some(held) if held == ifindex => {}
+        _ => return Err("it holds another interface, or none".to_owned()),
+    }
+    let pinned = PinnedLink::from_pin(path).map_err(|error| error.to_string())?;
+    Ok(FdLink::from(pinned))
 }
 
 /// A number of the fdinfo of a pinned link; 0 is none.

@@ -7,7 +7,7 @@ use std::{mem, path::Path};
 
 use aya::programs::{
     LinkOrder, ProgramError, SchedClassifier, TcAttachType,
-    links::{FdLink, PinnedLink},
+    links::FdLink,
     tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions},
 };
 
@@ -237,13 +237,8 @@ fn attach_filter(
 /// False when the link does not hold the interface any more.
 fn replace_on(program: &mut SchedClassifier, path: &Path, ifindex: u32) -> bool {
     let mut replace = || -> Result<(), String> {
-        let held = pins::link_ifindex(path).map_err(|error| error.to_string())?;
-        if held != Some(ifindex) {
-            return Err("it holds another interface, or none".to_owned());
-        }
-        let pinned = PinnedLink::from_pin(path).map_err(|error| error.to_string())?;
-        let link = SchedClassifierLink::try_from(FdLink::from(pinned))
-            .map_err(|error| error.to_string())?;
+        let link = pins::link_on(path, ifindex)?;
+        let link = SchedClassifierLink::try_from(link).map_err(|error| error.to_string())?;
         let id = program
             .attach_to_link(link)
             .map_err(|error| cause(&error))?;

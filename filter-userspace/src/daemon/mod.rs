@@ -1,6 +1,7 @@
 //! `cerco run`: one task owns the gate; the control socket, the metrics and the timers talk to it.
 
 pub mod age;
+mod bans;
 pub mod databases;
 mod explain;
 mod interfaces;
@@ -9,7 +10,9 @@ pub mod lockout;
 mod memory;
 pub mod overlay;
 pub mod rates;
+mod reload;
 mod rollback;
+mod rules;
 pub mod start;
 mod state;
 mod trial;

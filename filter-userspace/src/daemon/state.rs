@@ -7,10 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
-use filter_common::{
-    country::{Class, CountryCode},
-    packet::Address,
-};
+use filter_common::{country::Class, packet::Address};
 use ipnetwork::IpNetwork;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
@@ -19,7 +16,7 @@ use super::{
     age,
     databases::{Acceptance, Databases},
     interfaces::{AUTO_SLOTS, Following},
-    lockout, memory,
+    memory,
     overlay::{ModeOverride, Overlay, Rule},
     rates::{Rates, Totals},
     start::Loaded,
@@ -28,14 +25,14 @@ use super::{
 use crate::{
     cause,
     compile::{CompiledPolicy, compile},
-    config::{self, Config, Interfaces, SourceFile},
+    config::{Config, Interfaces, SourceFile},
     control::{
-        protocol::{ModeWord, Refusal, Request, RuleVerb, Target},
-        reply::{Done, rule_word},
+        protocol::{ModeWord, Refusal, Request},
+        reply::Done,
     },
     geo::Database,
-    kernel::{FlowCount, Gate, GateOptions, KernelError, Mode, Replies},
-    policy::{Action, Policy},
+    kernel::{FlowCount, Gate, GateOptions, KernelError, Mode},
+    policy::Policy,
 };
 
 pub struct Daemon {
@@ -56,7 +53,7 @@ pub struct Daemon {
     pub(super) gate: Gate,
     pub(super) following: Following,
     /// Bans in force when they were last counted; `None` when they have changed since.
-    ban_count: Option<u64>,
+    pub(super) ban_count: Option<u64>,
     /// Flows of this host when they were last counted.
     pub(super) flow_count: FlowCount,
     pub(super) rates: Rates,
@@ -230,120 +227,6 @@ impl Daemon {
         }
     }
 
-    /// Reads everything again. On any error the running policy stays, and the error stays visible.
-    ///
-    /// With `ssh_peer` (address and local port) a policy that would drop it is such an error.
-    fn reload_with(
-        &mut self,
-        acceptance: Acceptance,
-        ssh_peer: Option<(IpAddr, u16)>,
-    ) -> Result<Done, Refusal> {
-        match self.try_reload(acceptance, ssh_peer) {
-            Ok(done) => {
-                self.last_reload_error = None;
-                info!("{}", done.message);
-                Ok(done)
-            }
-            Err(refusal) => {
-                self.reload_failures += 1;
-                error!("reload refused, the running policy stays: {refusal}");
-                let now = humantime::format_rfc3339_seconds(SystemTime::now());
-                self.last_reload_error = Some(format!("{now}: {refusal}"));
-                Err(refusal)
-            }
-        }
-    }
-
-    fn try_reload(
-        &mut self,
-        acceptance: Acceptance,
-        ssh_peer: Option<(IpAddr, u16)>,
-    ) -> Result<Done, Refusal> {
-        let (config, report) = config::load(self.config_file.as_deref())
-            .map_err(|report| Refusal::bad_request(report.to_string()))?;
-        let mut overlay = self.overlay.clone();
-        let mode = overlay.settle_mode(config.mode);
-        let (policy, suspended) = overlay.apply(&config.policy);
-        let database = self.databases.at_reload(
-            &self.database,
-            &self.config,
-            (&config, &policy),
-            acceptance,
-            ssh_peer,
-        )?;
-        let compiled = compile_and_check(&policy, database.as_ref().unwrap_or(&self.database));
-        let compiled = self.blaming(&config, database.as_ref(), compiled)?;
-        if mode == Mode::Enforce
-            && let Some(peer) = ssh_peer
-        {
-            lockout::refuse(&policy, &compiled, peer)?;
-        }
-        let published = self.publish(&compiled);
-        self.blaming(&config, database.as_ref(), published)?;
-        // From here on the new policy is in force; what fails now must not hide that.
-        let mut config_warnings: Vec<String> = report.warning_lines();
-        config_warnings.extend(self.needs_restart(&config));
-        let mut warnings = config_warnings.clone();
-        warnings.extend(suspended.clone());
-        self.config = Config {
-            // What a running daemon cannot change stays what it is.
-            interfaces: self.config.interfaces.clone(),
-            attach: self.config.attach,
-            paths: self.config.paths.clone(),
-            metrics: self.config.metrics,
-            replies: Replies {
-                enabled: self.config.replies.enabled,
-                attach: self.config.replies.attach,
-                ..config.replies
-            },
-            ..config
-        };
-        self.gate.set_flow_timeouts(self.config.replies.timeouts);
-        self.overlay = overlay;
-        self.policy = policy;
-        self.config_files = report.files;
-        if let Some(database) = database {
-            let earlier = std::mem::replace(&mut self.database, database);
-            if let Some((_, before)) = &mut self.beginning_trial {
-                before.database = Some(earlier);
-            }
-        }
-        self.hold(compiled);
-        self.published = SystemTime::now();
-        if self.beginning_trial.is_none() {
-            config_warnings.extend(self.trust_config_files());
-            self.databases.taken(acceptance);
-            self.databases.keep(&self.database, &self.config);
-        }
-        self.config_warnings = config_warnings;
-        self.suspended = suspended;
-        self.gate.set_mode(mode);
-        warnings.extend(self.save_overlay());
-        warnings.extend(self.databases.warnings(&self.config));
-        warnings.extend(self.database_warning());
-        Ok(Done {
-            message: format!(
-                "reloaded: {}, mode {}",
-                self.database.info.source,
-                ModeWord::from(mode).word()
-            ),
-            warnings,
-        })
-    }
-
-    /// Passes `outcome` on; its error is laid at the door of a `database` that is new.
-    fn blaming<T>(
-        &mut self,
-        config: &Config,
-        database: Option<&Database>,
-        outcome: Result<T, Refusal>,
-    ) -> Result<T, Refusal> {
-        if let (Err(refusal), Some(_)) = (&outcome, database) {
-            self.databases.refuse_table(config, &refusal.message);
-        }
-        outcome
-    }
-
     /// Puts `compiled` in force; when it has outgrown the tables in the kernel, with a new load.
     ///
     /// At the beginning of a trial, for as long as that lasts; a table that has outgrown the kernel's is
@@ -372,202 +255,6 @@ impl Daemon {
         compiled.release_lines();
         self.compiled = compiled;
         memory::give_back();
-    }
-
-    fn needs_restart(&self, new: &Config) -> Vec<String> {
-        [
-            ("interfaces", self.config.interfaces != new.interfaces),
-            ("attach", self.config.attach != new.attach),
-            ("[paths]", self.config.paths != new.paths),
-            ("[metrics]", self.config.metrics != new.metrics),
-            (
-                "[replies] enabled or attach",
-                (self.config.replies.enabled, self.config.replies.attach)
-                    != (new.replies.enabled, new.replies.attach),
-            ),
-        ]
-        .into_iter()
-        .filter(|(_, changed)| *changed)
-        .map(|(key, _)| {
-            format!("{key} changed: restart the daemon to apply it (the gate stands meanwhile)")
-        })
-        .collect()
-    }
-
-    fn add_rule(&mut self, rule: Rule) -> Result<Done, Refusal> {
-        if let (RuleVerb::Trust, Target::Country(code)) = (rule.rule, rule.target) {
-            return Err(Refusal::bad_request(format!(
-                "a country cannot be trusted, only prefixes can; `cerco allow {code}` lets it in"
-            )));
-        }
-        if let Some(limit) = &rule.limit {
-            if rule.rule != RuleVerb::Allow || !matches!(rule.target, Target::Country(_)) {
-                return Err(Refusal::bad_request(
-                    "a limit goes only with allow and a country",
-                ));
-            }
-            if self.config.policy.limit_index(limit).is_none() {
-                let limits = &self.config.policy.limits;
-                let known: Vec<&str> = limits.iter().map(|limit| limit.name.as_str()).collect();
-                return Err(Refusal::bad_request(match known.is_empty() {
-                    true => format!("no limit `{limit}`: the config has no [limits.{limit}]"),
-                    false => format!("no limit `{limit}`; known limits: {}", known.join(", ")),
-                }));
-            }
-        }
-        let word = rule_word(rule.rule, &rule.target, rule.limit.as_deref());
-        let until = rule.expires.map_or(String::new(), |expires| {
-            let until = humantime::format_rfc3339_seconds(expires);
-            format!(" until {until} (the daemon ends it; it outlasts a daemon that is stopped)")
-        });
-        let mut overlay = self.overlay.clone();
-        overlay.add(rule);
-        let warnings = self.install(overlay)?;
-        let message = format!("{word}: in force{until}");
-        info!("{message}");
-        Ok(Done { message, warnings })
-    }
-
-    fn remove_rule(&mut self, target: Target) -> Result<Done, Refusal> {
-        let mut overlay = self.overlay.clone();
-        let Some(rule) = overlay.remove(target) else {
-            return Err(Refusal::bad_request(format!(
-                "there is no runtime rule for {target}; what the config says is changed there, \
-                 followed by `cerco reload`"
-            )));
-        };
-        let warnings = self.install(overlay)?;
-        let word = rule_word(rule.rule, &rule.target, rule.limit.as_deref());
-        let message = format!("{word}: removed");
-        info!("{message}");
-        Ok(Done { message, warnings })
-    }
-
-    /// Ends the runtime rules whose time is over.
-    pub fn expire_rules(&mut self, now: SystemTime) {
-        // They end with the trial, at the latest.
-        if self.trial.is_some() {
-            return;
-        }
-        let mut overlay = self.overlay.clone();
-        let over = overlay.expire(now);
-        if over.is_empty() {
-            return;
-        }
-        match self.install(overlay) {
-            Ok(_) => {
-                for rule in over {
-                    let word = rule_word(rule.rule, &rule.target, rule.limit.as_deref());
-                    info!("{word}: ended, its time is over");
-                }
-            }
-            Err(refusal) => error!("a runtime rule is over but could not be ended: {refusal}"),
-        }
-    }
-
-    pub fn next_expiry(&self) -> Option<SystemTime> {
-        self.overlay.next_expiry()
-    }
-
-    /// Puts `overlay` in force and keeps it. On error nothing has changed.
-    fn install(&mut self, overlay: Overlay) -> Result<Vec<String>, Refusal> {
-        let (policy, suspended) = overlay.apply(&self.config.policy);
-        match self.action_changes(&policy) {
-            // What is on trial needs a generation of its own.
-            Some(changes) if self.beginning_trial.is_none() => {
-                for (class, action) in changes {
-                    self.gate.set_action(class, action);
-                }
-            }
-            _ => {
-                let compiled = compile(&policy, &self.database).map_err(failed)?;
-                self.publish(&compiled)?;
-                self.hold(compiled);
-                self.published = SystemTime::now();
-            }
-        }
-        self.policy = policy;
-        self.overlay = overlay;
-        self.suspended = suspended;
-        Ok(self.save_overlay().into_iter().collect())
-    }
-
-    /// The classes whose action differs in `policy`, when nothing else does: those need no rebuild.
-    fn action_changes(&self, policy: &Policy) -> Option<Vec<(Class, Action)>> {
-        let same_beside = Policy {
-            countries: self.policy.countries.clone(),
-            ..policy.clone()
-        } == self.policy;
-        if !same_beside {
-            return None;
-        }
-        let named: std::collections::BTreeSet<CountryCode> = policy
-            .countries
-            .keys()
-            .chain(self.policy.countries.keys())
-            .copied()
-            .collect();
-        named
-            .into_iter()
-            .map(|code| (code, self.policy.action_for(code), policy.action_for(code)))
-            .filter(|(_, old, new)| old != new)
-            .map(|(code, _, new)| Some((self.compiled.class_of(code)?, new)))
-            .collect()
-    }
-
-    fn ban(&mut self, prefix: IpNetwork, duration: Duration) -> Result<Done, Refusal> {
-        refuse_host_bits(&[prefix])?;
-        self.ban_count = None;
-        self.gate.ban(prefix, duration).map_err(failed)?;
-        Ok(self.banned(&prefix.to_string(), &[prefix], duration))
-    }
-
-    fn ban_all(&mut self, prefixes: &[IpNetwork], duration: Duration) -> Result<Done, Refusal> {
-        refuse_host_bits(prefixes)?;
-        self.ban_count = None;
-        self.gate.ban_all(prefixes, duration).map_err(failed)?;
-        // The list itself was megabytes.
-        memory::give_back();
-        Ok(self.banned(&format!("{} prefixes", prefixes.len()), prefixes, duration))
-    }
-
-    fn banned(&self, what: &str, prefixes: &[IpNetwork], duration: Duration) -> Done {
-        const SHOWN: usize = 10;
-        let trusted = |prefix: &IpNetwork| {
-            let mut trusted = self.policy.trusted.iter();
-            Some((*prefix, trusted.find(|it| it.contains(prefix.ip()))?))
-        };
-        let mut out_of_reach = prefixes.iter().filter_map(trusted);
-        let mut warnings: Vec<String> = out_of_reach
-            .by_ref()
-            .take(SHOWN)
-            .map(|(prefix, trusted)| {
-                format!("{prefix} lies in the trusted {trusted}, which no ban reaches")
-            })
-            .collect();
-        match out_of_reach.count() {
-            0 => {}
-            more => warnings.push(format!("{more} more lie in trusted prefixes")),
-        }
-        let duration = humantime::format_duration(duration);
-        let message = format!("ban {what}: in force for {duration}");
-        info!("{message}");
-        Done { message, warnings }
-    }
-
-    fn unban(&mut self, prefix: IpNetwork) -> Result<Done, Refusal> {
-        self.ban_count = None;
-        if !self.gate.unban(prefix).map_err(failed)? {
-            return Err(Refusal::failed(format!(
-                "there is no ban of exactly {prefix}; `cerco bans` lists them"
-            )));
-        }
-        let message = format!("ban {prefix}: ended");
-        info!("{message}");
-        Ok(Done {
-            message,
-            warnings: Vec::new(),
-        })
     }
 
     fn set_mode(&mut self, mode: Mode) -> Result<Done, Refusal> {
@@ -615,26 +302,6 @@ impl Daemon {
         }
     }
 
-    pub fn sweep_bans(&mut self) {
-        self.ban_count = None;
-        match self.gate.sweep_bans() {
-            Ok(0) => {}
-            Ok(count) => info!("{count} bans are over"),
-            Err(error) => warn!("failed to sweep bans: {error}"),
-        }
-    }
-
-    /// The number of bans for scrapes. Reading a hundred thousand of them takes 30 ms, so it does not
-    /// see those that have ended since the last sweep.
-    pub(super) fn counted_bans(&mut self) -> Result<u64, KernelError> {
-        let count = match self.ban_count {
-            Some(count) => count,
-            None => self.gate.ban_count()? as u64,
-        };
-        self.ban_count = Some(count);
-        Ok(count)
-    }
-
     /// Keeps the database of the start for the next one. Until this the host had no gate, so it comes
     /// after it.
     pub fn keep_database(&mut self) {
@@ -658,16 +325,6 @@ impl Daemon {
         let warning = format!("in force now, but a restart will forget it: {error}");
         warn!("{warning}");
         Some(warning)
-    }
-}
-
-/// The command line refuses these already; other speakers of the protocol may not.
-fn refuse_host_bits(prefixes: &[IpNetwork]) -> Result<(), Refusal> {
-    match prefixes.iter().find(|it| it.network() != it.ip()) {
-        Some(prefix) => Err(Refusal::bad_request(format!(
-            "{prefix} has bits behind its prefix length"
-        ))),
-        None => Ok(()),
     }
 }
 
@@ -737,7 +394,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::geo;
+    use crate::{config, geo};
 
     #[test]
     fn table_that_does_not_trust_a_trusted_prefix_is_refused() {

@@ -1,0 +1,156 @@
+//! Config and database read again.
+
+use std::{net::IpAddr, time::SystemTime};
+
+use tracing::{error, info};
+
+use super::{
+    databases::Acceptance,
+    lockout,
+    state::{Daemon, compile_and_check},
+};
+use crate::{
+    config::{self, Config},
+    control::{
+        protocol::{ModeWord, Refusal},
+        reply::Done,
+    },
+    geo::Database,
+    kernel::{Mode, Replies},
+};
+
+impl Daemon {
+    /// Reads everything again. On any error the running policy stays, and the error stays visible.
+    ///
+    /// With `ssh_peer` (address and local port) a policy that would drop it is such an error.
+    pub(super) fn reload_with(
+        &mut self,
+        acceptance: Acceptance,
+        ssh_peer: Option<(IpAddr, u16)>,
+    ) -> Result<Done, Refusal> {
+        match self.try_reload(acceptance, ssh_peer) {
+            Ok(done) => {
+                self.last_reload_error = None;
+                info!("{}", done.message);
+                Ok(done)
+            }
+            Err(refusal) => {
+                self.reload_failures += 1;
+                error!("reload refused, the running policy stays: {refusal}");
+                let now = humantime::format_rfc3339_seconds(SystemTime::now());
+                self.last_reload_error = Some(format!("{now}: {refusal}"));
+                Err(refusal)
+            }
+        }
+    }
+
+    fn try_reload(
+        &mut self,
+        acceptance: Acceptance,
+        ssh_peer: Option<(IpAddr, u16)>,
+    ) -> Result<Done, Refusal> {
+        let (config, report) = config::load(self.config_file.as_deref())
+            .map_err(|report| Refusal::bad_request(report.to_string()))?;
+        let mut overlay = self.overlay.clone();
+        let mode = overlay.settle_mode(config.mode);
+        let (policy, suspended) = overlay.apply(&config.policy);
+        let database = self.databases.at_reload(
+            &self.database,
+            &self.config,
+            (&config, &policy),
+            acceptance,
+            ssh_peer,
+        )?;
+        let compiled = compile_and_check(&policy, database.as_ref().unwrap_or(&self.database));
+        let compiled = self.blaming(&config, database.as_ref(), compiled)?;
+        if mode == Mode::Enforce
+            && let Some(peer) = ssh_peer
+        {
+            lockout::refuse(&policy, &compiled, peer)?;
+        }
+        let published = self.publish(&compiled);
+        self.blaming(&config, database.as_ref(), published)?;
+        // From here on the new policy is in force; what fails now must not hide that.
+        let mut config_warnings: Vec<String> = report.warning_lines();
+        config_warnings.extend(self.needs_restart(&config));
+        let mut warnings = config_warnings.clone();
+        warnings.extend(suspended.clone());
+        self.config = Config {
+            // What a running daemon cannot change stays what it is.
+            interfaces: self.config.interfaces.clone(),
+            attach: self.config.attach,
+            paths: self.config.paths.clone(),
+            metrics: self.config.metrics,
+            replies: Replies {
+                enabled: self.config.replies.enabled,
+                attach: self.config.replies.attach,
+                ..config.replies
+            },
+            ..config
+        };
+        self.gate.set_flow_timeouts(self.config.replies.timeouts);
+        self.overlay = overlay;
+        self.policy = policy;
+        self.config_files = report.files;
+        if let Some(database) = database {
+            let earlier = std::mem::replace(&mut self.database, database);
+            if let Some((_, before)) = &mut self.beginning_trial {
+                before.database = Some(earlier);
+            }
+        }
+        self.hold(compiled);
+        self.published = SystemTime::now();
+        if self.beginning_trial.is_none() {
+            config_warnings.extend(self.trust_config_files());
+            self.databases.taken(acceptance);
+            self.databases.keep(&self.database, &self.config);
+        }
+        self.config_warnings = config_warnings;
+        self.suspended = suspended;
+        self.gate.set_mode(mode);
+        warnings.extend(self.save_overlay());
+        warnings.extend(self.databases.warnings(&self.config));
+        warnings.extend(self.database_warning());
+        Ok(Done {
+            message: format!(
+                "reloaded: {}, mode {}",
+                self.database.info.source,
+                ModeWord::from(mode).word()
+            ),
+            warnings,
+        })
+    }
+
+    /// Passes `outcome` on; its error is laid at the door of a `database` that is new.
+    fn blaming<T>(
+        &mut self,
+        config: &Config,
+        database: Option<&Database>,
+        outcome: Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        if let (Err(refusal), Some(_)) = (&outcome, database) {
+            self.databases.refuse_table(config, &refusal.message);
+        }
+        outcome
+    }
+
+    pub(super) fn needs_restart(&self, new: &Config) -> Vec<String> {
+        [
+            ("interfaces", self.config.interfaces != new.interfaces),
+            ("attach", self.config.attach != new.attach),
+            ("[paths]", self.config.paths != new.paths),
+            ("[metrics]", self.config.metrics != new.metrics),
+            (
+                "[replies] enabled or attach",
+                (self.config.replies.enabled, self.config.replies.attach)
+                    != (new.replies.enabled, new.replies.attach),
+            ),
+        ]
+        .into_iter()
+        .filter(|(_, changed)| *changed)
+        .map(|(key, _)| {
+            format!("{key} changed: restart the daemon to apply it (the gate stands meanwhile)")
+        })
+        .collect()
+    }
+}

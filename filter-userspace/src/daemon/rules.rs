@@ -1,0 +1,142 @@
+//! Runtime rules: allow, deny and trust.
+
+use std::{collections::BTreeSet, time::SystemTime};
+
+use filter_common::country::{Class, CountryCode};
+use tracing::{error, info};
+
+use super::{
+    overlay::{Overlay, Rule},
+    state::{Daemon, failed},
+};
+use crate::{
+    compile::compile,
+    control::{
+        protocol::{Refusal, RuleVerb, Target},
+        reply::{Done, rule_word},
+    },
+    policy::{Action, Policy},
+};
+
+impl Daemon {
+    pub(super) fn add_rule(&mut self, rule: Rule) -> Result<Done, Refusal> {
+        if let (RuleVerb::Trust, Target::Country(code)) = (rule.rule, rule.target) {
+            return Err(Refusal::bad_request(format!(
+                "a country cannot be trusted, only prefixes can; `cerco allow {code}` lets it in"
+            )));
+        }
+        if let Some(limit) = &rule.limit {
+            if rule.rule != RuleVerb::Allow || !matches!(rule.target, Target::Country(_)) {
+                return Err(Refusal::bad_request(
+                    "a limit goes only with allow and a country",
+                ));
+            }
+            if self.config.policy.limit_index(limit).is_none() {
+                let limits = &self.config.policy.limits;
+                let known: Vec<&str> = limits.iter().map(|limit| limit.name.as_str()).collect();
+                return Err(Refusal::bad_request(match known.is_empty() {
+                    true => format!("no limit `{limit}`: the config has no [limits.{limit}]"),
+                    false => format!("no limit `{limit}`; known limits: {}", known.join(", ")),
+                }));
+            }
+        }
+        let word = rule_word(rule.rule, &rule.target, rule.limit.as_deref());
+        let until = rule.expires.map_or(String::new(), |expires| {
+            let until = humantime::format_rfc3339_seconds(expires);
+            format!(" until {until} (the daemon ends it; it outlasts a daemon that is stopped)")
+        });
+        let mut overlay = self.overlay.clone();
+        overlay.add(rule);
+        let warnings = self.install(overlay)?;
+        let message = format!("{word}: in force{until}");
+        info!("{message}");
+        Ok(Done { message, warnings })
+    }
+
+    pub(super) fn remove_rule(&mut self, target: Target) -> Result<Done, Refusal> {
+        let mut overlay = self.overlay.clone();
+        let Some(rule) = overlay.remove(target) else {
+            return Err(Refusal::bad_request(format!(
+                "there is no runtime rule for {target}; what the config says is changed there, \
+                 followed by `cerco reload`"
+            )));
+        };
+        let warnings = self.install(overlay)?;
+        let word = rule_word(rule.rule, &rule.target, rule.limit.as_deref());
+        let message = format!("{word}: removed");
+        info!("{message}");
+        Ok(Done { message, warnings })
+    }
+
+    /// Ends the runtime rules whose time is over.
+    pub fn expire_rules(&mut self, now: SystemTime) {
+        // They end with the trial, at the latest.
+        if self.trial.is_some() {
+            return;
+        }
+        let mut overlay = self.overlay.clone();
+        let over = overlay.expire(now);
+        if over.is_empty() {
+            return;
+        }
+        match self.install(overlay) {
+            Ok(_) => {
+                for rule in over {
+                    let word = rule_word(rule.rule, &rule.target, rule.limit.as_deref());
+                    info!("{word}: ended, its time is over");
+                }
+            }
+            Err(refusal) => error!("a runtime rule is over but could not be ended: {refusal}"),
+        }
+    }
+
+    pub fn next_expiry(&self) -> Option<SystemTime> {
+        self.overlay.next_expiry()
+    }
+
+    /// Puts `overlay` in force and keeps it. On error nothing has changed.
+    fn install(&mut self, overlay: Overlay) -> Result<Vec<String>, Refusal> {
+        let (policy, suspended) = overlay.apply(&self.config.policy);
+        match self.action_changes(&policy) {
+            // What is on trial needs a generation of its own.
+            Some(changes) if self.beginning_trial.is_none() => {
+                for (class, action) in changes {
+                    self.gate.set_action(class, action);
+                }
+            }
+            _ => {
+                let compiled = compile(&policy, &self.database).map_err(failed)?;
+                self.publish(&compiled)?;
+                self.hold(compiled);
+                self.published = SystemTime::now();
+            }
+        }
+        self.policy = policy;
+        self.overlay = overlay;
+        self.suspended = suspended;
+        Ok(self.save_overlay().into_iter().collect())
+    }
+
+    /// The classes whose action differs in `policy`, when nothing else does: those need no rebuild.
+    fn action_changes(&self, policy: &Policy) -> Option<Vec<(Class, Action)>> {
+        let same_beside = Policy {
+            countries: self.policy.countries.clone(),
+            ..policy.clone()
+        } == self.policy;
+        if !same_beside {
+            return None;
+        }
+        let named: BTreeSet<CountryCode> = policy
+            .countries
+            .keys()
+            .chain(self.policy.countries.keys())
+            .copied()
+            .collect();
+        named
+            .into_iter()
+            .map(|code| (code, self.policy.action_for(code), policy.action_for(code)))
+            .filter(|(_, old, new)| old != new)
+            .map(|(code, _, new)| Some((self.compiled.class_of(code)?, new)))
+            .collect()
+    }
+}

@@ -6,7 +6,7 @@
 use crate::verdict::Reason;
 
 /// Stamped into [`Control`]; a daemon never uses maps that carry another number.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// Interfaces that one gate can stand on.
 pub const MAX_INTERFACES: usize = 16;
@@ -18,6 +18,9 @@ pub const MAX_DESTINATIONS: usize = 16;
 pub const MAX_BAN_LENGTHS: usize = 8;
 /// Bans that the map can hold.
 pub const MAX_BANS: usize = 1 << 18;
+
+/// Entries of [`PolicyBlock::exceptions`], a power of two.
+pub const MAX_EXCEPTIONS: usize = 64;
 
 /// Ends [`Control::ban_lengths_v4`] and [`Control::ban_lengths_v6`] early.
 pub const NO_BAN_LENGTH: u8 = 0xff;
@@ -172,6 +175,11 @@ pub struct PolicyBlock {
     /// The letters of each country class, for whoever reads the maps without the daemon; zeroes for
     /// classes that stand for no country.
     pub country_letters: [[u8; 2]; crate::country::Class::COUNT],
+    /// Entries of `exceptions` in use.
+    pub exception_count: u32,
+    pub _pad: u32,
+    /// What goes over the classes; the first that is about a packet decides, see [`crate::exception`].
+    pub exceptions: [Exception; MAX_EXCEPTIONS],
 }
 
 /// The numbers in [`PolicyBlock::actions`].
@@ -180,6 +188,68 @@ pub mod action {
     pub const ALLOW: u8 = 1;
     /// This plus the index of the limit.
     pub const FIRST_LIMIT: u8 = 2;
+    /// Set beside the action of a class that has exceptions.
+    pub const HAS_EXCEPTIONS: u8 = 0x80;
+}
+
+/// A rule over the address policy that ends, or is about one port.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Exception {
+    /// `address & mask == network` for both halves of a left-aligned address; zeroes for a class.
+    pub network: [u64; 2],
+    pub mask: [u64; 2],
+    /// Over from this time on, nanoseconds of CLOCK_BOOTTIME, at most [`exception::NO_END`].
+    pub until_ns: u64,
+    /// 0: all packets. Else IP protocol << 16 | destination port.
+    pub service: u32,
+    /// A class, or one of the subjects of [`exception`].
+    pub subject: u16,
+    /// What such packets get, see [`exception`].
+    pub gets: u16,
+}
+
+impl Exception {
+    /// About nothing.
+    pub const NONE: Self = Self {
+        network: [0; 2],
+        mask: [0; 2],
+        until_ns: 0,
+        service: 0,
+        subject: exception::PREFIX_V4,
+        gets: exception::NOTHING,
+    };
+}
+
+/// The numbers in [`Exception`].
+pub mod exception {
+    use crate::country::Class;
+
+    /// Subject: IPv4 sources within the prefix.
+    pub const PREFIX_V4: u16 = 0x100;
+    /// Subject: IPv6 sources within the prefix.
+    pub const PREFIX_V6: u16 = 0x200;
+    /// Set beside one of these two: not those that a rule of the table names, that is, whose class is
+    /// [`Class::TRUSTED`], [`Class::RULE_ALLOW`] or [`Class::RULE_DENY`].
+    pub const YIELDS: u16 = 0x400;
+    /// A subject that no exception has.
+    pub const NOBODY: u16 = 0x800;
+    /// The latest time that can be compared by subtraction.
+    pub const NO_END: u64 = u64::MAX >> 1;
+    /// Gets: what its class gets.
+    pub const NOTHING: u16 = 0xffff;
+
+    /// Gets: to count as a source of `class`, and the action of [`super::action`].
+    #[inline(always)] // A shift.
+    pub const fn gets(class: Class, action: u8) -> u16 {
+        (class.0 as u16) << 8 | action as u16
+    }
+
+    /// The two of [`gets`]; what they are of [`NOTHING`] means nothing.
+    #[inline(always)] // A shift.
+    pub const fn class_and_action(gets: u16) -> (Class, u8) {
+        (Class((gets >> 8) as u8), gets as u8)
+    }
 }
 
 /// One named limit, in ticks of [`crate::limit::TICK_NS`]; see [`crate::limit`] for the formula.
@@ -237,6 +307,8 @@ pub mod scope_flag {
     pub const TCP_PORTS: u32 = 1 << 2;
     /// At least one UDP port is listed.
     pub const UDP_PORTS: u32 = 1 << 3;
+    /// Some prefix has exceptions. It stands here, since the short cut has to look at these flags anyway.
+    pub const PREFIX_EXCEPTIONS: u32 = 1 << 4;
 }
 
 impl Scope {
@@ -399,7 +471,10 @@ const _: () = {
     assert!(core::mem::offset_of!(Control, ban_lengths_v6).is_multiple_of(8));
     assert!(size_of::<Limit>() == 40);
     assert!(size_of::<Scope>() == 16 + 32 + 16 * 8 + 16 * 32);
-    assert!(size_of::<PolicyBlock>() == 256 + 64 * 40 + 688 + 8 + 8 + 512);
+    assert!(size_of::<Exception>() == 48);
+    assert!(MAX_EXCEPTIONS.is_power_of_two());
+    assert!(action::FIRST_LIMIT as usize + MAX_LIMITS <= action::HAS_EXCEPTIONS as usize);
+    assert!(size_of::<PolicyBlock>() == 256 + 64 * 40 + 688 + 8 + 8 + 512 + 8 + 64 * 48);
     assert!(size_of::<PortSet>() == 8192);
     assert!(size_of::<BanKey>() == 24);
     assert!(size_of::<Counters>() == 32 * 2 * 16 + 256 * 3 * 16 + 40 + 8 + 16);

@@ -15,6 +15,7 @@ use filter_common::{
         BanKey, Control, Counters, FLOW_SETS, GENERATIONS, HEARD_SETS, MAX_BANS, MAX_INTERFACES,
         PORT_SETS, PolicyBlock, PortSet, RecentTime, Tracking,
     },
+    country::Class,
     decide::{Charge, Gate},
     flow::{self, FlowSet, HEARD_WAYS, HeardSet},
     limit::{StampSet, WAYS},
@@ -212,6 +213,12 @@ impl Gate for KernelGate<'_> {
     fn forget(&self, value: u64) -> u64 {
         // SAFETY: a field of this CPU's own map value.
         unsafe { by_way_of(&raw mut (*self.counters).number, value) }
+    }
+
+    #[inline(always)] // A call.
+    fn exception(&self, _packet: &Packet, class: Class) -> u16 {
+        let published_and_class = u64::from(self.published) << 8 | u64::from(class.0);
+        crate::excepted(self.ctx, self.control, self.counters, published_and_class) as u16
     }
 
     #[inline(always)] // A call.

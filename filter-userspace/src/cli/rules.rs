@@ -6,16 +6,20 @@ use super::{
     table::{self, cut},
     trial::OnTrial,
 };
-use crate::control::{
-    protocol::{Request, Target},
-    reply::{Done, Rules},
+use crate::{
+    control::{
+        protocol::{Request, Target},
+        reply::{Done, Rules},
+    },
+    policy::Port,
 };
 
 /// List the rules of the config and of the runtime, or remove a runtime rule
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   cerco rules
-  cerco rules remove US")]
+  cerco rules remove US
+  cerco rules remove US --port 80/tcp")]
 pub struct Args {
     #[command(subcommand)]
     verb: Option<RulesVerb>,
@@ -27,14 +31,23 @@ enum RulesVerb {
     Remove {
         /// The country code or the prefix
         target: Target,
+        /// Only the rule for this port, as in 80/tcp; else all rules for the target
+        #[arg(long)]
+        port: Option<Port>,
         #[command(flatten)]
         on_trial: OnTrial,
     },
 }
 
 pub fn run(args: Args, context: &Context) -> Result<(), Failure> {
-    if let Some(RulesVerb::Remove { target, on_trial }) = args.verb {
-        let done: Done = context.ask_on_trial(Request::RemoveRule { target }, on_trial.confirm)?;
+    if let Some(RulesVerb::Remove {
+        target,
+        port,
+        on_trial,
+    }) = args.verb
+    {
+        let request = Request::RemoveRule { target, port };
+        let done: Done = context.ask_on_trial(request, on_trial.confirm)?;
         return context.output.done(&done);
     }
     let rules: Rules = context.ask(Request::Rules)?;
@@ -56,6 +69,9 @@ fn render(rules: &Rules, _: &Output) -> String {
             .filter(|rule| rule.origin == origin)
             .map(|rule| {
                 let mut notes = Vec::new();
+                if let Some(port) = rule.port {
+                    notes.push(format!("on {port}"));
+                }
                 if let Some(limit) = &rule.limit {
                     notes.push(format!("limit {limit}"));
                 }

@@ -7,7 +7,7 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 use super::reply::RefusedDatabase;
-use crate::{config, countries, geo::Digest};
+use crate::{config, countries, geo::Digest, policy::Port};
 
 /// Raised when a field changes its meaning or goes away; new fields do not raise it.
 pub const SCHEMA: u32 = 1;
@@ -183,16 +183,22 @@ pub enum Request {
         address: IpAddr,
         packet: Option<PacketKind>,
     },
-    /// Adds a runtime rule, in place of an earlier one for the same target.
+    /// Adds runtime rules, in place of earlier ones for the same target and port.
     AddRule {
         rule: RuleVerb,
         target: Target,
+        /// One rule for each; empty: all packets.
+        #[serde(default)]
+        ports: Vec<Port>,
         limit: Option<String>,
         duration: Option<Duration>,
         comment: Option<String>,
     },
+    /// Without a port all runtime rules for the target.
     RemoveRule {
         target: Target,
+        #[serde(default)]
+        port: Option<Port>,
     },
     Ban {
         prefix: IpNetwork,

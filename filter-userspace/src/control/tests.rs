@@ -7,6 +7,7 @@ use super::{
     protocol::{Refusal, Request, RuleVerb, Target},
     server::{Asked, ServerError, bind, serve},
 };
+use crate::policy::Port;
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread()
@@ -30,12 +31,14 @@ fn every_request() -> Vec<Request> {
         Request::AddRule {
             rule: RuleVerb::Allow,
             target: "cn".parse().unwrap(),
+            ports: vec![Port::Tcp(80), Port::Udp(53)],
             limit: Some("residents".into()),
             duration: Some(duration),
             comment: Some("a \"word\"\nand a line".into()),
         },
         Request::RemoveRule {
             target: Target::Prefix(prefix),
+            port: Some(Port::Tcp(80)),
         },
         Request::Ban { prefix, duration },
         Request::BanAll {

@@ -17,7 +17,7 @@ use super::{
     databases::{Acceptance, Databases},
     interfaces::{AUTO_SLOTS, Following},
     memory,
-    overlay::{ModeOverride, Overlay, Rule},
+    overlay::{ModeOverride, Moment, Overlay, Rule},
     rates::{Rates, Totals},
     start::Loaded,
     trial::{Before, OnTrial},
@@ -87,7 +87,7 @@ impl Daemon {
         overlay.expire(SystemTime::now());
         let mode = overlay.settle_mode(config.mode);
         let overlay_changed = overlay != loaded;
-        let (policy, suspended) = overlay.apply(&config.policy);
+        let (policy, suspended) = overlay.apply(&config.policy, Moment::now());
         let options = GateOptions {
             spare_slots: match config.interfaces {
                 Interfaces::Auto => AUTO_SLOTS.saturating_sub(interfaces.len()),
@@ -194,6 +194,7 @@ impl Daemon {
             Request::AddRule {
                 rule,
                 target,
+                ports,
                 limit,
                 duration,
                 comment,
@@ -205,15 +206,17 @@ impl Daemon {
                             .ok_or_else(|| Refusal::bad_request("--for is too long"))
                     })
                     .transpose()?;
-                self.add_rule(Rule {
+                let rule = Rule {
                     rule,
                     target,
+                    port: None,
                     limit,
                     expires,
                     comment,
-                })
+                };
+                self.add_rule(rule, &ports)
             }
-            Request::RemoveRule { target } => self.remove_rule(target),
+            Request::RemoveRule { target, port } => self.remove_rule(target, port),
             Request::SetMode { mode } => self.set_mode(mode.into()),
             Request::Reload { ssh_peer } => self.reload_with(Acceptance::Judged, ssh_peer),
             Request::AcceptDatabase { sha256, ssh_peer } => {

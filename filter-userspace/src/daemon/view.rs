@@ -135,6 +135,7 @@ impl Daemon {
         let line = |rule: RuleVerb, target: String, limit: Option<String>| RuleLine {
             rule: rule.word().to_owned(),
             target,
+            port: None,
             limit,
             origin: "config".to_owned(),
             expires: None,
@@ -163,6 +164,7 @@ impl Daemon {
         }
         rules.extend(self.overlay.rules.iter().map(|rule| RuleLine {
             origin: "runtime".to_owned(),
+            port: rule.port,
             expires: rule.expires,
             comment: rule.comment.clone(),
             suspended: rule.suspended_by(policy),

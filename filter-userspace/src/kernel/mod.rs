@@ -38,6 +38,7 @@ use std::{path::PathBuf, time::Duration};
 use ipnetwork::IpNetwork;
 
 pub use attach::{detach_all, interface_index};
+pub use bans::boot_ns;
 pub use bpffs::{PinPlace, pin_place};
 pub use counters::{Count, InterfaceCounters};
 pub use error::KernelError;

@@ -4,12 +4,12 @@ use std::{borrow::Borrow, net::IpAddr, sync::atomic::AtomicU64};
 
 use aya::maps::MapData;
 use filter_common::{
-    abi::{BanKey, Control, PORT_SETS, PolicyBlock, PortSet},
+    abi::{self, BanKey, Control, PORT_SETS, PolicyBlock, PortSet},
     decide::{self, Charge},
-    flow,
+    exception, flow,
     limit::StampSet,
     packet::{Address, Family, IcmpMessage, Packet, TcpFlags, Transport, protocol},
-    table::Line,
+    table::{self, Line},
     verdict::Decision,
 };
 
@@ -39,6 +39,16 @@ impl Gate {
         destination: IpAddr,
         service: Service,
     ) -> Result<Decision, KernelError> {
+        Ok(self.explain(source, destination, service)?.0)
+    }
+
+    /// As [`Self::decide`], and the exception that has a say in it.
+    pub fn explain(
+        &self,
+        source: IpAddr,
+        destination: IpAddr,
+        service: Service,
+    ) -> Result<(Decision, Option<abi::Exception>), KernelError> {
         let source = Address::from(source);
         let transport = match (service, source.family()) {
             (Service::Tcp(dst_port), _) => Transport::Tcp {
@@ -63,7 +73,14 @@ impl Gate {
             bans: &self.bans_map()?,
             generation: self.generation(),
         };
-        Ok(decide::decide(&snapshot, &packet))
+        let decision = decide::decide(&snapshot, &packet);
+        // Only of the stages behind the exceptions it can be said that one decided.
+        let exception = decision.class.and_then(|_| {
+            let policy = decide::Gate::policy(&snapshot)?;
+            let class = table::lookup(&decide::Gate::table(&snapshot)?, &source)?;
+            exception::first(policy, &packet, class, boot_ns()).copied()
+        });
+        Ok((decision, exception))
     }
 }
 

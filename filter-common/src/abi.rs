@@ -51,6 +51,11 @@ pub struct Control {
     pub published_before: u32,
     /// What was `observe` before the trial.
     pub observe_before: u32,
+    /// Counts the windows of time for which events have a budget; whoever reads them begins a new one every
+    /// [`EVENT_WINDOW_NS`]. When nobody does, no more events are made than one budget for each reason.
+    pub event_window: u32,
+    /// Events of each reason that each CPU may make in a window.
+    pub event_budget: u32,
     /// Kernel interface index by slot; the slot numbers the value in the counter map, see
     /// [`elsewhere_slot`].
     pub interfaces: [u32; MAX_INTERFACES],
@@ -117,6 +122,8 @@ impl Control {
         trial_until_ns: 0,
         published_before: 0,
         observe_before: 0,
+        event_window: 0,
+        event_budget: 0,
         interfaces: [0; MAX_INTERFACES],
         attach_modes: [0; MAX_INTERFACES],
         ban_lengths_v4: [NO_BAN_LENGTH; MAX_BAN_LENGTHS],
@@ -396,6 +403,77 @@ pub const fn elsewhere_slot(interface_count: u32) -> u32 {
     2 * interface_count
 }
 
+/// Nanoseconds that a window of [`Control::event_window`] lasts.
+pub const EVENT_WINDOW_NS: u64 = 100_000_000;
+
+/// Bytes of the ring buffer for events: all budgets of a window of a common host, twice.
+pub const EVENT_BYTES: usize = 512 * 1024;
+
+/// Bytes of a frame that an event holds: all headers of nearly all packets, and the beginning of what they carry.
+pub const EVENT_HEAD: usize = 192;
+
+/// One frame that was dropped, or would have been.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Event {
+    /// Nanoseconds of CLOCK_BOOTTIME.
+    pub time_ns: u64,
+    /// Frames that this CPU has dropped for the same reason since its last event of it, this one among them.
+    pub stands_for: u64,
+    /// Kernel interface index.
+    pub ifindex: u32,
+    /// Bytes of the whole frame, as the counters have them.
+    pub frame_len: u32,
+    /// Bytes of `head` that are of the frame.
+    pub head_len: u16,
+    /// [`Reason`].
+    pub reason: u8,
+    /// The class of the source; means nothing without [`event_flag::HAS_CLASS`].
+    pub class: u8,
+    /// Bits of [`event_flag`].
+    pub flags: u32,
+    /// The frame from the destination MAC on.
+    pub head: [u8; EVENT_HEAD],
+}
+
+/// Bits of [`Event::flags`].
+pub mod event_flag {
+    /// Observe mode let it pass.
+    pub const OBSERVED: u32 = 1 << 0;
+    pub const HAS_CLASS: u32 = 1 << 1;
+}
+
+/// What a CPU keeps of the events of one reason.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sampling {
+    /// The window in which the budget was spent.
+    pub spent: u32,
+    /// The window that `used` is about.
+    pub window: u32,
+    /// Events made in it.
+    pub used: u32,
+    pub _pad: u32,
+    /// Events made.
+    pub made: u64,
+    /// Events that found no room in the ring buffer.
+    pub lost: u64,
+    /// Frames of the reason at the last event.
+    pub frames: u64,
+}
+
+impl Sampling {
+    pub const NONE: Self = Self {
+        spent: 0,
+        window: 0,
+        used: 0,
+        _pad: 0,
+        made: 0,
+        lost: 0,
+        frames: 0,
+    };
+}
+
 /// Room for reasons in [`Counters`]; a power of two, so that a mask proves the bound.
 pub const REASON_SLOTS: usize = 32;
 
@@ -416,6 +494,8 @@ pub struct Counters {
     pub reasons: [[Count; 2]; REASON_SLOTS],
     /// By class of the source and [`outcome`].
     pub classes: [[Count; outcome::COUNT]; crate::country::Class::COUNT],
+    /// By reason.
+    pub sampling: [Sampling; REASON_SLOTS],
     /// Where the kernel side lays the packet that it is at. The verifier follows every way through
     /// the parser to its end; what is read back from a map has the same unknown value on all of them,
     /// so that it follows the rest of the program once.
@@ -431,6 +511,7 @@ impl Counters {
     pub const ZERO: Self = Self {
         reasons: [[Count::ZERO; 2]; REASON_SLOTS],
         classes: [[Count::ZERO; outcome::COUNT]; crate::country::Class::COUNT],
+        sampling: [Sampling::NONE; REASON_SLOTS],
         packet: PacketSlot([0; 5]),
         number: 0,
         clock: RecentTime {
@@ -465,7 +546,7 @@ pub struct Tracking {
 
 const _: () = {
     assert!(Reason::COUNT <= REASON_SLOTS);
-    assert!(size_of::<Control>() == 24 + 16 + 64 + 16 + 16 + 16 + 16 + 64 + 8 + 4 * 8192);
+    assert!(size_of::<Control>() == 24 + 16 + 8 + 64 + 16 + 16 + 16 + 16 + 64 + 8 + 4 * 8192);
     // Written as one word each.
     assert!(core::mem::offset_of!(Control, ban_lengths_v4).is_multiple_of(8));
     assert!(core::mem::offset_of!(Control, ban_lengths_v6).is_multiple_of(8));
@@ -477,7 +558,8 @@ const _: () = {
     assert!(size_of::<PolicyBlock>() == 256 + 64 * 40 + 688 + 8 + 8 + 512 + 8 + 64 * 48);
     assert!(size_of::<PortSet>() == 8192);
     assert!(size_of::<BanKey>() == 24);
-    assert!(size_of::<Counters>() == 32 * 2 * 16 + 256 * 3 * 16 + 40 + 8 + 16);
+    assert!(size_of::<Counters>() == 32 * 2 * 16 + 256 * 3 * 16 + 32 * 40 + 40 + 8 + 16);
+    assert!(size_of::<Event>() == 32 + EVENT_HEAD);
     // The largest value that a per-CPU map takes (PCPU_MIN_UNIT_SIZE).
     assert!(size_of::<Counters>() <= 32 * 1024);
     assert!(size_of::<crate::packet::Packet>() <= size_of::<PacketSlot>());
@@ -493,6 +575,7 @@ mod pod {
     unsafe impl aya::Pod for super::BanKey {}
     unsafe impl aya::Pod for super::Count {}
     unsafe impl aya::Pod for super::Counters {}
+    unsafe impl aya::Pod for super::Event {}
 }
 
 #[cfg(test)]

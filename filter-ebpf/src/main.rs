@@ -7,6 +7,7 @@
     reason = "compare-exchange has no stable form on the BPF target"
 )]
 
+mod events;
 mod frame;
 mod maps;
 mod skb;
@@ -86,7 +87,14 @@ pub fn cerco(ctx: XdpContext) -> u32 {
     if outcome.reason() == Reason::TableEmpty as usize {
         log_rare(&ctx, control, logged::TABLE_EMPTY);
     }
-    conclude(observe != 0, counters, outcome, frame_len as u64)
+    conclude(
+        &ctx,
+        control,
+        observe != 0,
+        counters,
+        outcome,
+        frame_len as u64,
+    )
 }
 
 /// A [`Decision`] in one register: reason, verdict, whether there is a class, class; a byte each.
@@ -252,7 +260,14 @@ unsafe fn lay_down<'a>(place: *mut Packet, packet: Packet) -> &'a Packet {
 
 /// Counts the decision and turns it into the action: the only place that does.
 #[inline(always)] // One caller.
-fn conclude(observes: bool, counters: *mut Counters, outcome: Outcome, frame_len: u64) -> u32 {
+fn conclude(
+    ctx: &XdpContext,
+    control: *const Control,
+    observes: bool,
+    counters: *mut Counters,
+    outcome: Outcome,
+    frame_len: u64,
+) -> u32 {
     let (action, end) = match outcome.drops() {
         false => (xdp_action::XDP_PASS, outcome::PASSED),
         true if observes => (xdp_action::XDP_PASS, outcome::WOULD_DROP),
@@ -269,6 +284,9 @@ fn conclude(observes: bool, counters: *mut Counters, outcome: Outcome, frame_len
         if let Some(class) = outcome.class() {
             count(&raw mut (*counters).classes[class][end], frame_len);
         }
+    }
+    if outcome.drops() {
+        events::consider(ctx, control, counters, outcome, observes, frame_len);
     }
     action
 }

@@ -5,15 +5,15 @@
 
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
-    btf_maps::{Array, HashMap, PerCpuArray},
+    btf_maps::{Array, HashMap, PerCpuArray, RingBuf},
     helpers::{bpf_jiffies64, bpf_ktime_get_boot_ns},
     macros::btf_map,
     programs::XdpContext,
 };
 use filter_common::{
     abi::{
-        BanKey, Control, Counters, FLOW_SETS, GENERATIONS, HEARD_SETS, MAX_BANS, MAX_INTERFACES,
-        PORT_SETS, PolicyBlock, PortSet, RecentTime, Tracking,
+        BanKey, Control, Counters, EVENT_BYTES, Event, FLOW_SETS, GENERATIONS, HEARD_SETS,
+        MAX_BANS, MAX_INTERFACES, PORT_SETS, PolicyBlock, PortSet, RecentTime, Tracking,
     },
     country::Class,
     decide::{Charge, Gate},
@@ -58,6 +58,10 @@ static HEARD: Array<[u64; HEARD_WAYS], { HEARD_SETS as usize }, MMAPABLE> = Arra
 static TRACKING: PerCpuArray<Tracking, 1> = PerCpuArray::new();
 #[btf_map]
 static COUNTERS: PerCpuArray<Counters, MAX_INTERFACES> = PerCpuArray::new();
+
+/// What is read as it comes: see [`Event`].
+#[btf_map]
+pub static EVENTS: RingBuf<Event, EVENT_BYTES> = RingBuf::new();
 
 /// The switches; `None` when the map is missing.
 #[inline(always)] // One map address.

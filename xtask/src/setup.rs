@@ -41,6 +41,7 @@ const RUN_COMMANDS: &[(&str, &str, &str)] = &[
         "nftables",
         "a test puts a container behind the host's address",
     ),
+    ("tshark", "tshark", "a test opens a capture with it"),
 ];
 
 /// A component is a few megabytes; a machine that cannot reach rustup's server may wait for ever.

@@ -7,7 +7,7 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 use super::reply::RefusedDatabase;
-use crate::{config, countries, geo::Digest, policy::Port};
+use crate::{config, countries, events::Filter, geo::Digest, policy::Port};
 
 /// Raised when a field changes its meaning or goes away; new fields do not raise it.
 pub const SCHEMA: u32 = 1;
@@ -221,6 +221,19 @@ pub enum Request {
         #[serde(default)]
         ssh_peer: Option<(IpAddr, u16)>,
     },
+    /// The last events that are kept.
+    Events {
+        #[serde(default)]
+        filter: Filter,
+    },
+    /// Answered with `null`, and then with a [`crate::events::Line`] for each event until the asker hangs up.
+    FollowEvents {
+        #[serde(default)]
+        filter: Filter,
+        /// With the first bytes of the frames; only for who may change something.
+        #[serde(default)]
+        heads: bool,
+    },
     /// Makes the change on trial last.
     Confirm,
     /// Undoes the change on trial.
@@ -246,14 +259,17 @@ pub enum Request {
 }
 
 impl Request {
-    /// Whether only root and the daemon's own user may ask this.
-    pub const fn changes_something(&self) -> bool {
+    /// Whether only root and the daemon's own user may ask this: whatever changes something, and what packets
+    /// carry.
+    pub const fn is_privileged(&self) -> bool {
         match self {
             Self::Status
             | Self::Countries
             | Self::Rules
             | Self::Bans
             | Self::Explain { .. }
+            | Self::Events { .. }
+            | Self::FollowEvents { heads: false, .. }
             | Self::GeoStatus => false,
             Self::AddRule { .. }
             | Self::RemoveRule { .. }
@@ -263,6 +279,7 @@ impl Request {
             | Self::SetMode { .. }
             | Self::Reload { .. }
             | Self::Confirm
+            | Self::FollowEvents { heads: true, .. }
             | Self::Rollback => true,
             Self::AcceptDatabase { .. }
             | Self::NoteUpdate { .. }

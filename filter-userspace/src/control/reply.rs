@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::protocol::{ModeWord, RuleVerb, Target};
 use crate::{
+    events::Event,
     generations::About,
     geo::Digest,
     kernel::{Ban, FlowCount, TrackerFault},
@@ -276,6 +277,12 @@ pub struct Rules {
     pub unknown: String,
     pub private: String,
     pub rules: Vec<RuleLine>,
+}
+
+/// The last events, the oldest first.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Events {
+    pub events: Vec<Event>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

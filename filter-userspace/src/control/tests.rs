@@ -1,6 +1,6 @@
 use std::{path::PathBuf, time::Duration};
 
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 
 use super::{
     client::{ClientError, ask},
@@ -47,6 +47,12 @@ fn every_request() -> Vec<Request> {
             duration,
         },
         Request::Unban { prefix },
+        Request::Events {
+            filter: crate::events::Filter {
+                reason: Some("banned".into()),
+                class: None,
+            },
+        },
         Request::SetMode {
             mode: super::protocol::ModeWord::Enforce,
         },
@@ -62,7 +68,7 @@ fn every_request_arrives_as_it_was_sent() {
     runtime().block_on(async {
         let listener = bind(&path).unwrap();
         let (sender, mut receiver) = mpsc::channel::<Asked>(1);
-        tokio::spawn(serve(listener, sender));
+        tokio::spawn(serve(listener, sender, broadcast::Sender::new(1)));
         let client_path = path.clone();
         let client = tokio::task::spawn_blocking(move || {
             every_request()
@@ -119,7 +125,7 @@ fn bad_questions_are_answered_with_what_is_wrong() {
     runtime().block_on(async {
         let listener = bind(&path).unwrap();
         let (sender, _receiver) = mpsc::channel::<Asked>(1);
-        tokio::spawn(serve(listener, sender));
+        tokio::spawn(serve(listener, sender, broadcast::Sender::new(1)));
         let cases: [(&str, Vec<u8>, &str); 5] = [
             ("no JSON", b"hello\n".to_vec(), "cannot read the question"),
             (

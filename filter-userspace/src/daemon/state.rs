@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 use super::{
     age,
     databases::{Acceptance, Databases},
+    events::Events,
     interfaces::{AUTO_SLOTS, Following},
     memory,
     overlay::{ModeOverride, Moment, Overlay, Rule},
@@ -54,6 +55,7 @@ pub struct Daemon {
     pub(super) following: Following,
     /// Bans in force when they were last counted; `None` when they have changed since.
     pub(super) ban_count: Option<u64>,
+    pub(super) events: Events,
     /// Flows of this host when they were last counted.
     pub(super) flow_count: FlowCount,
     pub(super) rates: Rates,
@@ -123,6 +125,7 @@ impl Daemon {
             gate,
             following: Following::default(),
             ban_count: None,
+            events: Events::new(),
             flow_count: FlowCount::default(),
             rates: Rates::default(),
             started: Instant::now(),
@@ -180,6 +183,9 @@ impl Daemon {
             Request::Ban { prefix, duration } => reply(self.ban(prefix, duration)?),
             Request::BanAll { prefixes, duration } => reply(self.ban_all(&prefixes, duration)?),
             Request::Unban { prefix } => reply(self.unban(prefix)?),
+            Request::Events { filter } => reply(self.recent_events(&filter)),
+            // The server answers this itself.
+            Request::FollowEvents { .. } => Err(Refusal::failed("events are not followed here")),
             Request::NoteUpdate { failure } => reply(self.databases.note_update(failure)?),
             Request::GeoStatus => reply(self.databases.status(&self.database)),
             Request::Confirm => reply(self.confirm()?),

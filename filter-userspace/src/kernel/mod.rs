@@ -12,6 +12,7 @@ mod bpffs;
 mod counters;
 mod error;
 mod ethtool;
+mod events;
 mod flows;
 mod follow;
 mod inventory;
@@ -43,6 +44,7 @@ pub use bpffs::{PinPlace, pin_place};
 pub use counters::{Count, InterfaceCounters};
 pub use error::KernelError;
 pub use ethtool::{Channels, Ethtool};
+pub use events::{EVENTS_PER_SECOND, EventReader};
 pub use flows::FlowCount;
 pub use inventory::{
     StandingLink, StandingTracker, link_numbers, program_holder, program_names, standing_links,

@@ -60,6 +60,7 @@ pub struct Daemon {
     pub(super) flow_count: FlowCount,
     pub(super) rates: Rates,
     pub(super) started: Instant,
+    pub(super) process_started: SystemTime,
     pub(super) published: SystemTime,
     /// Doubts about the config and the start.
     pub(super) config_warnings: Vec<String>,
@@ -82,6 +83,7 @@ impl Daemon {
         mut config_warnings: Vec<String>,
         metrics_fault: watch::Receiver<Option<String>>,
     ) -> anyhow::Result<Self> {
+        let process_started = SystemTime::now();
         let interfaces = config.interfaces.resolve()?;
         let (loaded, overlay_warning) = load_overlay(&runtime_file(&config));
         config_warnings.extend(overlay_warning);
@@ -129,6 +131,7 @@ impl Daemon {
             flow_count: FlowCount::default(),
             rates: Rates::default(),
             started: Instant::now(),
+            process_started,
             published: SystemTime::now(),
             config_warnings,
             suspended,

@@ -6,7 +6,7 @@ use filter_common::country::CountryCode;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
-use super::reply::RefusedDatabase;
+use super::{configured::Adoption, reply::RefusedDatabase};
 use crate::{config, countries, geo::Digest};
 
 /// Raised when a field changes its meaning or goes away; new fields do not raise it.
@@ -215,6 +215,10 @@ pub enum Request {
         #[serde(default)]
         ssh_peer: Option<(IpAddr, u16)>,
     },
+    /// Compares what runs with what the config files say.
+    Diff,
+    /// A reload of config files that were changed by command.
+    Adopt(Adoption),
     /// Makes the change on trial last.
     Confirm,
     /// Undoes the change on trial.
@@ -248,6 +252,7 @@ impl Request {
             | Self::Rules
             | Self::Bans
             | Self::Explain { .. }
+            | Self::Diff
             | Self::GeoStatus => false,
             Self::AddRule { .. }
             | Self::RemoveRule { .. }
@@ -256,6 +261,7 @@ impl Request {
             | Self::Unban { .. }
             | Self::SetMode { .. }
             | Self::Reload { .. }
+            | Self::Adopt(_)
             | Self::Confirm
             | Self::Rollback => true,
             Self::AcceptDatabase { .. }

@@ -5,6 +5,7 @@ use std::{net::IpAddr, time::SystemTime};
 use tracing::{error, info};
 
 use super::{
+    adopt,
     databases::Acceptance,
     lockout,
     state::{Daemon, compile_and_check},
@@ -12,6 +13,7 @@ use super::{
 use crate::{
     config::{self, Config},
     control::{
+        configured::Adoption,
         protocol::{ModeWord, Refusal},
         reply::Done,
     },
@@ -28,7 +30,7 @@ impl Daemon {
         acceptance: Acceptance,
         ssh_peer: Option<(IpAddr, u16)>,
     ) -> Result<Done, Refusal> {
-        match self.try_reload(acceptance, ssh_peer) {
+        match self.try_reload(acceptance, ssh_peer, None) {
             Ok(done) => {
                 self.last_reload_error = None;
                 info!("{}", done.message);
@@ -44,14 +46,20 @@ impl Daemon {
         }
     }
 
-    fn try_reload(
+    /// With `adoption` the files must be those, and what they say now ends at runtime.
+    pub(super) fn try_reload(
         &mut self,
         acceptance: Acceptance,
         ssh_peer: Option<(IpAddr, u16)>,
+        adoption: Option<&Adoption>,
     ) -> Result<Done, Refusal> {
         let (config, report) = config::load(self.config_file.as_deref())
             .map_err(|report| Refusal::bad_request(report.to_string()))?;
         let mut overlay = self.overlay.clone();
+        if let Some(adoption) = adoption {
+            adopt::refuse_other_files(adoption, &report.files)?;
+            adopt::end(&mut overlay, adoption);
+        }
         let mode = overlay.settle_mode(config.mode);
         let (policy, suspended) = overlay.apply(&config.policy);
         let database = self.databases.at_reload(

@@ -57,8 +57,8 @@ impl Daemon {
         let mut overlay = self.overlay.clone();
         let Some(rule) = overlay.remove(target) else {
             return Err(Refusal::bad_request(format!(
-                "there is no runtime rule for {target}; what the config says is changed there, \
-                 followed by `cerco reload`"
+                "there is no runtime rule for {target}; what the config says goes with \
+                 `cerco rules remove {target} --permanent`"
             )));
         };
         let warnings = self.install(overlay)?;

@@ -2,7 +2,7 @@
 
 use std::{
     net::IpAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -152,7 +152,9 @@ impl Daemon {
         let is_policy_change = can_be_tried
             || matches!(
                 request,
-                Request::AcceptDatabase { .. } | Request::RollBackDatabase { .. }
+                Request::Adopt(_)
+                    | Request::AcceptDatabase { .. }
+                    | Request::RollBackDatabase { .. }
             );
         match confirm {
             Some(duration) if can_be_tried => {
@@ -182,6 +184,7 @@ impl Daemon {
             Request::Unban { prefix } => reply(self.unban(prefix)?),
             Request::NoteUpdate { failure } => reply(self.databases.note_update(failure)?),
             Request::GeoStatus => reply(self.databases.status(&self.database)),
+            Request::Diff => reply(self.diff()?),
             Request::Confirm => reply(self.confirm()?),
             Request::Rollback => reply(self.roll_back()?),
             change => reply(self.change(change)?),
@@ -216,6 +219,7 @@ impl Daemon {
             Request::RemoveRule { target } => self.remove_rule(target),
             Request::SetMode { mode } => self.set_mode(mode.into()),
             Request::Reload { ssh_peer } => self.reload_with(Acceptance::Judged, ssh_peer),
+            Request::Adopt(adoption) => self.adopt(&adoption),
             Request::AcceptDatabase { sha256, ssh_peer } => {
                 self.reload_with(Acceptance::Accepted(sha256), ssh_peer)
             }
@@ -329,12 +333,16 @@ impl Daemon {
 }
 
 fn runtime_file(config: &Config) -> PathBuf {
-    config.paths.state.join("runtime.json")
+    runtime_file_in(&config.paths.state)
+}
+
+pub(super) fn runtime_file_in(state: &Path) -> PathBuf {
+    state.join("runtime.json")
 }
 
 /// A broken overlay is moved aside: without it the gate follows the config, and a daemon that does
 /// not start would leave a booting host without any gate.
-fn load_overlay(path: &std::path::Path) -> (Overlay, Option<String>) {
+fn load_overlay(path: &Path) -> (Overlay, Option<String>) {
     let error = match Overlay::load(path) {
         Ok(overlay) => return (overlay, None),
         Err(error) => error,
@@ -391,8 +399,6 @@ fn reply(value: impl serde::Serialize) -> Reply {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::{config, geo};
 

@@ -606,3 +606,21 @@ fn diff_shows_a_trial_and_a_held_database() {
     );
     assert!(shown.ends_with("\n-deny US\n"), "{shown}");
 }
+
+#[test]
+fn socket_of_the_command_line_is_no_difference() {
+    let site = Site::new().unwrap();
+    let socket = site.path("own.sock");
+    let socket = format!("CERCO_SOCKET={}", socket.display());
+    let config = site.config_with("", MORE);
+    let cerco = Cerco::start_under(&site.host, &config, &["env", &socket]).unwrap();
+    let own = |args: &[&str]| {
+        let mut command = cerco.cli_command(args);
+        command.arg("--socket").arg(site.path("own.sock"));
+        ended(command.env("SSH_CONNECTION", ""))
+    };
+    let equal = own(&["diff"]);
+    assert_eq!((equal.code, equal.stdout.as_str()), (0, EQUAL), "{equal:?}");
+    let reloaded = own(&["reload"]);
+    assert_eq!((reloaded.code, reloaded.stderr.as_str()), (0, ""));
+}

@@ -188,7 +188,7 @@ fn write(asked: Asked, context: &Context) -> Result<(), Failure> {
         Ok(edited) => Some(edited),
         // The runtime may still have a rule for it.
         Err(EditError::Nothing) if at_runtime.is_some() => None,
-        Err(error) => return Err(refused(&error, &asked)),
+        Err(error) => return Err(refused(&error, &asked, runs)),
     };
     let after: &[SourceFile] = edited.as_ref().map_or(&files, |edited| &edited.files);
     let adoption = Adoption {
@@ -302,8 +302,12 @@ fn comment_of(rule: &RuleLine, asked: &Asked, config: &Config) -> Option<String>
     rule.comment.clone().filter(|_| is_same && !is_said)
 }
 
-fn refused(error: &EditError, asked: &Asked) -> Failure {
+fn refused(error: &EditError, asked: &Asked, runs: bool) -> Failure {
     match error {
+        EditError::Nothing if !runs => Failure::bad_usage(format!(
+            "the config says nothing about {}, and no daemon runs to ask for a runtime rule",
+            asked.word
+        )),
         EditError::Nothing => Failure::bad_usage(format!(
             "neither the config nor a runtime rule says anything about {}",
             asked.word

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{overlay::Rule, state::Daemon};
 use crate::{
     cause,
-    config::{self, Config, DatabaseSource, Interfaces, Paths},
+    config::{Config, DatabaseSource, Interfaces, Paths},
     control::{
         configured::{ConfigDiff, ConfigFile, DATABASE_FILE, Difference, Form, Kind},
         protocol::{ModeWord, Refusal, RuleVerb, Target},
@@ -21,8 +21,7 @@ use crate::{
 impl Daemon {
     /// Reads the config as a reload would, and changes nothing.
     pub(super) fn diff(&self) -> Result<ConfigDiff, Refusal> {
-        let (config, report) = config::load(self.config_file.as_deref())
-            .map_err(|report| Refusal::bad_request(report.to_string()))?;
+        let (config, report) = self.read_config()?;
         let mut differences = of_configs(&self.config, &config);
         differences.extend(self.database_difference(&config));
         differences.extend(self.mode_difference(&config));
@@ -419,6 +418,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::config;
 
     fn config(text: &str) -> Config {
         config::parse(Path::new("cerco.toml"), text)

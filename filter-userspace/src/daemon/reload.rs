@@ -11,7 +11,7 @@ use super::{
     state::{Daemon, compile_and_check},
 };
 use crate::{
-    config::{self, Config},
+    config::Config,
     control::{
         configured::Adoption,
         protocol::{ModeWord, Refusal},
@@ -53,8 +53,7 @@ impl Daemon {
         ssh_peer: Option<(IpAddr, u16)>,
         adoption: Option<&Adoption>,
     ) -> Result<Done, Refusal> {
-        let (config, report) = config::load(self.config_file.as_deref())
-            .map_err(|report| Refusal::bad_request(report.to_string()))?;
+        let (config, report) = self.read_config()?;
         let mut overlay = self.overlay.clone();
         if let Some(adoption) = adoption {
             adopt::refuse_other_files(adoption, &report.files)?;

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     cause,
     compile::{CompiledPolicy, compile},
-    config::{Config, Interfaces, SourceFile},
+    config::{self, Config, Interfaces, Report, SourceFile},
     control::{
         protocol::{ModeWord, Refusal, Request},
         reply::Done,
@@ -41,6 +41,8 @@ pub struct Daemon {
     pub(super) config: Config,
     /// What it was read from.
     pub(super) config_files: Vec<SourceFile>,
+    /// `--socket` goes over the config's own.
+    socket_by_option: bool,
     /// A change that is being made on trial, for how long (zero once that has begun), and what goes back.
     pub(super) beginning_trial: Option<(Duration, Before)>,
     pub(super) trial: Option<OnTrial>,
@@ -109,7 +111,10 @@ impl Daemon {
             .context("cannot attach the gate")?;
         compiled.release_lines();
         memory::give_back();
+        let written = config::load_texts(config_files.clone());
         let mut daemon = Self {
+            socket_by_option: written
+                .is_ok_and(|(written, _)| written.paths.socket != config.paths.socket),
             config_file,
             config,
             config_files,
@@ -170,6 +175,16 @@ impl Daemon {
             }
             None => self.answer(request),
         }
+    }
+
+    /// The config as the files say it, and the warnings about it.
+    pub(super) fn read_config(&self) -> Result<(Config, Report), Refusal> {
+        let (mut config, report) = config::load(self.config_file.as_deref())
+            .map_err(|report| Refusal::bad_request(report.to_string()))?;
+        if self.socket_by_option {
+            config.paths.socket = self.config.paths.socket.clone();
+        }
+        Ok((config, report))
     }
 
     fn answer(&mut self, request: Request) -> Reply {
@@ -400,7 +415,7 @@ fn reply(value: impl serde::Serialize) -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config, geo};
+    use crate::geo;
 
     #[test]
     fn table_that_does_not_trust_a_trusted_prefix_is_refused() {

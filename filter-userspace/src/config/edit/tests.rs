@@ -216,3 +216,73 @@ fn ten_thousand_prefixes_are_edited_at_once() {
     // A tenth of a second each in a debug build.
     assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
 }
+
+/// Texts of a list: what stands behind its first bracket, between two items, and before its last bracket.
+const OPENINGS: [&str; 4] = ["", " ", "\n  ", " # opening\n\t"];
+const GAPS: [&str; 6] = [
+    ", ",
+    ",",
+    ",\n  ",
+    ",  # gap\n  # own line\n  ",
+    "\n  , ",
+    " # before\n  ,  # behind\n  ",
+];
+const CLOSINGS: [&str; 6] = [
+    "",
+    " ",
+    ",",
+    ",\n",
+    " # closing\n",
+    ", # closing\n  # last\n",
+];
+
+/// A config with a list of `10.0.N.0/24`, laid out as the numbers say.
+fn list_of(opening: usize, gaps: &[usize], closing: usize) -> String {
+    let mut list = OPENINGS[opening].to_owned();
+    for (number, gap) in gaps.iter().enumerate() {
+        list += &format!("\"10.0.{number}.0/24\"");
+        list += match number + 1 == gaps.len() {
+            true => CLOSINGS[closing],
+            false => GAPS[*gap],
+        };
+    }
+    format!("interfaces = [\"eth0\"]\n[rules] # head\ndeny = [{list}] # end\nallow = []\n# foot\n")
+}
+
+fn comments(text: &str) -> Vec<&str> {
+    let mut comments: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.split_once('#'))
+        .map(|(_, comment)| comment.trim())
+        .collect();
+    comments.sort();
+    comments
+}
+
+proptest::proptest! {
+    /// `edit` itself refuses an outcome that says anything but what was asked for.
+    #[test]
+    fn lists_of_every_layout_can_be_changed(
+        opening in 0..OPENINGS.len(),
+        gaps in proptest::collection::vec(0..GAPS.len(), 0..6),
+        closing in 0..CLOSINGS.len(),
+        index in 0..6_usize,
+    ) {
+        let text = list_of(opening, &gaps, closing);
+        let added = after(&text, "deny 192.0.2.0/24");
+        proptest::prop_assert_eq!(comments(&added), comments(&text), "{}", added);
+        let commented = after(&text, "deny 192.0.2.0/24 # new");
+        let mut more = comments(&text);
+        more.push("new");
+        more.sort();
+        proptest::prop_assert_eq!(comments(&commented), more, "{}", commented);
+        if index < gaps.len() {
+            // A comment beside the item goes with it; the others stay.
+            let removed = after(&text, &format!("remove 10.0.{index}.0/24"));
+            let left = comments(&text).len() - comments(&removed).len();
+            proptest::prop_assert!(left <= 1, "{}\n{}", text, removed);
+            let moved = after(&text, &format!("allow 10.0.{index}.0/24"));
+            proptest::prop_assert_eq!(comments(&moved), comments(&text), "{}\n{}", text, moved);
+        }
+    }
+}

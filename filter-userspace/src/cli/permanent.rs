@@ -1,8 +1,8 @@
 //! `--permanent`: a change that is written into the config.
 //!
 //! This command writes the file, not the daemon: who may edit /etc/cerco is decided by its owner and mode alone, and
-//! the daemon, which talks to others and reads what they send, needs no way to write there (its unit has
-//! none). The daemon then reads the files again, and when it refuses them they are put back.
+//! the daemon, which talks to others and reads what they send, needs no way to write there. The
+//! daemon then reads the files again, and when it refuses them they are put back.
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 

@@ -115,18 +115,23 @@ impl Brackets {
         let Some(entry) = self.entries.get(index) else {
             return text.to_owned();
         };
-        let cut = self.cut(text, index, entry);
-        let text = format!("{}{}", &text[..cut.start], &text[cut.end..]);
-        // Nothing is left to have lines for.
-        let closing = self.outer.end - 1 - cut.len();
-        let inner = &text[self.outer.start + 1..closing];
-        match inner.trim().is_empty() {
-            true => format!("{}{}", &text[..=self.outer.start], &text[closing..]),
-            false => text,
+        let mut left = text.to_owned();
+        let mut closing = self.outer.end - 1;
+        // From behind, so that the places before stay right.
+        for cut in self.cuts(text, index, entry).into_iter().rev() {
+            closing -= cut.len();
+            left.replace_range(cut, "");
         }
+        // Nothing is left to have lines for.
+        let inner = self.outer.start + 1..closing;
+        if left[inner.clone()].trim().is_empty() {
+            left.replace_range(inner, "");
+        }
+        left
     }
 
-    fn cut(&self, text: &str, index: usize, entry: &Range<usize>) -> Range<usize> {
+    /// What goes with an entry, in the order of the text.
+    fn cuts(&self, text: &str, index: usize, entry: &Range<usize>) -> Vec<Range<usize>> {
         let closing = self.outer.end - 1;
         let next = self.entries.get(index + 1).map(|next| next.start);
         let before = match index.checked_sub(1).and_then(|at| self.entries.get(at)) {
@@ -134,36 +139,48 @@ impl Brackets {
             None => self.outer.start + 1,
         };
         let comma = comma(text, entry.end, next.unwrap_or(closing));
-        let end = line_end(text, comma.unwrap_or(entry.end).max(entry.end));
-        let is_alone = line_start(text, entry.start) > before
-            && end < next.unwrap_or(closing)
-            && text[line_start(text, entry.start)..entry.start]
-                .trim()
-                .is_empty();
-        if is_alone {
+        let end = line_end(text, entry.end);
+        // It may stand on a line further down, behind comments that are not the entry's.
+        let far_comma = comma.filter(|comma| *comma > end).map(|at| at..at + 1);
+        if self.has_own_line(text, index, entry) {
+            let start = line_start(text, entry.start);
             let newline = text[end..].find('\n').map_or(text.len(), |at| end + at + 1);
-            return line_start(text, entry.start)..newline;
+            return [start..newline].into_iter().chain(far_comma).collect();
         }
         let plain = |range: Range<usize>| !text[range].contains(['\n', '#']);
         match (next, comma) {
-            (Some(next), _) if plain(entry.end..next) => entry.start..next,
-            (None, _) if index > 0 && !text[before..entry.start].contains('#') => before..entry.end,
-            (_, Some(comma)) => entry.start..comma + 1,
-            (_, None) => entry.clone(),
+            (Some(next), _) if plain(entry.end..next) => vec![entry.start..next],
+            (None, _) if index > 0 && !text[before..entry.start].contains('#') => {
+                vec![before..entry.end]
+            }
+            (_, Some(comma)) if plain(entry.end..comma) => vec![entry.start..comma + 1],
+            (_, comma) => [entry.clone()]
+                .into_iter()
+                .chain(comma.map(|at| at..at + 1))
+                .collect(),
         }
     }
 
-    /// The comment that stands beside an entry, and beside no other.
+    /// Whether the line of an entry holds nothing else but its comma and a comment.
+    fn has_own_line(&self, text: &str, index: usize, entry: &Range<usize>) -> bool {
+        let before = match index.checked_sub(1).and_then(|at| self.entries.get(at)) {
+            Some(before) => before.end,
+            None => self.outer.start + 1,
+        };
+        let next = self.entries.get(index + 1).map(|next| next.start);
+        let start = line_start(text, entry.start);
+        start >= before
+            && line_end(text, entry.end) < next.unwrap_or(self.outer.end - 1)
+            && text[start..entry.start].trim().is_empty()
+    }
+
+    /// The comment on the own line of an entry.
     pub fn comment_beside(&self, text: &str, index: usize) -> Option<String> {
         let entry = self.entries.get(index)?;
-        let end = line_end(text, entry.end);
-        let shares = |other: &Range<usize>| {
-            other != entry && line_start(text, other.start) == line_start(text, entry.start)
-        };
-        if end >= self.outer.end || self.entries.iter().any(shares) {
+        if !self.has_own_line(text, index, entry) {
             return None;
         }
-        let (_, comment) = text[entry.end..end].split_once('#')?;
+        let (_, comment) = text[entry.end..line_end(text, entry.end)].split_once('#')?;
         Some(comment.trim().to_owned())
     }
 }

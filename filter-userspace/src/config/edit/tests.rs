@@ -150,7 +150,7 @@ fn file_that_speaks_of_the_target_is_changed() {
         (
             "trust 203.0.113.0/24",
             &[2],
-            Some(("20-b.toml", 5)),
+            Some(("20-b.toml", 6)),
             &["[rules] deny"],
         ),
         ("trust 192.0.2.1", &[0], Some(("cerco.toml", 6)), &[]),

@@ -67,7 +67,8 @@ fn permanent_change_is_written_in_force_and_survives_a_restart() {
     let path = cerco.config_path().display().to_string();
     let mut expected = text(&cerco);
     // The command, what becomes of the text, what is said, and what both addresses get then.
-    let steps: [(&[&str], (&str, &str), &str, &str, &str); 8] = [
+    type Step<'a> = (&'a [&'a str], (&'a str, &'a str), &'a str, &'a str, &'a str);
+    let steps: [Step<'_>; 8] = [
         (
             &["allow", "us", "--permanent", "--comment", "until May"],
             (
@@ -623,4 +624,52 @@ fn socket_of_the_command_line_is_no_difference() {
     assert_eq!((equal.code, equal.stdout.as_str()), (0, EQUAL), "{equal:?}");
     let reloaded = own(&["reload"]);
     assert_eq!((reloaded.code, reloaded.stderr.as_str()), (0, ""));
+}
+
+#[test]
+fn file_of_conf_d_that_speaks_of_the_target_is_changed() {
+    let site = Site::new().unwrap();
+    let state = site.path("state");
+    let main = format!(
+        "interfaces = [\"eth0\"]\nmode = \"observe\"\n[paths]\nstate = \"{0}\"\nsocket = \"{0}/s\"\n",
+        state.display()
+    );
+    // Shows what is left of /etc/cerco, which this script has for itself alone.
+    let script = "
+        set -e
+        binary=$1 main=$2
+        mount -t tmpfs cerco /etc
+        mkdir -p /etc/cerco/conf.d
+        cd /etc/cerco
+        printf %s \"$main\" > cerco.toml
+        printf '[policy.countries]\\nMO = \"allow\"  # home\\n' > conf.d/10-countries.toml
+        printf '[rules]\\ndeny = [\"203.0.113.0/24\"]\\n' > conf.d/20-rules.toml
+        $binary allow PT --permanent
+        $binary trust 203.0.113.0/24 --permanent
+        $binary trust 192.0.2.1 --permanent
+        $binary enforce --permanent --yes
+        for file in cerco.toml conf.d/*; do echo \"== $file\"; cat $file; done
+    ";
+    let mut command = std::process::Command::new("unshare");
+    command
+        .args(["--mount", "sh", "-c", script, "sh"])
+        .arg(integration_tests::daemon::cerco_binary().unwrap())
+        .arg(&main)
+        .env("SSH_CONNECTION", "");
+    let done = ended(&mut command);
+    assert_eq!(done.code, 0, "{done:?}");
+    let at_start = "no daemon runs: it takes effect at the next start";
+    let expected = format!(
+        "allow PT: written to /etc/cerco/conf.d/10-countries.toml:3\n{at_start}\n\
+         trust 203.0.113.0/24: written to /etc/cerco/conf.d/20-rules.toml:5, taken out of [rules] deny\n\
+         {at_start}\n\
+         trust 192.0.2.1/32: written to /etc/cerco/conf.d/20-rules.toml:5\n{at_start}\n\
+         enforce: written to /etc/cerco/cerco.toml:2\n{at_start}\n\
+         == cerco.toml\n{}\
+         == conf.d/10-countries.toml\n[policy.countries]\nMO = \"allow\"  # home\nPT = \"allow\"\n\
+         == conf.d/20-rules.toml\n[rules]\ndeny = []\n\n[trusted]\n\
+         prefixes = [\"203.0.113.0/24\", \"192.0.2.1\"]\n",
+        main.replace("observe", "enforce")
+    );
+    assert_eq!(done.stdout, expected);
 }

@@ -29,7 +29,7 @@ use crate::{
 /// The option of every verb whose change a config can hold.
 #[derive(Debug, clap::Args)]
 pub struct Permanent {
-    /// Write it into the config, which keeps its comments; in force at once, as far as a daemon runs
+    /// Write it into the config, which keeps its comments; in force at once if a daemon runs
     #[arg(long)]
     pub permanent: bool,
 }

@@ -117,8 +117,9 @@ impl Brackets {
         };
         let mut left = text.to_owned();
         let mut closing = self.outer.end - 1;
+        let (cut, comma) = self.cuts(text, index, entry);
         // From behind, so that the places before stay right.
-        for cut in self.cuts(text, index, entry).into_iter().rev() {
+        for cut in comma.into_iter().chain([cut]) {
             closing -= cut.len();
             left.replace_range(cut, "");
         }
@@ -130,8 +131,13 @@ impl Brackets {
         left
     }
 
-    /// What goes with an entry, in the order of the text.
-    fn cuts(&self, text: &str, index: usize, entry: &Range<usize>) -> Vec<Range<usize>> {
+    /// What goes with an entry, and its comma, if that stands somewhere behind it.
+    fn cuts(
+        &self,
+        text: &str,
+        index: usize,
+        entry: &Range<usize>,
+    ) -> (Range<usize>, Option<Range<usize>>) {
         let closing = self.outer.end - 1;
         let next = self.entries.get(index + 1).map(|next| next.start);
         let before = match index.checked_sub(1).and_then(|at| self.entries.get(at)) {
@@ -145,19 +151,16 @@ impl Brackets {
         if self.has_own_line(text, index, entry) {
             let start = line_start(text, entry.start);
             let newline = text[end..].find('\n').map_or(text.len(), |at| end + at + 1);
-            return [start..newline].into_iter().chain(far_comma).collect();
+            return (start..newline, far_comma);
         }
         let plain = |range: Range<usize>| !text[range].contains(['\n', '#']);
         match (next, comma) {
-            (Some(next), _) if plain(entry.end..next) => vec![entry.start..next],
+            (Some(next), _) if plain(entry.end..next) => (entry.start..next, None),
             (None, _) if index > 0 && !text[before..entry.start].contains('#') => {
-                vec![before..entry.end]
+                (before..entry.end, None)
             }
-            (_, Some(comma)) if plain(entry.end..comma) => vec![entry.start..comma + 1],
-            (_, comma) => [entry.clone()]
-                .into_iter()
-                .chain(comma.map(|at| at..at + 1))
-                .collect(),
+            (_, Some(comma)) if plain(entry.end..comma) => (entry.start..comma + 1, None),
+            (_, comma) => (entry.clone(), comma.map(|at| at..at + 1)),
         }
     }
 

@@ -162,7 +162,7 @@ pub fn line_of(text: &str, path: &[&str], item: Option<usize>) -> Option<usize> 
     let value = value_at(root.get_ref(), path)?;
     let start = match item {
         None => value.span().start,
-        Some(index) => value.get_ref().as_array()?.iter().nth(index)?.span().start,
+        Some(index) => value.get_ref().as_array()?.get(index)?.span().start,
     };
     Some(text[..start].matches('\n').count() + 1)
 }

@@ -156,7 +156,7 @@ mod tests {
             path: name.into(),
             sha256: "0".repeat(64).parse().unwrap(),
         };
-        let long = "a comment that does not fit into the line of a terminal any more";
+        let long = "a comment that does not fit into the line of a terminal of eighty columns";
         let diff = ConfigDiff {
             equal: false,
             files: vec![
@@ -221,7 +221,7 @@ on trial: deny US; undone in 7 s unless `cerco confirm` comes
 @@ made at runtime: a reload keeps it (see `cerco rules`) @@
 -mode = \"enforce\"
 +mode = \"observe\"
--deny US  # a comment that does not fit into the line of a terminal any more
+-deny US  # a comment that does not fit into the line of a terminal of eighty c…
 +allow US
 ";
         assert_eq!(text, expected);

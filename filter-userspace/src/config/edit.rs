@@ -1,10 +1,12 @@
 //! Changes of the config files by command, as a person would type them: one target, everything else untouched.
 
+mod add;
 mod brackets;
 mod lines;
 mod splice;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 use std::path::PathBuf;
 

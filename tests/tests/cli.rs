@@ -19,8 +19,11 @@ const LIMIT: Duration = Duration::from_secs(20);
 fn every_verb_prints_json_of_schema_1() {
     let site = Site::new().unwrap();
     let cerco = site.start().unwrap();
-    let cases: [&[&str]; 25] = [
+    let cases: [&[&str]; 28] = [
         &["check"],
+        &["diff"],
+        &["trust", "192.0.2.9", "--permanent"],
+        &["rules", "remove", "192.0.2.9", "--permanent"],
         &["status"],
         &["explain", MACAU[0]],
         &["explain", ABROAD[1], "--port", "53/udp"],
@@ -340,6 +343,7 @@ fn exit_codes_tell_what_kind_of_failure_it_was() {
         &["allow", "PT"],
         &["reload"],
         &["rules"],
+        &["diff"],
     ] {
         let done = cerco.try_cli(args);
         assert_eq!(done.code, 3, "{args:?}: {done:?}");
@@ -414,6 +418,7 @@ fn socket_is_closed_to_others_and_other_users_may_only_read() {
         &["bans"],
         &["countries"],
         &["explain", MACAU[0]],
+        &["diff"],
     ] {
         let read = as_nobody(args);
         assert_eq!(read.code, 0, "{args:?}: {read:?}");
@@ -507,7 +512,7 @@ fn man_pages_and_completions_are_clean() {
         }
         count += 1;
     }
-    assert_eq!(count, 26);
+    assert_eq!(count, 27);
     for (shell, check) in [("bash", true), ("zsh", false), ("fish", false)] {
         let script = ended(Command::new(&binary).args(["completions", shell]));
         assert_eq!(script.code, 0, "{shell}: {script:?}");

@@ -83,6 +83,31 @@ const SECTIONS: &[(&str, Entries)] = &[
         ],
     ),
     (
+        "CONFIG AND RUNTIME",
+        &[
+            (
+                "At runtime",
+                "What allow, deny, trust, observe and enforce change goes over the config, and over \
+                 restarts. cerco rules lists it apart.",
+            ),
+            (
+                "--permanent",
+                "Writes the change into the config instead and puts it in force. The file that \
+                 speaks of the target is changed, else cerco.toml, or where that has no fitting \
+                 section the last file that has it. Everything else in it stays as it is. What the \
+                 daemon refuses is put back. The command writes with the rights of who types it; \
+                 without a daemon the change takes effect at the next start. Not with --for, since \
+                 a config has no end dates, and not with --confirm: try it first, and repeat it \
+                 with --permanent after cerco confirm.",
+            ),
+            (
+                "cerco diff",
+                "What runs against what the files say: what comes with cerco reload, what with a \
+                 restart, and what was made at runtime.",
+            ),
+        ],
+    ),
+    (
         "ANSWERS TO OWN CONNECTIONS",
         &[
             (
@@ -118,6 +143,11 @@ const SECTIONS: &[(&str, Entries)] = &[
             (
                 "3",
                 "No daemon answers. The gate may stand all the same: see cerco status.",
+            ),
+            (
+                "of cerco diff",
+                "0 no difference, 1 a difference, 2 the config is wrong or cannot be read, 3 no \
+                 daemon answers.",
             ),
             (
                 "of cerco doctor",
@@ -194,13 +224,14 @@ mod tests {
     #[test]
     fn every_verb_has_a_page_and_the_main_page_its_sections() {
         let pages = pages().unwrap();
-        assert_eq!(pages.len(), 1 + 25);
+        assert_eq!(pages.len(), 1 + 26);
         let main = String::from_utf8(pages[0].1.clone()).unwrap();
         for needle in [
             "ENVIRONMENT",
             "FILES",
             "EXIT STATUS",
             "ANSWERS TO OWN CONNECTIONS",
+            "CONFIG AND RUNTIME",
             "runtime.json",
             "cerco\\-run(8)",
         ] {

@@ -7,6 +7,7 @@ mod check;
 mod confirm;
 mod countries;
 mod detach;
+mod diff;
 mod doctor;
 mod events;
 mod explain;
@@ -16,6 +17,7 @@ mod geo;
 mod lockout;
 mod mode;
 mod output;
+mod permanent;
 mod prefix_list;
 mod reload;
 mod rule;
@@ -55,7 +57,7 @@ First steps:
   cerco doctor             what is wrong, and what mends it
 
 Exit status: 0 done, 1 failed, 2 bad usage or config, 3 no daemon answers;
-of doctor: 0 fine, 1 a warning, 2 a fault.
+of diff: 0 equal, 1 different; of doctor: 0 fine, 1 a warning, 2 a fault.
 Locked out? From the console: cerco detach --force";
 
 /// What `cerco` was asked to do.
@@ -116,6 +118,7 @@ pub enum Verb {
     Unban(ban::UnbanArgs),
     Bans(ban::BansArgs),
     Rules(rules::Args),
+    Diff(diff::Args),
     Observe(mode::ObserveArgs),
     Enforce(mode::EnforceArgs),
     #[command(visible_alias = "apply")]
@@ -246,6 +249,7 @@ fn dispatch(verb: Verb, context: &Context) -> Result<(), Failure> {
         Verb::Unban(args) => ban::unban(args, context),
         Verb::Bans(args) => ban::bans(args, context),
         Verb::Rules(args) => rules::run(args, context),
+        Verb::Diff(args) => diff::run(args, context),
         Verb::Observe(args) => mode::observe(args, context),
         Verb::Enforce(args) => mode::enforce(args, context),
         Verb::Reload(args) => reload::run(args, context),

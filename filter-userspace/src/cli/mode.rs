@@ -5,7 +5,13 @@ use std::{
     time::Duration,
 };
 
-use super::{Context, Failure, countries, lockout, trial::OnTrial};
+use super::{
+    Context, Failure, confirm, countries,
+    failure::NO_DAEMON,
+    lockout,
+    permanent::{self, Permanent},
+    trial::OnTrial,
+};
 use crate::control::{
     protocol::{ModeWord, Request},
     reply::{Countries, Done},
@@ -13,20 +19,26 @@ use crate::control::{
 
 /// Stop dropping: count what would be dropped, and let it pass
 ///
-/// Holds over restarts, until `mode` in the config changes.
+/// Holds over restarts, until `mode` in the config changes. With --permanent the config says it.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:
-  cerco observe")]
-pub struct ObserveArgs {}
+#[command(after_help = "Examples:
+  cerco observe
+  cerco observe --permanent")]
+pub struct ObserveArgs {
+    #[command(flatten)]
+    permanent: Permanent,
+}
 
 /// Drop what the policy denies
 ///
 /// Shows what would have been dropped so far, then asks. Refuses to lock out the SSH session in
-/// which it is typed. Holds over restarts, until `mode` in the config changes.
+/// which it is typed. Holds over restarts, until `mode` in the config changes. With --permanent the
+/// config says it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   cerco enforce
   cerco enforce --confirm 2m        undone in two minutes unless confirmed
+  cerco enforce --permanent         the config says it
   cerco enforce --yes               in a script")]
 pub struct EnforceArgs {
     /// Do not ask
@@ -37,16 +49,25 @@ pub struct EnforceArgs {
     force: bool,
     #[command(flatten)]
     on_trial: OnTrial,
+    #[command(flatten)]
+    permanent: Permanent,
 }
 
 /// More countries than this are summed up in a question.
 const SHOWN_COUNTRIES: usize = 12;
 
-pub fn observe(_: ObserveArgs, context: &Context) -> Result<(), Failure> {
+pub fn observe(args: ObserveArgs, context: &Context) -> Result<(), Failure> {
+    if args.permanent.permanent {
+        // Whoever drops nothing locks nobody out.
+        return permanent::mode(ModeWord::Observe, None, context);
+    }
     set(ModeWord::Observe, None, context)
 }
 
 pub fn enforce(args: EnforceArgs, context: &Context) -> Result<(), Failure> {
+    if args.permanent.permanent {
+        return enforce_permanently(args, context);
+    }
     if !args.force {
         lockout::refuse_if_enforcing_denies(context)?;
     }
@@ -54,6 +75,24 @@ pub fn enforce(args: EnforceArgs, context: &Context) -> Result<(), Failure> {
         return Err(Failure::failed("nothing was changed"));
     }
     set(ModeWord::Enforce, args.on_trial.confirm, context)
+}
+
+fn enforce_permanently(args: EnforceArgs, context: &Context) -> Result<(), Failure> {
+    permanent::refuse_beside(&[], None, args.on_trial.confirm)?;
+    if !args.force {
+        permanent::if_a_daemon_runs(lockout::refuse_if_enforcing_denies(context))?;
+    }
+    let yes = args.yes
+        || match confirmed(context) {
+            Err(failure) if failure.code == NO_DAEMON => confirm::confirmed(
+                "No daemon runs that could show what would be dropped. Drop it from the next start on?",
+            )?,
+            answer => answer?,
+        };
+    if !yes {
+        return Err(Failure::failed("nothing was changed"));
+    }
+    permanent::mode(ModeWord::Enforce, permanent::ssh_peer(args.force), context)
 }
 
 fn set(mode: ModeWord, confirm: Option<Duration>, context: &Context) -> Result<(), Failure> {

@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use ipnetwork::IpNetwork;
 
-use super::{Context, Failure, duration, lockout, trial::OnTrial};
+use super::{
+    Context, Failure, duration, lockout,
+    permanent::{self, Permanent},
+    trial::OnTrial,
+};
 use crate::{
     config,
     control::{
@@ -16,13 +20,15 @@ use crate::{
 
 /// Let a country or a prefix in, at once
 ///
-/// Goes over the config and survives restarts; `cerco rules remove TARGET` ends it.
+/// Goes over the config and survives restarts; `cerco rules remove TARGET` ends it. With --permanent
+/// the config says it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   cerco allow PT
   cerco allow CN --limit residents
   cerco allow US --port 80/tcp --for 10m --comment 'certificate renewal'
-  cerco allow 198.51.100.0/24")]
+  cerco allow 198.51.100.0/24
+  cerco allow PT --permanent --comment 'asked for by the registry'")]
 pub struct AllowArgs {
     /// A country code or a prefix
     target: Target,
@@ -35,7 +41,8 @@ pub struct AllowArgs {
 
 /// Keep a country or a prefix out, at once
 ///
-/// Goes over the config and survives restarts; `cerco rules remove TARGET` ends it.
+/// Goes over the config and survives restarts; `cerco rules remove TARGET` ends it. With --permanent
+/// the config says it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   cerco deny 203.0.113.0/24 --comment 'scans since Monday'
@@ -53,7 +60,8 @@ pub struct DenyArgs {
 
 /// Let a prefix of your own pass always: never limited, never banned
 ///
-/// Goes over the config and survives restarts; `cerco rules remove PREFIX` ends it.
+/// Goes over the config and survives restarts; `cerco rules remove PREFIX` ends it. With --permanent
+/// the config says it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   cerco trust 192.0.2.0/24
@@ -75,33 +83,49 @@ struct Common {
     /// without
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     duration: Option<Duration>,
-    /// Why, for those who read `cerco rules`
+    /// Why, for those who read `cerco rules`, or the config: there it stands beside the line
     #[arg(long, value_name = "TEXT", value_parser = comment)]
     comment: Option<String>,
     #[command(flatten)]
     on_trial: OnTrial,
+    #[command(flatten)]
+    permanent: Permanent,
 }
 
 pub fn allow(args: AllowArgs, context: &Context) -> Result<(), Failure> {
+    // Letting somebody in locks nobody out.
+    let force = true;
     add(
         RuleVerb::Allow,
         args.target,
         args.limit,
         args.common,
+        force,
         context,
     )
 }
 
 pub fn deny(args: DenyArgs, context: &Context) -> Result<(), Failure> {
     if !args.force {
-        lockout::refuse_if_denial_reaches(context, [args.target])?;
+        let refused = lockout::refuse_if_denial_reaches(context, [args.target]);
+        match args.common.permanent.permanent {
+            true => permanent::if_a_daemon_runs(refused)?,
+            false => refused?,
+        }
     }
-    add(RuleVerb::Deny, args.target, None, args.common, context)
+    add(
+        RuleVerb::Deny,
+        args.target,
+        None,
+        args.common,
+        args.force,
+        context,
+    )
 }
 
 pub fn trust(args: TrustArgs, context: &Context) -> Result<(), Failure> {
     let target = Target::Prefix(args.prefix);
-    add(RuleVerb::Trust, target, None, args.common, context)
+    add(RuleVerb::Trust, target, None, args.common, true, context)
 }
 
 fn add(
@@ -109,8 +133,14 @@ fn add(
     target: Target,
     limit: Option<String>,
     common: Common,
+    force: bool,
     context: &Context,
 ) -> Result<(), Failure> {
+    if common.permanent.permanent {
+        permanent::refuse_beside(&common.ports, common.duration, common.on_trial.confirm)?;
+        let ssh_peer = permanent::ssh_peer(force);
+        return permanent::rule(rule, target, limit, common.comment, ssh_peer, context);
+    }
     let request = Request::AddRule {
         rule,
         target,

@@ -28,7 +28,7 @@ fn every_help_fits_80_columns_and_shows_an_example() {
             assert!(line.chars().count() <= 80, "{name}: {line}");
         }
     }
-    assert_eq!(verbs, 25);
+    assert_eq!(verbs, 26);
     for line in root.render_long_help().to_string().lines() {
         assert!(line.chars().count() <= 80, "{line}");
     }
@@ -52,6 +52,11 @@ fn good_lines_parse() {
         "bans",
         "rules",
         "rules remove CN",
+        "rules remove CN --permanent --force",
+        "diff --json",
+        "allow PT --permanent --comment why",
+        "observe --permanent",
+        "enforce --permanent --yes",
         "observe",
         "enforce --yes --force",
         "reload --no-color",

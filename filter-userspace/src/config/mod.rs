@@ -5,9 +5,11 @@
 
 mod build;
 mod draft;
+pub mod edit;
 mod interfaces;
 mod report;
 mod value;
+pub mod write;
 
 use std::{
     fs, io,

@@ -6,7 +6,7 @@ use filter_common::country::CountryCode;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
-use super::reply::RefusedDatabase;
+use super::{configured::Adoption, reply::RefusedDatabase};
 use crate::{config, countries, events::Filter, geo::Digest, policy::Port};
 
 /// Raised when a field changes its meaning or goes away; new fields do not raise it.
@@ -234,6 +234,10 @@ pub enum Request {
         #[serde(default)]
         heads: bool,
     },
+    /// Compares what runs with what the config files say.
+    Diff,
+    /// A reload of config files that were changed by command.
+    Adopt(Adoption),
     /// Makes the change on trial last.
     Confirm,
     /// Undoes the change on trial.
@@ -270,6 +274,7 @@ impl Request {
             | Self::Explain { .. }
             | Self::Events { .. }
             | Self::FollowEvents { heads: false, .. }
+            | Self::Diff
             | Self::GeoStatus => false,
             Self::AddRule { .. }
             | Self::RemoveRule { .. }
@@ -278,6 +283,7 @@ impl Request {
             | Self::Unban { .. }
             | Self::SetMode { .. }
             | Self::Reload { .. }
+            | Self::Adopt(_)
             | Self::Confirm
             | Self::FollowEvents { heads: true, .. }
             | Self::Rollback => true,

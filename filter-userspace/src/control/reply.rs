@@ -271,8 +271,18 @@ pub struct RuleLine {
     pub suspended: Option<String>,
 }
 
+/// A mode that goes over that of the config, until that one changes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RuntimeMode {
+    pub mode: ModeWord,
+    pub configured: ModeWord,
+}
+
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Rules {
+    /// Set when the mode was set at runtime.
+    #[serde(default)]
+    pub mode: Option<RuntimeMode>,
     pub default: String,
     pub unknown: String,
     pub private: String,

@@ -33,6 +33,6 @@ pub(super) fn refuse(
     let (address, _) = peer;
     Err(Refusal::failed(format!(
         "the new policy would lock out your SSH session from {address} ({class}); let it in with \
-         `cerco trust {address}`, or repeat the reload with --force"
+         `cerco trust {address}`, or repeat it with --force"
     )))
 }

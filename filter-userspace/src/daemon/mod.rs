@@ -1,8 +1,10 @@
 //! `cerco run`: one task owns the gate; the control socket, the metrics and the timers talk to it.
 
+mod adopt;
 pub mod age;
 mod bans;
 pub mod databases;
+mod diff;
 mod events;
 mod explain;
 mod interfaces;
@@ -35,7 +37,10 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-pub use self::trial::files_before;
+pub use self::{
+    adopt::{end, end_without_daemon},
+    trial::files_before,
+};
 use self::{lock::Lock, state::Daemon};
 use crate::{
     config::{Config, Interfaces, SourceFile},

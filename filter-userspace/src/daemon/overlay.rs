@@ -181,6 +181,12 @@ impl Overlay {
         self.rules.extract_if(.., is_meant).collect()
     }
 
+    /// As [`Self::remove`], but for rules that are about one port.
+    pub fn remove_whole(&mut self, target: Target) -> Vec<Rule> {
+        let is_meant = |rule: &mut Rule| rule.target == target && rule.port.is_none();
+        self.rules.extract_if(.., is_meant).collect()
+    }
+
     /// Removes and returns the rules whose time is over.
     pub fn expire(&mut self, now: SystemTime) -> Vec<Rule> {
         let over = |rule: &mut Rule| rule.expires.is_some_and(|expires| expires <= now);

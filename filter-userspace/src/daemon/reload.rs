@@ -5,14 +5,16 @@ use std::{net::IpAddr, time::SystemTime};
 use tracing::{error, info};
 
 use super::{
+    adopt,
     databases::Acceptance,
     lockout,
     overlay::Moment,
     state::{Daemon, compile_and_check},
 };
 use crate::{
-    config::{self, Config},
+    config::Config,
     control::{
+        configured::Adoption,
         protocol::{ModeWord, Refusal},
         reply::Done,
     },
@@ -29,7 +31,7 @@ impl Daemon {
         acceptance: Acceptance,
         ssh_peer: Option<(IpAddr, u16)>,
     ) -> Result<Done, Refusal> {
-        match self.try_reload(acceptance, ssh_peer) {
+        match self.try_reload(acceptance, ssh_peer, None) {
             Ok(done) => {
                 self.last_reload_error = None;
                 info!("{}", done.message);
@@ -45,14 +47,19 @@ impl Daemon {
         }
     }
 
-    fn try_reload(
+    /// With `adoption` the files must be those, and what they say now ends at runtime.
+    pub(super) fn try_reload(
         &mut self,
         acceptance: Acceptance,
         ssh_peer: Option<(IpAddr, u16)>,
+        adoption: Option<&Adoption>,
     ) -> Result<Done, Refusal> {
-        let (config, report) = config::load(self.config_file.as_deref())
-            .map_err(|report| Refusal::bad_request(report.to_string()))?;
+        let (config, report) = self.read_config()?;
         let mut overlay = self.overlay.clone();
+        if let Some(adoption) = adoption {
+            adopt::refuse_other_files(adoption, &report.files)?;
+            adopt::end(&mut overlay, adoption);
+        }
         let mode = overlay.settle_mode(config.mode);
         let (policy, suspended) = overlay.apply(&config.policy, Moment::now());
         let database = self.databases.at_reload(

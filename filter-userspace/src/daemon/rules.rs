@@ -82,8 +82,8 @@ impl Daemon {
         if removed.is_empty() {
             let on_port = port.map_or(String::new(), |port| format!(" on {port}"));
             return Err(Refusal::bad_request(format!(
-                "there is no runtime rule for {target}{on_port}; what the config says is changed there, \
-                 followed by `cerco reload`"
+                "there is no runtime rule for {target}{on_port}; what the config says goes with \
+                 `cerco rules remove {target} --permanent`"
             )));
         }
         let warnings = self.install(overlay)?;

@@ -2,7 +2,7 @@
 
 use std::{
     net::IpAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -26,7 +26,7 @@ use super::{
 use crate::{
     cause,
     compile::{CompiledPolicy, compile},
-    config::{Config, Interfaces, SourceFile},
+    config::{self, Config, Interfaces, Report, SourceFile},
     control::{
         protocol::{ModeWord, Refusal, Request},
         reply::Done,
@@ -42,6 +42,8 @@ pub struct Daemon {
     pub(super) config: Config,
     /// What it was read from.
     pub(super) config_files: Vec<SourceFile>,
+    /// `--socket` goes over the config's own.
+    socket_by_option: bool,
     /// A change that is being made on trial, for how long (zero once that has begun), and what goes back.
     pub(super) beginning_trial: Option<(Duration, Before)>,
     pub(super) trial: Option<OnTrial>,
@@ -113,7 +115,10 @@ impl Daemon {
             .context("cannot attach the gate")?;
         compiled.release_lines();
         memory::give_back();
+        let written = config::load_texts(config_files.clone());
         let mut daemon = Self {
+            socket_by_option: written
+                .is_ok_and(|(written, _)| written.paths.socket != config.paths.socket),
             config_file,
             config,
             config_files,
@@ -158,7 +163,9 @@ impl Daemon {
         let is_policy_change = can_be_tried
             || matches!(
                 request,
-                Request::AcceptDatabase { .. } | Request::RollBackDatabase { .. }
+                Request::Adopt(_)
+                    | Request::AcceptDatabase { .. }
+                    | Request::RollBackDatabase { .. }
             );
         match confirm {
             Some(duration) if can_be_tried => {
@@ -176,6 +183,16 @@ impl Daemon {
         }
     }
 
+    /// The config as the files say it, and the warnings about it.
+    pub(super) fn read_config(&self) -> Result<(Config, Report), Refusal> {
+        let (mut config, report) = config::load(self.config_file.as_deref())
+            .map_err(|report| Refusal::bad_request(report.to_string()))?;
+        if self.socket_by_option {
+            config.paths.socket = self.config.paths.socket.clone();
+        }
+        Ok((config, report))
+    }
+
     fn answer(&mut self, request: Request) -> Reply {
         match request {
             Request::Status => reply(self.status()?),
@@ -191,6 +208,7 @@ impl Daemon {
             Request::FollowEvents { .. } => Err(Refusal::failed("events are not followed here")),
             Request::NoteUpdate { failure } => reply(self.databases.note_update(failure)?),
             Request::GeoStatus => reply(self.databases.status(&self.database)),
+            Request::Diff => reply(self.diff()?),
             Request::Confirm => reply(self.confirm()?),
             Request::Rollback => reply(self.roll_back()?),
             change => reply(self.change(change)?),
@@ -228,6 +246,7 @@ impl Daemon {
             Request::RemoveRule { target, port } => self.remove_rule(target, port),
             Request::SetMode { mode } => self.set_mode(mode.into()),
             Request::Reload { ssh_peer } => self.reload_with(Acceptance::Judged, ssh_peer),
+            Request::Adopt(adoption) => self.adopt(&adoption),
             Request::AcceptDatabase { sha256, ssh_peer } => {
                 self.reload_with(Acceptance::Accepted(sha256), ssh_peer)
             }
@@ -341,12 +360,16 @@ impl Daemon {
 }
 
 fn runtime_file(config: &Config) -> PathBuf {
-    config.paths.state.join("runtime.json")
+    runtime_file_in(&config.paths.state)
+}
+
+pub(super) fn runtime_file_in(state: &Path) -> PathBuf {
+    state.join("runtime.json")
 }
 
 /// A broken overlay is moved aside: without it the gate follows the config, and a daemon that does
 /// not start would leave a booting host without any gate.
-fn load_overlay(path: &std::path::Path) -> (Overlay, Option<String>) {
+fn load_overlay(path: &Path) -> (Overlay, Option<String>) {
     let error = match Overlay::load(path) {
         Ok(overlay) => return (overlay, None),
         Err(error) => error,
@@ -403,10 +426,8 @@ fn reply(value: impl serde::Serialize) -> Reply {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
-    use crate::{config, geo};
+    use crate::geo;
 
     #[test]
     fn table_that_does_not_trust_a_trusted_prefix_is_refused() {

@@ -16,7 +16,7 @@ use crate::{
         protocol::{Refusal, RuleVerb},
         reply::{
             AttachedInterface, Bans, Countries, CountryTotal, DatabaseStatus, ReasonTotal,
-            RepliesStatus, ReplyFault, RuleLine, Rules, Status,
+            RepliesStatus, ReplyFault, RuleLine, Rules, RuntimeMode, Status,
         },
     },
     countries,
@@ -170,7 +170,12 @@ impl Daemon {
             suspended: rule.suspended_by(policy),
             ..line(rule.rule, rule.target.to_string(), rule.limit.clone())
         }));
+        let mode = self.overlay.mode.map(|own| RuntimeMode {
+            mode: own.mode,
+            configured: self.config.mode.into(),
+        });
         Rules {
+            mode,
             default: policy.action_word(policy.default),
             unknown: policy.action_word(policy.unknown),
             private: policy.action_word(policy.private),

@@ -673,3 +673,38 @@ fn file_of_conf_d_that_speaks_of_the_target_is_changed() {
     );
     assert_eq!(done.stdout, expected);
 }
+
+#[test]
+fn rules_for_single_ports_stay_beside_the_config_and_go_with_what_it_says() {
+    let site = Site::new().unwrap();
+    let cerco = start(&site);
+    let before = text(&cerco);
+    let refused = cerco.try_cli(&["allow", "US", "--port", "80", "--permanent"]);
+    assert_eq!(refused.code, 2, "{refused:?}");
+    let says = "a config has no rules for single ports: --port does not go with --permanent";
+    assert!(refused.stderr.contains(says), "{refused:?}");
+    assert_eq!(text(&cerco), before);
+    cerco
+        .cli(&["allow", "US", "--port", "80", "--for", "1h"])
+        .unwrap();
+    cerco.cli(&["allow", "US", "--for", "1h"]).unwrap();
+    let said = cerco.cli(&["deny", "US", "--permanent"]).unwrap();
+    assert!(
+        said.contains("the runtime rule `allow US` has ended"),
+        "{said}"
+    );
+    let (code, lines) = diff(&cerco);
+    assert_eq!(code, 1, "{lines}");
+    assert!(lines.contains("allow US on 80/tcp"), "{lines}");
+    let passes = |port| {
+        let explained = cerco.json(&["explain", ABROAD[0], "--port", port]);
+        explained["verdict"] == "pass"
+    };
+    assert_eq!((passes("80/tcp"), passes("81/tcp")), (true, false));
+    cerco
+        .cli(&["rules", "remove", "US", "--permanent"])
+        .unwrap();
+    assert_eq!(at_runtime(&cerco), Vec::<String>::new());
+    assert!(!passes("80/tcp"));
+    assert_eq!(diff(&cerco).0, 0);
+}

@@ -95,8 +95,8 @@ fn render(rules: &Rules, _: &Output) -> String {
         );
         let mode = rules.mode.map(|own| format!("cerco {}", own.mode.word()));
         let rules = rules.rules.iter().filter(|rule| rule.origin == "runtime");
-        // A config has no rules for single ports, and no ends.
-        let rules = rules.filter(|rule| rule.port.is_none() && rule.expires.is_none());
+        // A config has no rules for single ports.
+        let rules = rules.filter(|rule| rule.port.is_none());
         let commands = mode.into_iter().chain(rules.map(command));
         let lines: String = commands.map(|it| format!("  {it} --permanent\n")).collect();
         if !lines.is_empty() {

@@ -12,6 +12,7 @@ pub mod daemon;
 pub mod doctor;
 mod doubts;
 mod durable;
+pub mod faults;
 pub mod generations;
 pub mod geo;
 pub mod kernel;

@@ -21,6 +21,7 @@ pub mod policies;
 pub mod poll;
 pub mod process;
 pub mod raw;
+pub mod siege;
 pub mod site;
 pub mod talk;
 pub mod tap;

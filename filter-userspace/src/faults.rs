@@ -1,4 +1,5 @@
-//! A switch for tests: the daemon dies where it is told to, as by SIGKILL, at one step of a start or of a change.
+//! A switch for tests: the process dies where it is told to, as by SIGKILL, at one step of a start, of a change or of
+//! a detachment.
 //!
 //! Only a debug build has it. In a release build [`reached`] is empty and the variable is not even named
 //! (`cargo xtask build` looks).
@@ -108,10 +109,14 @@ steps! {
     Announced = "daemon.announced",
     /// The database in force is kept for the next start.
     DatabaseKept = "daemon.database_kept",
+    /// `cerco detach`: a daemon that runs beside can see that it shall put up nothing.
+    DetachTold = "detach.told",
+    /// One link is gone.
+    DetachLink = "detach.one",
 }
 
-/// The environment variable with the name of a step, or `NAME:N`: die when the step is reached for the N-th
-/// time.
+/// The environment variable with the name of a step, or `NAME:later`: not in the start, but in a change while the
+/// daemon runs.
 #[cfg(debug_assertions)]
 pub const DIE_AT: &str = "CERCO_DIE_AT";
 
@@ -120,20 +125,22 @@ pub const DIE_AT: &str = "CERCO_DIE_AT";
 pub fn reached(step: Step) {
     use std::sync::{
         LazyLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     };
 
-    static ARMED: LazyLock<Option<(&Step, u64)>> =
-        LazyLock::new(|| armed(&std::env::var(DIE_AT).ok()?));
-    static TIMES: AtomicU64 = AtomicU64::new(0);
+    static ARMED: LazyLock<Option<Armed>> = LazyLock::new(|| armed(&std::env::var(DIE_AT).ok()?));
+    static IS_STARTED: AtomicBool = AtomicBool::new(false);
 
-    let Some((armed, times)) = *ARMED else {
+    let Some(armed) = *ARMED else {
         return;
     };
-    if *armed == step && TIMES.fetch_add(1, Ordering::Relaxed) + 1 == times {
+    if armed.step == step && armed.later == IS_STARTED.load(Ordering::Relaxed) {
         eprintln!("{DIE_AT}: dying at {}", step.name());
         // SAFETY: the signal goes to this process alone, which ends in the call.
         unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+    }
+    if step == Step::DatabaseKept {
+        IS_STARTED.store(true, Ordering::Relaxed);
     }
 }
 
@@ -141,19 +148,26 @@ pub fn reached(step: Step) {
 #[inline(always)] // Nothing is left of it.
 pub fn reached(_: Step) {}
 
-/// The step that `word` names, and how often it is reached until the end.
-///
-/// # Panics
-/// When `word` names none: a test that means to kill would find a daemon that lives.
 #[cfg(debug_assertions)]
-fn armed(word: &str) -> Option<(&'static Step, u64)> {
-    let (name, times) = word.split_once(':').unwrap_or((word, "1"));
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Armed {
+    step: Step,
+    later: bool,
+}
+
+/// # Panics
+/// When `word` names no step: a test that means to kill would find a daemon that lives.
+#[cfg(debug_assertions)]
+fn armed(word: &str) -> Option<Armed> {
+    let (name, when) = word.split_once(':').unwrap_or((word, ""));
     let step = Step::ALL.iter().find(|step| step.name() == name);
-    let times = times.parse().ok().filter(|times| *times > 0);
-    let Some(armed) = step.zip(times) else {
+    let (Some(step), "" | "later") = (step, when) else {
         panic!("{DIE_AT}: {word:?} names no step");
     };
-    Some(armed)
+    Some(Armed {
+        step: *step,
+        later: when == "later",
+    })
 }
 
 #[cfg(all(test, debug_assertions))]
@@ -161,12 +175,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn step_is_named_with_the_times_that_it_is_reached() {
-        assert_eq!(armed("publish.flip"), Some((&Step::PublishFlip, 1)));
-        assert_eq!(armed("attach.one:2"), Some((&Step::LinkAttached, 2)));
-        for word in ["", "publish", "publish.flip:0", "publish.flip:x"] {
-            let outcome = std::panic::catch_unwind(|| armed(word));
-            assert!(outcome.is_err(), "{word}");
+    fn step_is_named_for_the_start_or_for_later() {
+        let at = |step, later| Some(Armed { step, later });
+        assert_eq!(armed("publish.flip"), at(Step::PublishFlip, false));
+        assert_eq!(armed("attach.one:later"), at(Step::LinkAttached, true));
+        for word in ["", "publish", "publish.flip:2"] {
+            assert!(std::panic::catch_unwind(|| armed(word)).is_err(), "{word}");
         }
     }
 

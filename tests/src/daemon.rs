@@ -23,22 +23,39 @@ use tempfile::TempDir;
 const READY_LIMIT: Duration = Duration::from_secs(60);
 
 /// Names the step at which a daemon of a debug build dies, see `filter_userspace::faults`.
-const DIE_AT: &str = "CERCO_DIE_AT";
+pub const DIE_AT: &str = "CERCO_DIE_AT";
 
 const BPFFS: &str = "/sys/fs/bpf";
 
 /// Where the binary is: `CERCO_BIN`, or beside the running test or demo.
 pub fn cerco_binary() -> Result<PathBuf> {
-    if let Some(path) = env::var_os("CERCO_BIN") {
+    find_binary(
+        "CERCO_BIN",
+        "cerco",
+        "find the cerco binary (set CERCO_BIN, or build it: cargo build --bin cerco)",
+    )
+}
+
+/// A cerco whose maps look otherwise: `CERCO_OTHER_ABI_BIN`, or beside the running test.
+pub fn other_abi_binary() -> Result<PathBuf> {
+    find_binary(
+        "CERCO_OTHER_ABI_BIN",
+        "cerco-other-abi",
+        "find the binary of another ABI (set CERCO_OTHER_ABI_BIN, or build it: \
+         cargo build -p filter-userspace --features other-abi --bin cerco-other-abi)",
+    )
+}
+
+fn find_binary(variable: &str, name: &str, op: &'static str) -> Result<PathBuf> {
+    if let Some(path) = env::var_os(variable) {
         return Ok(path.into());
     }
-    let op = "find the cerco binary (set CERCO_BIN, or build it: cargo build --bin cerco)";
     let own = env::current_exe().map_err(|source| Error::os(op, source))?;
     own.ancestors()
         .skip(1)
         // Tests stand in `deps/` below the directory of the binaries.
         .take(2)
-        .map(|directory| directory.join("cerco"))
+        .map(|directory| directory.join(name))
         .find(|path| path.is_file())
         .ok_or_else(|| Error::os(op, std::io::Error::from_raw_os_error(libc::ENOENT)))
 }
@@ -68,6 +85,14 @@ impl Cerco {
 
     /// As [`Cerco::start`], with the daemon run by the command `wrapper`, as in `setpriv …`.
     pub fn start_under(netns: &NetNs, config: &str, wrapper: &[&str]) -> Result<Self> {
+        let mut cerco = Self::prepare(netns, config)?;
+        cerco.wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
+        cerco.run()?;
+        Ok(cerco)
+    }
+
+    /// All that [`Cerco::run`] needs; nothing runs yet.
+    pub fn prepare(netns: &NetNs, config: &str) -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let binary = cerco_binary()?;
         ensure_bpffs()?;
@@ -78,17 +103,16 @@ impl Cerco {
             std::process::id(),
             NEXT.fetch_add(1, Ordering::Relaxed)
         ));
-        let mut cerco = Self {
+        let cerco = Self {
             netns: netns.clone(),
             binary,
             directory,
             pins,
             process: None,
             notify: None,
-            wrapper: wrapper.iter().map(|&word| word.to_owned()).collect(),
+            wrapper: Vec::new(),
         };
         cerco.write_config(config)?;
-        cerco.run()?;
         Ok(cerco)
     }
 

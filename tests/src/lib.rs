@@ -5,6 +5,7 @@
 //! takes them away with the last process in them.
 
 pub mod bench;
+pub mod besieged;
 pub mod counts;
 pub mod daemon;
 pub mod demo;

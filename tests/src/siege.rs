@@ -8,14 +8,16 @@ use crate::{
     netns::NetNs,
     raw::RawSocket,
     site::{ABROAD, LINK, MACAU, Site},
-    talk::{Conversation, EchoService, udp_echo},
+    talk::{Conversation, EchoService},
     tap::{Count, Tap},
 };
 use std::{
     collections::BTreeSet,
-    net::{IpAddr, SocketAddr},
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
+    ops::Range,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{Receiver, Sender, TryRecvError, channel},
     },
@@ -40,6 +42,10 @@ const HOST: [u8; 4] = [192, 0, 2, 1];
 /// No database knows it, so what it says passes as an answer only.
 const SERVER: [u8; 4] = [192, 0, 2, 2];
 const SERVICE: u16 = 53;
+/// The port that the host asks from again and again.
+const CLOCK: u16 = 123;
+/// Those that it asks from once, and again after a minute at the earliest.
+const NEW_PORTS: Range<u16> = 10_000..60_000;
 
 /// What has happened since the beginning.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -54,28 +60,58 @@ pub struct Toll {
     pub suspects_sent_free: u64,
     /// Of `suspects_sent`, those that were sent too close to the end to tell.
     pub suspects_sent_between: u64,
-    /// Questions of the host to a server abroad, each from a new port.
+    /// Questions of the host to a server abroad: from new ports, from one and the same, and in a connection.
     pub asked: u64,
     pub answered: u64,
 }
 
 impl Toll {
+    /// What has happened since `earlier`.
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            allowed_sent: self.allowed_sent - earlier.allowed_sent,
+            allowed_let_in: self.allowed_let_in - earlier.allowed_let_in,
+            denied_sent: self.denied_sent - earlier.denied_sent,
+            denied_let_in: self.denied_let_in - earlier.denied_let_in,
+            suspects_sent: self.suspects_sent - earlier.suspects_sent,
+            suspects_let_in: self.suspects_let_in - earlier.suspects_let_in,
+            suspects_sent_free: self.suspects_sent_free - earlier.suspects_sent_free,
+            suspects_sent_between: self.suspects_sent_between - earlier.suspects_sent_between,
+            asked: self.asked - earlier.asked,
+            answered: self.answered - earlier.answered,
+        }
+    }
+
+    /// # Panics
+    /// When an allowed frame or an answer did not come in.
+    pub fn assert_served(&self, what: &str) {
+        let lost = [
+            self.allowed_sent - self.allowed_let_in,
+            self.asked - self.answered,
+        ];
+        assert_eq!(
+            lost,
+            [0, 0],
+            "{what}: allowed frames, answers lost: {self:?}"
+        );
+    }
+
+    /// # Panics
+    /// When a denied frame came in, or an allowed one did not.
+    pub fn assert_frames_judged(&self, what: &str) {
+        let wrong = [self.denied_let_in, self.allowed_sent - self.allowed_let_in];
+        assert_eq!(
+            wrong,
+            [0, 0],
+            "{what}: denied frames let in, allowed frames lost: {self:?}"
+        );
+    }
+
     /// # Panics
     /// When a denied frame came in, or an allowed one or an answer did not.
     pub fn assert_unharmed(&self, what: &str) {
-        assert_eq!(self.denied_let_in, 0, "{what}: denied frames that came in");
-        assert_eq!(
-            self.allowed_sent - self.allowed_let_in,
-            0,
-            "{what}: allowed frames that were lost, of {}",
-            self.allowed_sent
-        );
-        assert_eq!(
-            self.asked - self.answered,
-            0,
-            "{what}: answers that were lost, of {}",
-            self.asked
-        );
+        self.assert_frames_judged(what);
+        self.assert_served(what);
     }
 }
 
@@ -84,6 +120,17 @@ enum Order {
     Hold(Sender<Toll>, Receiver<()>),
     /// The suspects' ban ends then.
     BanEnds(Instant),
+}
+
+/// What the host asks of a server abroad meanwhile.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Asking {
+    /// From new ports, in a connection, and from one port again and again.
+    Again,
+    /// The same, but from no port twice: where a flow table begins empty, an answer that comes before all programs are
+    /// there looks like something that the server began, and the same port may not ask it again for two minutes.
+    Once,
+    Nothing,
 }
 
 /// Dropping it ends the flood.
@@ -103,7 +150,7 @@ pub struct Pause {
 }
 
 impl Siege {
-    pub fn begin(site: &Site) -> Result<Self> {
+    pub fn begin(site: &Site, asking: Asking) -> Result<Self> {
         let service = EchoService::start_at(&site.world, &[SERVER.into()], &[SERVICE]);
         let questions = Arc::new(Questions::default());
         let (orders, ordered) = channel();
@@ -114,7 +161,7 @@ impl Siege {
             orders: Some(orders),
             threads: vec![
                 thread::spawn(move || sender.run(&ordered)),
-                thread::spawn(move || questions.ask_until(&host, &stop_client)),
+                thread::spawn(move || questions.ask_until(&host, asking, &stop_client)),
             ],
             stop,
             _service: service,
@@ -197,6 +244,8 @@ impl Besieger {
                 Ok(Order::Hold(tell, resumed)) => {
                     self.wait_for_arrival(0);
                     // Who asked may be gone, and so may who resumes.
+                    let questions = self.questions.clone();
+                    let _none_is_asked = questions.hold();
                     let _ = tell.send(self.toll());
                     let _ = resumed.recv();
                 }
@@ -262,34 +311,72 @@ impl Besieger {
 /// What the host asks of the world while it is besieged.
 #[derive(Debug, Default)]
 struct Questions {
+    /// Held while one is on its way, and in a pause.
+    turn: Mutex<()>,
     asked: AtomicU64,
     answered: AtomicU64,
 }
 
 impl Questions {
-    fn ask_until(&self, host: &NetNs, stop: &AtomicBool) {
+    fn ask_until(&self, host: &NetNs, asking: Asking, stop: &AtomicBool) {
+        if asking == Asking::Nothing {
+            return;
+        }
         let server = SocketAddr::from((SERVER, SERVICE));
         // Open all the time; an answer that is lost comes again, so only its end is a fault.
         let mut conversation = Conversation::open(host, HOST.into(), server)
             .expect("reach the server before the siege");
+        // Without a peer, as time daemons have it: only what leaves tells whom it speaks to.
+        let clock = host.run(|| UdpSocket::bind((Ipv4Addr::from(HOST), CLOCK)));
+        let clock = clock.expect("enter the host");
+        let mut turns = 0_u16;
+        let ask = |socket: &io::Result<UdpSocket>| {
+            let socket = socket
+                .as_ref()
+                .map_err(|error| io::Error::from(error.kind()))?;
+            socket.set_read_timeout(Some(ARRIVAL_LIMIT))?;
+            socket.send_to(b"what time is it?", server)?;
+            socket.recv(&mut [0; 64]).map(|_| ())
+        };
         while !stop.load(Ordering::Relaxed) {
-            let datagram = udp_echo(host, HOST.into(), server, b"who is example.org?");
-            let segment = conversation.say(b"are you still there?");
-            let outcome = datagram.and(segment);
-            if let Err(error) = &outcome {
-                eprintln!("the host asked and heard: {error}");
+            let turn = self.hold();
+            let port = NEW_PORTS.start + turns % NEW_PORTS.len() as u16;
+            turns = turns.wrapping_add(1);
+            // With a peer, as resolvers have it.
+            let new_port = host.run(|| {
+                let socket = UdpSocket::bind((Ipv4Addr::from(HOST), port))?;
+                socket.connect(server).map(|()| socket)
+            });
+            let mut outcomes = vec![
+                (
+                    "a datagram from a new port",
+                    ask(&new_port.expect("enter the host")),
+                ),
+                ("a segment", conversation.say(b"are you still there?")),
+            ];
+            if asking == Asking::Again {
+                outcomes.push(("a datagram from the port of before", ask(&clock)));
             }
-            self.answered
-                .fetch_add(outcome.is_ok().into(), Ordering::Relaxed);
-            self.asked.fetch_add(1, Ordering::Relaxed);
+            for (what, outcome) in outcomes {
+                if let Err(error) = &outcome {
+                    eprintln!("no answer to {what}: {error}");
+                }
+                self.asked.fetch_add(1, Ordering::Relaxed);
+                self.answered
+                    .fetch_add(outcome.is_ok().into(), Ordering::Relaxed);
+            }
+            drop(turn);
             thread::sleep(Duration::from_millis(1));
         }
     }
 
-    /// Asked and answered. A question that is on its way counts as neither.
+    fn hold(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asked and answered, while none is on its way.
     fn so_far(&self) -> (u64, u64) {
-        let asked = self.asked.load(Ordering::Relaxed);
-        // Read second, it may only be ahead.
-        (asked, self.answered.load(Ordering::Relaxed).min(asked))
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        (read(&self.asked), read(&self.answered))
     }
 }

@@ -293,9 +293,11 @@ pub fn detach_all(pins: &Path) -> Result<Vec<String>, KernelError> {
     bpffs::check_owner(pins)?;
     // The sign for a daemon that runs beside: without it, it would put back what is taken off here.
     paths.remove_maps()?;
+    reached(Step::DetachTold);
     let mut freed = Vec::new();
     for (interface, path) in paths.links()? {
         unlink(&path)?;
+        reached(Step::DetachLink);
         trackers::release_filters(&interface);
         freed.push(interface);
     }

@@ -58,6 +58,7 @@ pub(super) fn links_by_program(paths: &PinPaths, next: &Path) -> Result<Links, K
     if !program.exists() {
         return Ok(Links::default());
     }
+    bpffs::check_owner(paths.root())?;
     let program = pins::link_program(&program)?;
     let links = paths.links()?.into_iter();
     // One that cannot be asked, because somebody takes it away at this moment, has none.

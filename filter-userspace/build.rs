@@ -59,7 +59,12 @@ fn build() -> Result<(), String> {
             PathBuf::from(path)
         }
         None => {
-            let built = build_script::compile(&root.join("filter-ebpf"), &["cerco"]);
+            // Cargo's own variable: it runs this anew for other features.
+            let features: &[&str] = match env::var_os("CARGO_FEATURE_OTHER_ABI") {
+                Some(_) => &["other-abi"],
+                None => &[],
+            };
+            let built = build_script::compile(&root.join("filter-ebpf"), &["cerco"], features);
             let objects = built.map_err(|reason| {
                 format!(
                     "{reason}\n(or give a prebuilt object in the environment variable {OBJECT_VAR})"

@@ -45,7 +45,7 @@ fn build() -> Result<(), String> {
         println!("cargo::rerun-if-changed={path}");
     }
     let out_dir = build_script::variable("OUT_DIR")?;
-    let objects = build_script::compile(&package.join("bench-ebpf"), OBJECTS)?;
+    let objects = build_script::compile(&package.join("bench-ebpf"), OBJECTS, &[])?;
     for (object, name) in objects.iter().zip(OBJECTS) {
         let copy = Path::new(&out_dir).join(format!("{name}.bpf.o"));
         fs::copy(object, &copy).map_err(|source| {

@@ -6,12 +6,22 @@
 use crate::verdict::Reason;
 
 /// Stamped into [`Control`]; a daemon never uses maps that carry another number.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = ours_or(5, 1_005) as u32;
+
+/// Chooses by the feature `other-abi`: with it, this is a build that never was, whose blocks and maps look otherwise.
+/// The tests of upgrades put it in the place of ours, and the other way round.
+const fn ours_or(ours: usize, other: usize) -> usize {
+    if cfg!(feature = "other-abi") {
+        other
+    } else {
+        ours
+    }
+}
 
 /// Interfaces that one gate can stand on.
-pub const MAX_INTERFACES: usize = 16;
+pub const MAX_INTERFACES: usize = ours_or(16, 8);
 /// Named limits of one policy.
-pub const MAX_LIMITS: usize = 64;
+pub const MAX_LIMITS: usize = ours_or(64, 48);
 /// Destination prefixes of `[protect]`, for each family.
 pub const MAX_DESTINATIONS: usize = 16;
 /// Distinct prefix lengths that bans may have at a time, for each family: one exact-match look-up each.
@@ -148,7 +158,7 @@ pub mod reply_ports {
 
 /// Sets of the flow table, each of [`crate::flow::WAYS`] flows: 262,144 flows, as many as connection tracking has
 /// by default.
-pub const FLOW_SETS: u32 = 1 << 16;
+pub const FLOW_SETS: u32 = 1 << ours_or(16, 15);
 /// Sets of the tuples whose other side wrote first, each of [`crate::flow::HEARD_WAYS`].
 pub const HEARD_SETS: u32 = 1 << 15;
 
@@ -475,7 +485,7 @@ impl Sampling {
 }
 
 /// Room for reasons in [`Counters`]; a power of two, so that a mask proves the bound.
-pub const REASON_SLOTS: usize = 32;
+pub const REASON_SLOTS: usize = ours_or(32, 64);
 
 /// How a frame ended, as the counters tell it apart.
 pub mod outcome {
@@ -546,7 +556,9 @@ pub struct Tracking {
 
 const _: () = {
     assert!(Reason::COUNT <= REASON_SLOTS);
-    assert!(size_of::<Control>() == 24 + 16 + 8 + 64 + 16 + 16 + 16 + 16 + 64 + 8 + 4 * 8192);
+    assert!(
+        size_of::<Control>() == 24 + 16 + 8 + 5 * MAX_INTERFACES + 16 + 16 + 16 + 64 + 8 + 4 * 8192
+    );
     // Written as one word each.
     assert!(core::mem::offset_of!(Control, ban_lengths_v4).is_multiple_of(8));
     assert!(core::mem::offset_of!(Control, ban_lengths_v6).is_multiple_of(8));
@@ -555,11 +567,14 @@ const _: () = {
     assert!(size_of::<Exception>() == 48);
     assert!(MAX_EXCEPTIONS.is_power_of_two());
     assert!(action::FIRST_LIMIT as usize + MAX_LIMITS <= action::HAS_EXCEPTIONS as usize);
-    assert!(size_of::<PolicyBlock>() == 256 + 64 * 40 + 688 + 8 + 8 + 512 + 8 + 64 * 48);
+    assert!(
+        size_of::<PolicyBlock>()
+            == 256 + MAX_LIMITS * 40 + 688 + 8 + 8 + 512 + 8 + MAX_EXCEPTIONS * 48
+    );
     assert!(size_of::<PortSet>() == 8192);
     assert!(size_of::<BanKey>() == 24);
-    assert!(size_of::<Counters>() == 32 * 2 * 16 + 256 * 3 * 16 + 32 * 40 + 40 + 8 + 16);
     assert!(size_of::<Event>() == 32 + EVENT_HEAD);
+    assert!(size_of::<Counters>() == REASON_SLOTS * (2 * 16 + 40) + 256 * 3 * 16 + 40 + 8 + 16);
     // The largest value that a per-CPU map takes (PCPU_MIN_UNIT_SIZE).
     assert!(size_of::<Counters>() <= 32 * 1024);
     assert!(size_of::<crate::packet::Packet>() <= size_of::<PacketSlot>());

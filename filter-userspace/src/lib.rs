@@ -14,6 +14,7 @@ pub mod doctor;
 mod doubts;
 mod durable;
 pub mod events;
+pub mod faults;
 pub mod generations;
 pub mod geo;
 pub mod kernel;

@@ -8,9 +8,12 @@ use crate::{
 };
 use std::{
     env, fs,
-    os::{fd::AsRawFd, unix::net::UnixDatagram},
+    os::{
+        fd::AsRawFd,
+        unix::{net::UnixDatagram, process::ExitStatusExt},
+    },
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, ExitStatus},
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
@@ -19,20 +22,40 @@ use tempfile::TempDir;
 /// Enough for compiling the world's tables on a slow, busy machine in a debug build.
 const READY_LIMIT: Duration = Duration::from_secs(60);
 
+/// Names the step at which a daemon of a debug build dies, see `filter_userspace::faults`.
+pub const DIE_AT: &str = "CERCO_DIE_AT";
+
 const BPFFS: &str = "/sys/fs/bpf";
 
 /// Where the binary is: `CERCO_BIN`, or beside the running test or demo.
 pub fn cerco_binary() -> Result<PathBuf> {
-    if let Some(path) = env::var_os("CERCO_BIN") {
+    find_binary(
+        "CERCO_BIN",
+        "cerco",
+        "find the cerco binary (set CERCO_BIN, or build it: cargo build --bin cerco)",
+    )
+}
+
+/// A cerco whose maps look otherwise: `CERCO_OTHER_ABI_BIN`, or beside the running test.
+pub fn other_abi_binary() -> Result<PathBuf> {
+    find_binary(
+        "CERCO_OTHER_ABI_BIN",
+        "cerco-other-abi",
+        "find the binary of another ABI (set CERCO_OTHER_ABI_BIN, or build it: \
+         cargo build -p filter-userspace --features other-abi --bin cerco-other-abi)",
+    )
+}
+
+fn find_binary(variable: &str, name: &str, op: &'static str) -> Result<PathBuf> {
+    if let Some(path) = env::var_os(variable) {
         return Ok(path.into());
     }
-    let op = "find the cerco binary (set CERCO_BIN, or build it: cargo build --bin cerco)";
     let own = env::current_exe().map_err(|source| Error::os(op, source))?;
     own.ancestors()
         .skip(1)
         // Tests stand in `deps/` below the directory of the binaries.
         .take(2)
-        .map(|directory| directory.join("cerco"))
+        .map(|directory| directory.join(name))
         .find(|path| path.is_file())
         .ok_or_else(|| Error::os(op, std::io::Error::from_raw_os_error(libc::ENOENT)))
 }
@@ -45,6 +68,8 @@ pub struct Cerco {
     directory: TempDir,
     pins: PathBuf,
     process: Option<Process>,
+    /// Where the process says that it is ready.
+    notify: Option<UnixDatagram>,
     wrapper: Vec<String>,
 }
 
@@ -60,6 +85,14 @@ impl Cerco {
 
     /// As [`Cerco::start`], with the daemon run by the command `wrapper`, as in `setpriv …`.
     pub fn start_under(netns: &NetNs, config: &str, wrapper: &[&str]) -> Result<Self> {
+        let mut cerco = Self::prepare(netns, config)?;
+        cerco.wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
+        cerco.run()?;
+        Ok(cerco)
+    }
+
+    /// All that [`Cerco::run`] needs; nothing runs yet.
+    pub fn prepare(netns: &NetNs, config: &str) -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let binary = cerco_binary()?;
         ensure_bpffs()?;
@@ -70,16 +103,16 @@ impl Cerco {
             std::process::id(),
             NEXT.fetch_add(1, Ordering::Relaxed)
         ));
-        let mut cerco = Self {
+        let cerco = Self {
             netns: netns.clone(),
             binary,
             directory,
             pins,
             process: None,
-            wrapper: wrapper.iter().map(|&word| word.to_owned()).collect(),
+            notify: None,
+            wrapper: Vec::new(),
         };
         cerco.write_config(config)?;
-        cerco.run()?;
         Ok(cerco)
     }
 
@@ -103,6 +136,15 @@ impl Cerco {
 
     /// Starts the process, again if [`Cerco::kill`] ended it, and waits for READY=1.
     pub fn run(&mut self) -> Result<()> {
+        self.spawn(&[])?;
+        match self.wait_until_ready()? {
+            None => Ok(()),
+            Some(status) => Err(self.ended("start the gate", status)),
+        }
+    }
+
+    /// Starts the process without waiting for anything, in an environment with these variables as well.
+    pub fn spawn(&mut self, variables: &[(&str, &str)]) -> Result<()> {
         let notify_path = self.directory.path().join("notify.sock");
         // A socket of the daemon's last run may still stand there.
         let _ = fs::remove_file(&notify_path);
@@ -121,30 +163,86 @@ impl Cerco {
             .args(["run", "-c"])
             .arg(self.config_path())
             .env("NOTIFY_SOCKET", &notify_path)
-            .env("NO_COLOR", "1");
-        let process = self.process.insert(Process::spawn(&mut command)?);
+            .env("NO_COLOR", "1")
+            .envs(variables.iter().copied());
+        self.process = Some(Process::spawn(&mut command)?);
+        self.notify = Some(notify);
+        Ok(())
+    }
+
+    /// Waits for READY=1, or for the end of the process, which is returned.
+    fn wait_until_ready(&mut self) -> Result<Option<ExitStatus>> {
+        let (Some(process), Some(notify)) = (&mut self.process, &self.notify) else {
+            return Err(no_process());
+        };
         let mut ended = None;
         let ready = poll::until("see READY=1", READY_LIMIT, || {
             ended = process.exited();
-            (ended.is_some() || says_ready(&notify)).then_some(())
+            (ended.is_some() || says_ready(notify)).then_some(())
         });
         match (ready, ended) {
-            (Ok(()), None) => Ok(()),
-            (_, Some(_)) => {
-                let status = process.wait(READY_LIMIT)?;
-                Err(Error::Command {
-                    op: "start the gate".into(),
-                    command: process.line().to_owned(),
-                    status: status.to_string(),
-                    output: process.output(),
-                })
-            }
+            (Ok(()), None) => Ok(None),
+            (_, Some(_)) => process.wait(READY_LIMIT).map(Some),
             (Err(_), None) => Err(Error::Deadline {
                 op: format!("see READY=1 of {}", process.line()),
                 waited: READY_LIMIT,
                 output: process.output(),
             }),
         }
+    }
+
+    /// Starts a daemon that is told to die at `step` (`filter_userspace::faults`). False: it stands and answers,
+    /// since it has not come by there.
+    pub fn dies_at(&mut self, step: &str) -> Result<bool> {
+        self.spawn(&[(DIE_AT, step)])?;
+        let mut status = self.wait_until_ready()?;
+        // The last steps come after READY=1 and before the first answer.
+        if status.is_none() && self.try_cli(&["status"]).code != 0 {
+            status = Some(self.wait_for_end()?);
+        }
+        self.killed_by_itself(status)
+    }
+
+    /// As [`Cerco::dies_at`], for a daemon that runs already: it dies of `args`, or does not.
+    pub fn dies_of(&mut self, args: &[&str]) -> Result<bool> {
+        let status = match self.try_cli(args).code {
+            0 => None,
+            _ => Some(self.wait_for_end()?),
+        };
+        self.killed_by_itself(status)
+    }
+
+    fn killed_by_itself(&mut self, status: Option<ExitStatus>) -> Result<bool> {
+        match status {
+            None => Ok(false),
+            Some(status) if status.signal() == Some(libc::SIGKILL) => {
+                self.process = None;
+                Ok(true)
+            }
+            Some(status) => Err(self.ended("let the daemon die", status)),
+        }
+    }
+
+    fn wait_for_end(&mut self) -> Result<ExitStatus> {
+        self.process
+            .as_mut()
+            .ok_or_else(no_process)?
+            .wait(READY_LIMIT)
+    }
+
+    fn ended(&self, op: &str, status: ExitStatus) -> Error {
+        let process = self.process.as_ref();
+        Error::Command {
+            op: op.into(),
+            command: process.map_or_else(String::new, |it| it.line().to_owned()),
+            status: status.to_string(),
+            output: self.log(),
+        }
+    }
+
+    /// The next [`Cerco::run`] starts this binary, as after an upgrade.
+    pub fn upgrade(&mut self, binary: &Path) {
+        self.binary = binary.to_path_buf();
     }
 
     /// SIGKILL: the daemon is gone, what it pinned stays.
@@ -237,6 +335,11 @@ impl Drop for Cerco {
             let _ = fs::remove_dir_all(&self.pins);
         }
     }
+}
+
+fn no_process() -> Error {
+    let nobody = std::io::Error::from_raw_os_error(libc::ESRCH);
+    Error::os("wait for the daemon", nobody)
 }
 
 fn says_ready(notify: &UnixDatagram) -> bool {

@@ -5,6 +5,7 @@
 //! takes them away with the last process in them.
 
 pub mod bench;
+pub mod besieged;
 pub mod counts;
 pub mod daemon;
 pub mod demo;
@@ -23,6 +24,7 @@ pub mod poll;
 pub mod process;
 pub mod prometheus;
 pub mod raw;
+pub mod siege;
 pub mod site;
 pub mod talk;
 pub mod tap;

@@ -382,6 +382,37 @@ fn interfaces_that_swap_their_names_are_both_guarded_all_the_time() {
 }
 
 #[test]
+fn interface_that_lost_its_name_keeps_its_gate_while_another_name_is_missing() {
+    let site = Site::new().unwrap();
+    lay_cable(&site, SECOND);
+    let cerco = Cerco::start(&site.host, &both_names(&site)).unwrap();
+    let rename = |from: &str, to: &str| {
+        site.host.ip(&format!("link set {from} name {to}")).unwrap();
+    };
+    // Half of a swap: eth0 is another one, and nobody is eth1 yet.
+    rename(LINK, "tmp0");
+    rename(SECOND, LINK);
+    wait_for_line(&cerco, "is called eth0 now", 1, FOLLOWED);
+    // Who answers has done all that it does when it looks.
+    assert!(warnings(&cerco).contains("eth1"), "{}", warnings(&cerco));
+    let mut bad = denied_on(&site.host, "tmp0");
+    send_over(&site, LINK, ABROAD[0], 10);
+    let shown = site.host.ip("link show tmp0").unwrap();
+    assert!(shown.contains("xdp"), "{shown}");
+    rename("tmp0", SECOND);
+    wait_for_line(&cerco, "is called eth1 now", 1, FOLLOWED);
+    assert_eq!(attached(&cerco), [LINK, SECOND]);
+    assert_eq!(warnings(&cerco), "[]");
+    send_over(&site, LINK, ABROAD[0], 10);
+    assert_eq!(
+        counted_on(&cerco, &site, SECOND, "drop", "country_denied"),
+        10
+    );
+    assert_eq!(bad.total().unwrap(), 0);
+    assert!(!cerco.log().contains("is released"), "{}", cerco.log());
+}
+
+#[test]
 fn interface_that_appears_later_is_attached_and_missed_until_then() {
     let site = Site::new().unwrap();
     let cerco = Cerco::start(&site.host, &both_names(&site)).unwrap();

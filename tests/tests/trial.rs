@@ -211,3 +211,34 @@ fn times_that_are_no_trial_are_refused() {
     assert!(ended.stderr.contains("1s to 24h"), "{ended:?}");
     assert_decided(&site, &cerco, MACAU[0], "allowed");
 }
+
+#[test]
+fn trial_that_outgrows_the_table_is_refused() {
+    let site = Site::new().unwrap();
+    let cerco = start(&site, "enforce");
+    // Two networks in each /16, another pair each time: more blocks than a small policy's table has to spare.
+    let prefixes: Vec<String> = (0..6_000)
+        .flat_map(|it| {
+            let block = format!("{}.{}", 20 + it / 250, it % 250);
+            [it % 127, 128 + it / 127].map(|third| format!("\"{block}.{third}.0/24\""))
+        })
+        .collect();
+    let rules = format!(
+        "[rules]\ndeny = [\"198.51.100.0/24\", {}]\n",
+        prefixes.join(", ")
+    );
+    cerco
+        .write_config(&site.config_with("mode = \"enforce\"", &rules))
+        .unwrap();
+    let refused = cerco.try_cli(&["apply", "--confirm", "1m"]);
+    assert_ne!(refused.code, 0, "{refused:?}");
+    assert!(
+        refused.stderr.contains("the gate has to be loaded anew"),
+        "{refused:?}"
+    );
+    assert_decided(&site, &cerco, MACAU[0], "allowed");
+    assert_eq!(cerco.json(&["status"])["trial"], serde_json::Value::Null);
+    // Without a trial it is what everybody gets.
+    cerco.cli(&["reload"]).unwrap();
+    assert_decided(&site, &cerco, MACAU[0], "rule_denied");
+}

@@ -13,7 +13,11 @@ use crate::{
 
 /// Builds the package in `crate_dir` for the target of the build around us, and returns where the
 /// binaries `names` lie.
-pub fn compile(crate_dir: &Path, names: &[&str]) -> Result<Vec<PathBuf>, String> {
+pub fn compile(
+    crate_dir: &Path,
+    names: &[&str],
+    features: &[&str],
+) -> Result<Vec<PathBuf>, String> {
     let toolchain = find_toolchain().map_err(|missing| missing.to_string())?;
     // An update of either must build anew.
     println!("cargo::rerun-if-changed={}", toolchain.rust.rustc.display());
@@ -32,6 +36,9 @@ pub fn compile(crate_dir: &Path, names: &[&str]) -> Result<Vec<PathBuf>, String>
     };
     let target_dir = shared_target_dir(Path::new(&variable("OUT_DIR")?));
     let mut command = ebpf::command(&toolchain, &target, crate_dir, &target_dir);
+    if !features.is_empty() {
+        command.args(["--features", &features.join(",")]);
+    }
     let output = command
         .output()
         .map_err(|source| format!("failed to start {command:?}: {source}"))?;

@@ -9,6 +9,8 @@ mod bench;
 mod build;
 mod demo;
 mod ebpf;
+#[cfg(test)]
+mod failure_table;
 mod geo_snapshot;
 mod linker;
 mod nginx;

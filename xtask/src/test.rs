@@ -1,11 +1,16 @@
 //! Runs every test.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result};
 
 use crate::{nginx::NGINX_VAR, prometheus::PROMETHEUS_VAR, root, setup, workspace};
 
 /// Tells the tests where the `cerco` binary is.
 pub const CERCO_VAR: &str = "CERCO_BIN";
+
+/// Tells the tests of upgrades where the binary of another ABI is.
+const OTHER_ABI_VAR: &str = "CERCO_OTHER_ABI_BIN";
 
 /// The package whose tests make network namespaces and load programs.
 const NEEDS_ROOT: &str = "integration-tests";
@@ -14,16 +19,9 @@ const NEEDS_ROOT: &str = "integration-tests";
 pub fn run(arguments: &[String]) -> Result<()> {
     let sudo = root::prefix().context("the tests on network namespaces need root")?;
     setup::run(setup::Wanted::ToTest)?;
-    let executables = workspace::build(&[
-        "--locked",
-        "--package",
-        "filter-userspace",
-        "--bin",
-        "cerco",
-    ])?;
-    let cerco = executables
-        .get("cerco")
-        .context("cargo reported no executable cerco")?;
+    let cerco = build("cerco", &[])?;
+    // Half a minute: what does not depend on the ABI is compiled already.
+    let other_abi = build("cerco-other-abi", &["--features", "other-abi"])?;
     let nginx = setup::nginx_path()?;
     let prometheus = setup::prometheus_folder()?;
     for step in steps(sudo, arguments) {
@@ -37,11 +35,22 @@ pub fn run(arguments: &[String]) -> Result<()> {
         }
         // Last, since whatever follows `--` goes to the tests and not to Cargo.
         command.args(&step.selection).args(arguments);
-        command.env(CERCO_VAR, cerco).env(NGINX_VAR, &nginx);
-        command.env(PROMETHEUS_VAR, &prometheus);
+        command
+            .env(CERCO_VAR, &cerco)
+            .env(OTHER_ABI_VAR, &other_abi)
+            .env(NGINX_VAR, &nginx)
+            .env(PROMETHEUS_VAR, &prometheus);
         workspace::run(&mut command)?;
     }
     Ok(())
+}
+
+/// Builds a binary of `cerco`'s package.
+fn build(name: &str, features: &[&str]) -> Result<PathBuf> {
+    let package = ["--locked", "--package", "filter-userspace", "--bin", name];
+    workspace::build(&[&package, features].concat())?
+        .remove(name)
+        .with_context(|| format!("cargo reported no executable {name}"))
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -56,6 +56,7 @@ struct Memory {
     lines: Vec<Line>,
     bans: HashMap<BanKey, u64>,
     stamps: [[AtomicU64; WAYS]; 2],
+    has_limiter: bool,
     flows: [AtomicU64; 2 * flow::WAYS],
 }
 
@@ -85,7 +86,8 @@ impl Gate for Memory {
     }
 
     fn stamps(&self, kind: Charge, _index: u32) -> Option<Set<'_>> {
-        Some(Set(&self.stamps[(kind == Charge::NewConnection) as usize]))
+        self.has_limiter
+            .then(|| Set(&self.stamps[(kind == Charge::NewConnection) as usize]))
     }
 
     fn now_ns(&self) -> u64 {
@@ -146,6 +148,7 @@ fn memory() -> Memory {
         lines,
         bans: HashMap::new(),
         stamps: Default::default(),
+        has_limiter: true,
         flows: Default::default(),
     }
 }
@@ -376,6 +379,16 @@ fn packets_and_connections_are_limited_apart() {
         );
     }
     assert_eq!(memory.stamps[1][0].load(SeqCst), 0);
+}
+
+#[test]
+fn missing_limiter_refuses_nobody() {
+    let mut memory = memory();
+    memory.has_limiter = false;
+    for turn in 0..3 {
+        let decision = decide(&memory, &packet(LIMITED, SYN));
+        assert_eq!(decision.reason, Reason::Allowed, "{turn}");
+    }
 }
 
 #[test]

@@ -473,6 +473,22 @@ mod tests {
         assert_eq!(retry_after(u32::MAX), LAST_RETRY);
     }
 
+    /// Then only the daemon's own clock makes it look, as it does in any case.
+    #[test]
+    fn deaf_watch_says_so_and_ends() {
+        let (changed, mut heard) = mpsc::channel(1);
+        let refused = Err(io::Error::from_raw_os_error(libc::EAFNOSUPPORT));
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        runtime.expect("a runtime").block_on(async {
+            watch(refused, changed).await;
+            assert_eq!(
+                heard.recv().await,
+                None,
+                "nobody is told that something changed"
+            );
+        });
+    }
+
     #[test]
     fn warnings_say_what_is_and_what_will_be() {
         let now = Instant::now();

@@ -49,6 +49,7 @@ use crate::{
         protocol::{ModeWord, Request},
         server::Asked,
     },
+    faults::{Step, reached},
     kernel::{self, LinkWatch},
     metrics::{self, Scrape},
 };
@@ -87,7 +88,9 @@ async fn serve(
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let _lock = Lock::take(&config.paths.state)?;
+    reached(Step::Locked);
     let control_listener = control::server::bind(&config.paths.socket)?;
+    reached(Step::Listening);
     let (scrape_sender, mut scrapes) = mpsc::channel::<Scrape>(QUEUE);
     let (fault_sender, metrics_fault) = watch::channel(None);
     if let Some(address) = config.metrics {
@@ -99,6 +102,7 @@ async fn serve(
     // Before the start looks at the interfaces, so that no change of them is missed.
     let link_watch = LinkWatch::open(config.interfaces == Interfaces::Auto);
     let mut daemon = Daemon::start(config_file, config, config_files, warnings, metrics_fault)?;
+    reached(Step::Attached);
     daemon.look_at_interfaces();
     let (changed_sender, mut interfaces_changed) = mpsc::channel(1);
     tokio::spawn(interfaces::watch(link_watch, changed_sender));
@@ -112,7 +116,9 @@ async fn serve(
     // The first frame that is dropped shall be seen, too.
     daemon.read_events();
     announce(&daemon);
+    reached(Step::Announced);
     daemon.keep_database();
+    reached(Step::DatabaseKept);
     let mut messages: Option<JoinHandle<()>> = None;
 
     let mut sample_rates = ticker(rates::INTERVAL);

@@ -16,6 +16,7 @@ use super::{
     pins::{self, PinPaths},
     rival, trackers,
 };
+use crate::faults::{Step, reached};
 
 /// Why a gate that found its own generic link does not try native mode.
 const GENERIC_KEPT: &str = "the gate stood in generic mode before and was not opened to try native \
@@ -41,23 +42,38 @@ impl Gate {
         needs_one: bool,
     ) -> Result<(), KernelError> {
         self.paths.prepare()?;
+        reached(Step::PinDirectories);
         self.pin_next_maps()?;
         self.know_pinned_links()?;
         let places = self.places_now()?;
         self.rename_attachments(&places)?;
+        if self.flows_kept {
+            self.ask_at_every_port()?;
+            reached(Step::EveryPort);
+        }
         // Before the links: what this host opens from now on is known when the new program asks.
         self.attach_trackers(&places)?;
-        if self.replies.enabled && !self.flows_kept {
-            self.know_open_sockets();
+        reached(Step::TrackersAttached);
+        if !self.flows_kept {
+            if self.replies.enabled {
+                self.know_open_sockets();
+                reached(Step::SocketsKnown);
+            }
+            self.renew_reply_ports()?;
         }
-        self.renew_reply_ports()?;
         let fault = self.attach_links(&places, preference);
+        reached(Step::LinksAttached);
         if let Some(fault) = fault.filter(|_| needs_one && self.attachments.is_empty()) {
             return Err(fault);
         }
         self.release_other_interfaces()?;
+        reached(Step::Released);
         if let Err(error) = self.adopt_counters() {
             tracing::warn!("the counters start from zero: {error}");
+        }
+        reached(Step::CountersCarried);
+        if self.flows_kept {
+            self.renew_reply_ports()?;
         }
         self.paths.publish_next_maps()
     }
@@ -75,21 +91,27 @@ impl Gate {
         places: &[Place],
         preference: AttachPreference,
     ) -> Option<KernelError> {
+        let place_of = |interface: &str| places.iter().find(|it| it.name == interface);
+        // Before the links: the first frame already counts in its slot. And before the first link, so that whoever
+        // has to finish this in the place of a killed process finds them all.
+        for (slot, interface) in self.interfaces.iter().enumerate() {
+            if let Some(place) = place_of(interface) {
+                let offset = offset_of!(Control, interfaces) + slot * size_of::<u32>();
+                self.store(offset, place.ifindex);
+            }
+        }
+        reached(Step::InterfacesKnown);
         let mut attachments = Vec::new();
         let mut first_fault = None;
         for slot in 0..self.interfaces.len() {
             let interface = &self.interfaces[slot];
-            let attached = match places.iter().find(|it| it.name == *interface) {
+            let attached = match place_of(interface) {
                 None => Err(KernelError::NoInterface {
                     interface: interface.clone(),
                 }),
-                Some(place) => {
-                    // Before the link: the first frame already counts in its slot.
-                    let offset = offset_of!(Control, interfaces) + slot * size_of::<u32>();
-                    self.store(offset, place.ifindex);
-                    self.attach_link(slot, place, preference)
-                }
+                Some(place) => self.attach_link(slot, place, preference),
             };
+            reached(Step::LinkAttached);
             match attached {
                 Ok(attachment) => attachments.push(attachment),
                 Err(error) => first_fault = first_fault.or(Some(error)),
@@ -271,9 +293,11 @@ pub fn detach_all(pins: &Path) -> Result<Vec<String>, KernelError> {
     bpffs::check_owner(pins)?;
     // The sign for a daemon that runs beside: without it, it would put back what is taken off here.
     paths.remove_maps()?;
+    reached(Step::DetachTold);
     let mut freed = Vec::new();
     for (interface, path) in paths.links()? {
         unlink(&path)?;
+        reached(Step::DetachLink);
         trackers::release_filters(&interface);
         freed.push(interface);
     }
@@ -309,6 +333,7 @@ fn pin_link(
             interface: interface.to_owned(),
         }));
     };
+    reached(Step::LinkMade);
     link.pin(path)
         .map_err(|error| AttachFailure::Other(error.to_string()))?;
     Ok(())

@@ -17,6 +17,7 @@ use filter_common::{
 use ipnetwork::IpNetwork;
 
 use super::{Ban, Gate, KernelError, batch, load::typed, pins};
+use crate::faults::{Step, reached};
 
 /// Prefix → expiry, nanoseconds of CLOCK_BOOTTIME.
 pub(super) type BanMap<M> = maps::HashMap<M, BanKey, u64>;
@@ -148,8 +149,10 @@ impl Gate {
         for (key, expiry) in entries(&earlier)? {
             if expiry > now {
                 self.insert(key, expiry)?;
+                reached(Step::BanTaken);
             }
         }
+        reached(Step::BansTaken);
         Ok(())
     }
 

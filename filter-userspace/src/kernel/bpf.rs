@@ -1,5 +1,6 @@
 //! The commands of bpf(2) that aya has no call for: a program by its number, a program of two
-//! instructions, a test run of either; an array of a size that is known late; pins.
+//! instructions, a test run of either; an array of a size that is known late; pins, and a pinned program on a
+//! pinned link.
 
 use std::{
     ffi::CString,
@@ -21,6 +22,7 @@ const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_PROG_TEST_RUN: libc::c_long = 10;
 const BPF_PROG_GET_FD_BY_ID: libc::c_long = 13;
+const BPF_LINK_UPDATE: libc::c_long = 29;
 
 /// A loaded program by its number. Needs CAP_SYS_ADMIN.
 pub(super) fn program_by_id(id: u32) -> io::Result<OwnedFd> {
@@ -109,6 +111,26 @@ fn pin_command(command: libc::c_long, path: &Path, bpf_fd: u32) -> io::Result<i3
     };
     // SAFETY: the structure is what the commands read; the path outlives the call.
     unsafe { bpf(command, &mut attributes) }
+}
+
+/// Puts another program on a link, with no packet in between.
+pub(super) fn update_link(link: &OwnedFd, program: &OwnedFd) -> io::Result<()> {
+    /// The `link_update` part of `union bpf_attr`.
+    #[repr(C)]
+    struct Attributes {
+        link_fd: u32,
+        new_prog_fd: u32,
+        flags: u32,
+        old_prog_fd: u32,
+    }
+    let mut attributes = Attributes {
+        link_fd: link.as_raw_fd() as u32,
+        new_prog_fd: program.as_raw_fd() as u32,
+        flags: 0,
+        old_prog_fd: 0,
+    };
+    // SAFETY: the structure is what the command reads.
+    unsafe { bpf(BPF_LINK_UPDATE, &mut attributes) }.map(|_| ())
 }
 
 /// Loads the smallest XDP program there is: `return XDP_PASS`.

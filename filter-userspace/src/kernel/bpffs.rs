@@ -48,6 +48,27 @@ pub(super) fn check_owner(directory: &Path) -> Result<(), KernelError> {
     Ok(())
 }
 
+/// Swaps two names in one step. bpffs can since Linux 5.16 (simple_rename_exchange() in fs/libfs.c).
+pub(super) fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+    let name = |path: &Path| CString::new(path.as_os_str().as_bytes());
+    let (one, other) = (name(one)?, name(other)?);
+    // SAFETY: two strings that end in 0 and outlive the call. Not every C library has a function for it.
+    let status = unsafe {
+        libc::syscall(
+            libc::SYS_renameat2,
+            libc::AT_FDCWD,
+            one.as_ptr(),
+            libc::AT_FDCWD,
+            other.as_ptr(),
+            libc::RENAME_EXCHANGE,
+        )
+    };
+    match status {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// What lies where the pins belong.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum PinPlace {

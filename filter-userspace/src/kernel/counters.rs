@@ -6,7 +6,11 @@
 //! frames from elsewhere, which only test runs make: it is no traffic, is shown nowhere as such, and is
 //! not carried over.
 
-use std::{borrow::Borrow, collections::BTreeMap, mem::offset_of};
+use std::{
+    borrow::{Borrow, BorrowMut},
+    collections::BTreeMap,
+    mem::offset_of,
+};
 
 use aya::{
     maps::{MapData, PerCpuArray, PerCpuValues},
@@ -21,6 +25,8 @@ use filter_common::{
 use super::{
     Gate, KernelError, load::typed, mapped::MappedArray, pins, publish::wait_for_packets_in_flight,
 };
+
+use crate::faults::{Step, reached};
 
 pub use filter_common::abi::Count;
 
@@ -99,32 +105,44 @@ impl Gate {
     ///
     /// To be called when the earlier program is off its links.
     pub(super) fn adopt_counters(&mut self) -> Result<(), KernelError> {
-        let Some((counters, control)) = pins::pinned_counters(&self.paths)? else {
+        let Some(earlier) = pins::pinned_counters(&self.paths, &self.paths.maps_directory())?
+        else {
             return Ok(());
         };
         // What still runs through the earlier program counts in its maps.
         wait_for_packets_in_flight();
-        let block = control.read(0);
-        let earlier: BTreeMap<u32, Counters> = (0..slots(&block))
-            .filter(|slot| block.interfaces[*slot] != 0)
-            .map(|slot| Ok((block.interfaces[slot], total(&counters, slot, &control)?)))
-            .collect::<Result<_, KernelError>>()?;
+        reached(Step::CountersDrained);
         let control = self.control.read(0);
-        let carried = slots(&control);
         let mut own: PerCpuArray<_, Counters> = typed(self.ebpf.map_mut("COUNTERS"), "COUNTERS")?;
-        for slot in 0..carried {
-            let Some(counted) = earlier.get(&control.interfaces[slot]) else {
-                continue;
-            };
-            let mut values = vec![Counters::ZERO; cpus()?];
-            values[0] = *counted;
-            let write = KernelError::map("write to", "COUNTERS");
-            let values = PerCpuValues::try_from(values)
-                .map_err(|error| KernelError::map("write to", "COUNTERS")(error))?;
-            own.set((carried + slot) as u32, values, 0).map_err(write)?;
-        }
-        Ok(())
+        carry_over(&earlier, &mut own, &control)
     }
+}
+
+/// Writes what `earlier` has counted into the second half of `own`. Doing it again does no harm.
+pub(super) fn carry_over<M: BorrowMut<MapData>>(
+    (counters, control): &(pins::CounterMap, MappedArray<Control>),
+    own: &mut PerCpuArray<M, Counters>,
+    own_control: &Control,
+) -> Result<(), KernelError> {
+    let block = control.read(0);
+    let earlier: BTreeMap<u32, Counters> = (0..slots(&block))
+        .filter(|slot| block.interfaces[*slot] != 0)
+        .map(|slot| Ok((block.interfaces[slot], total(counters, slot, control)?)))
+        .collect::<Result<_, KernelError>>()?;
+    let carried = slots(own_control);
+    for slot in 0..carried {
+        let Some(counted) = earlier.get(&own_control.interfaces[slot]) else {
+            continue;
+        };
+        let mut values = vec![Counters::ZERO; cpus()?];
+        values[0] = *counted;
+        let write = KernelError::map("write to", "COUNTERS");
+        let values = PerCpuValues::try_from(values)
+            .map_err(|error| KernelError::map("write to", "COUNTERS")(error))?;
+        own.set((carried + slot) as u32, values, 0).map_err(write)?;
+        reached(Step::CountersOfOne);
+    }
+    Ok(())
 }
 
 fn cpus() -> Result<usize, KernelError> {

@@ -67,13 +67,13 @@ impl KeptFlows {
             return Ok(None);
         }
         let text = |error: KernelError| error.to_string();
-        let control = pins::pinned_control(paths).map_err(text)?.read(0);
-        if control.abi_version != ABI_VERSION {
+        let version = pins::abi_version_of(&paths.maps_directory()).map_err(text)?;
+        if version != ABI_VERSION {
             return Err(format!(
-                "the maps here are of ABI version {}, this cerco speaks {ABI_VERSION}",
-                control.abi_version
+                "the maps here are of ABI version {version}, this cerco speaks {ABI_VERSION}"
             ));
         }
+        let control = pins::pinned_control(paths).map_err(text)?.read(0);
         for (name, value_bytes, len) in [
             (FLOWS, size_of::<FlowWords>(), FLOW_SETS),
             (HEARD, size_of::<HeardWords>(), HEARD_SETS),
@@ -137,6 +137,25 @@ impl Gate {
         });
         in_use.store(next as u32, Ordering::Release);
         Ok(count)
+    }
+
+    /// Makes this gate, and the one that it is about to replace, ask for an answer whatever the port is: from the
+    /// first tracker that is replaced to the last link, what this host opens is noted for one of both only, and
+    /// should this process be killed in between, that lasts. A packet that would be denied costs more meanwhile.
+    ///
+    /// [`Gate::renew_reply_ports`] ends it.
+    pub(super) fn ask_at_every_port(&self) -> Result<(), KernelError> {
+        let earlier = pins::pinned_control(&self.paths)?;
+        for control in [&self.control, &earlier] {
+            let first = offset_of!(Control, reply_ports);
+            let bytes = size_of::<[[PortSet; 2]; REPLY_PORT_SETS]>();
+            for offset in (first..first + bytes).step_by(size_of::<u64>()) {
+                control
+                    .double_word(0, offset)
+                    .store(u64::MAX, Ordering::Release);
+            }
+        }
+        Ok(())
     }
 
     fn reply_port_word(&self, set: usize, protocol: usize, port: u16) -> &AtomicU64 {

@@ -23,9 +23,11 @@ use super::{
     pins::PinPaths,
     table_map::{TABLE, TableMap},
     trackers::{TRACKERS, TrackerAttachment, TrackerFault, tracker},
+    unfinished::finish_killed_start,
 };
 use crate::{
     compile::{CompiledPolicy, LIMITER_SETS, action_number},
+    faults::{Step, reached},
     policy::Action,
 };
 
@@ -106,6 +108,7 @@ impl Gate {
         }
         let slots = (options.interfaces.len() + options.spare_slots).min(MAX_INTERFACES);
         let paths = PinPaths::new(PathBuf::from(&options.pins));
+        finish_killed_start(&paths)?;
         let Loader(mut loader) = loader;
         let table = TableMap::create(&paths.loading_directory(), lines_per_generation)?;
         table.give_to(&mut loader);
@@ -122,12 +125,15 @@ impl Gate {
             .map_max_entries("COUNTERS", counters::map_len(slots))
             .load(OBJECT)
             .map_err(load_error)?;
+        reached(Step::LoadMaps);
         program(&mut ebpf)?.load().map_err(load_error)?;
+        reached(Step::LoadProgram);
         if options.replies.enabled {
             for (name, _, _) in TRACKERS {
                 tracker(&mut ebpf, name)?.load().map_err(load_error)?;
             }
         }
+        reached(Step::LoadTrackers);
         let logger = EbpfLogger::init(&mut ebpf)
             .inspect_err(log_init_failure)
             .ok();
@@ -152,6 +158,7 @@ impl Gate {
             logger,
         };
         gate.write_control(options.mode, kept_flows.map(|kept| kept.seed()))?;
+        reached(Step::LoadControl);
         Ok(gate)
     }
 

@@ -158,6 +158,30 @@ impl<T: Pod> MappedArray<T> {
     }
 }
 
+/// The first word of an array with BPF_F_MMAPABLE, whatever its values are.
+pub(super) fn first_word(map: &MapData) -> io::Result<u32> {
+    // SAFETY: a new shared mapping of a file descriptor that is open; arrays are whole pages.
+    let address = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            page_size(),
+            libc::PROT_READ,
+            libc::MAP_SHARED,
+            map.fd().as_fd().as_raw_fd(),
+            0,
+        )
+    };
+    if address == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the mapping is a page, aligned to pages, and taken away once the word is read.
+    unsafe {
+        let word = address.cast::<u32>().read_volatile();
+        libc::munmap(address, page_size());
+        Ok(word)
+    }
+}
+
 impl<const N: usize> MappedArray<[u64; N]> {
     /// The words of value `index`, which the kernel and others may write at any time.
     pub(super) fn atomics(&self, index: usize) -> &[AtomicU64; N] {

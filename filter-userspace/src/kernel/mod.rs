@@ -33,6 +33,7 @@ mod sockets;
 mod table_map;
 mod test_run;
 mod trackers;
+mod unfinished;
 
 use std::{path::PathBuf, time::Duration};
 

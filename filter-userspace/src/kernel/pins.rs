@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! <pins>/v<layout>/maps/<map>                  the maps of the program on the links
-//! <pins>/v<layout>/next/<map>                  those of a start that has not got to its links yet
+//! <pins>/v<layout>/maps/program                that program
+//! <pins>/v<layout>/next/                       the same of a start that is not at its end yet
 //! <pins>/v<layout>/loading/                    the table of a load, for a moment
 //! <pins>/v<layout>/links/native-<interface>    or generic-<interface>, with ':' for each '.'
 //! <pins>/v<layout>/tracking/in-<interface>     and out-<interface>
@@ -28,15 +29,22 @@ use super::{
     AttachMode, Attachment, Ban, Gate, InterfaceCounters, KernelError, Mode, bans,
     bans::BanMap,
     bpf, bpffs, counters,
-    load::{mode_of, published_generation},
-    mapped::MappedArray,
+    load::{mode_of, program, published_generation},
+    mapped::{MappedArray, first_word},
     publish::{Trial, trial_of},
+    unfinished,
 };
-use crate::compile::class_name;
+use crate::{
+    compile::class_name,
+    faults::{Step, reached},
+};
 
 /// Of the directories' layout, not of the maps in them: whatever a map looks like, its link is found, and
 /// a new program takes the place of the old one there.
 const LAYOUT_VERSION: u32 = 1;
+
+/// The program's pin beside its maps.
+pub(super) const PROGRAM_PIN: &str = "program";
 
 /// Where things are pinned.
 #[derive(Clone, Debug)]
@@ -108,11 +116,23 @@ impl PinPaths {
         remove_directory(&self.maps_directory())
     }
 
-    /// Puts the pins of a start in the place of those before it.
+    /// Puts the pins of a start in the place of those before it. At no moment are there none.
     pub(super) fn publish_next_maps(&self) -> Result<(), KernelError> {
+        self.exchange_maps()?;
+        reached(Step::MapsExchanged);
+        remove_directory(&self.next_directory())?;
+        reached(Step::MapsRemoved);
+        Ok(())
+    }
+
+    /// What was next is in force, and what was in force is next, which is nobody's then.
+    pub(super) fn exchange_maps(&self) -> Result<(), KernelError> {
         let (maps, next) = (self.maps_directory(), self.next_directory());
-        remove_directory(&maps)?;
-        fs::rename(&next, &maps).map_err(KernelError::pin("rename", next))
+        let renamed = match maps.exists() {
+            true => bpffs::exchange(&next, &maps),
+            false => fs::rename(&next, &maps),
+        };
+        renamed.map_err(KernelError::pin("rename", next))
     }
 
     /// Removes everything under the root, and the root.
@@ -120,11 +140,20 @@ impl PinPaths {
         remove_directory(&self.root)
     }
 
-    fn maps_directory(&self) -> PathBuf {
+    pub(super) fn maps_directory(&self) -> PathBuf {
         self.version.join("maps")
     }
 
-    fn next_directory(&self) -> PathBuf {
+    /// The maps of the program on the links, also when a start was killed before it had put its own in their place.
+    fn maps_in_force(&self) -> Result<PathBuf, KernelError> {
+        let next = self.next_directory();
+        match unfinished::links_by_program(self, &next)?.taken.is_empty() {
+            true => Ok(self.maps_directory()),
+            false => Ok(next),
+        }
+    }
+
+    pub(super) fn next_directory(&self) -> PathBuf {
         self.version.join("next")
     }
 
@@ -184,7 +213,15 @@ impl Gate {
             let path = directory.join(name);
             map.pin(&path)
                 .map_err(|error| KernelError::pin("pin a map at", path)(io::Error::other(error)))?;
+            reached(Step::PinMap);
         }
+        reached(Step::PinMaps);
+        // The last: with it the directory is whole.
+        let path = directory.join(PROGRAM_PIN);
+        program(&mut self.ebpf)?
+            .pin(&path)
+            .map_err(|error| KernelError::pin("pin a program at", path)(io::Error::other(error)))?;
+        reached(Step::PinProgram);
         Ok(())
     }
 }
@@ -200,11 +237,11 @@ pub(super) fn pinned_bans(paths: &PinPaths) -> Result<Option<MapData>, KernelErr
     Ok(Some(data))
 }
 
-/// The counters that an earlier load left, if its maps are of this version.
+/// The counters that an earlier load left in a directory of maps, if they are of this version.
 pub(super) fn pinned_counters(
     paths: &PinPaths,
+    maps: &Path,
 ) -> Result<Option<(CounterMap, MappedArray<Control>)>, KernelError> {
-    let maps = paths.maps_directory();
     if !maps.exists() {
         return Ok(None);
     }
@@ -212,13 +249,21 @@ pub(super) fn pinned_counters(
     let open = |name: &'static str| {
         MapData::from_pin(maps.join(name)).map_err(KernelError::map("open pinned", name))
     };
-    let control: MappedArray<Control> = MappedArray::new(&open("CONTROL")?, "CONTROL")?;
-    if control.read(0).abi_version != ABI_VERSION {
+    if abi_version_of(maps)? != ABI_VERSION {
         return Ok(None);
     }
+    let control: MappedArray<Control> = MappedArray::new(&open("CONTROL")?, "CONTROL")?;
     let counters = PerCpuArray::try_from(Map::PerCpuArray(open("COUNTERS")?))
         .map_err(KernelError::map("open pinned", "COUNTERS"))?;
     Ok(Some((counters, control)))
+}
+
+/// The ABI version of the maps in a directory, whatever they look like: the control block begins with it in every
+/// build.
+pub(super) fn abi_version_of(maps: &Path) -> Result<u32, KernelError> {
+    let map = MapData::from_pin(maps.join("CONTROL"))
+        .map_err(KernelError::map("open pinned", "CONTROL"))?;
+    first_word(&map).map_err(KernelError::map("read", "CONTROL"))
 }
 
 /// The control block of the program on the links. The directory's owner is checked.
@@ -232,7 +277,7 @@ pub(super) fn pinned_control(paths: &PinPaths) -> Result<MappedArray<Control>, K
 /// One of the pinned maps.
 pub(super) fn open_map(pins: &Path, name: &'static str) -> Result<MapData, KernelError> {
     let path = PinPaths::new(pins.to_path_buf())
-        .maps_directory()
+        .maps_in_force()?
         .join(name);
     MapData::from_pin(path).map_err(KernelError::map("open pinned", name))
 }
@@ -247,7 +292,7 @@ pub(super) fn linked_program(pins: &Path) -> Result<Option<u32>, KernelError> {
     Ok(None)
 }
 
-/// The number of the program on a pinned link.
+/// The number of the program on a pinned link, or of one that is pinned itself.
 pub(super) fn link_program(path: &Path) -> Result<Option<u32>, KernelError> {
     link_field(path, "prog_id:")
 }
@@ -313,7 +358,7 @@ impl Pinned {
     /// `Ok(None)`: nothing is pinned there.
     pub fn open(pins: &Path) -> Result<Option<Self>, KernelError> {
         let paths = PinPaths::new(pins.to_path_buf());
-        let maps = paths.maps_directory();
+        let maps = paths.maps_in_force()?;
         if !maps.exists() {
             return Ok(None);
         }
@@ -321,15 +366,17 @@ impl Pinned {
         let open = |name: &'static str| {
             MapData::from_pin(maps.join(name)).map_err(KernelError::map("open pinned", name))
         };
-        let control: MappedArray<Control> = MappedArray::new(&open("CONTROL")?, "CONTROL")?;
-        let block = control.read(0);
-        if block.abi_version != ABI_VERSION {
+        // Asked before the block is looked at, which has another size in another build.
+        let found = abi_version_of(&maps)?;
+        if found != ABI_VERSION {
             return Err(KernelError::AbiMismatch {
                 path: maps,
-                found: block.abi_version,
+                found,
                 expected: ABI_VERSION,
             });
         }
+        let control: MappedArray<Control> = MappedArray::new(&open("CONTROL")?, "CONTROL")?;
+        let block = control.read(0);
         let attachments = paths
             .links()?
             .into_iter()

@@ -5,7 +5,10 @@ use std::{mem::offset_of, sync::atomic::Ordering, thread, time::Duration};
 use filter_common::abi::{Control, GENERATIONS, PORT_SETS};
 
 use super::{Gate, KernelError, bans::boot_ns, mapped::MappedArray};
-use crate::compile::CompiledPolicy;
+use crate::{
+    compile::CompiledPolicy,
+    faults::{Step, reached},
+};
 
 impl Gate {
     /// Writes the spare generation whole, reads it back, flips, and waits until no packet uses the
@@ -48,9 +51,12 @@ impl Gate {
         let first_line = spare * self.lines_per_generation;
         let table = self.table()?;
         table.write(first_line, &compiled.lines);
+        reached(Step::PublishTable);
         self.ports.write(spare * PORT_SETS, &compiled.ports[..]);
+        reached(Step::PublishPorts);
         self.policy
             .write(spare, std::slice::from_ref(&*compiled.policy));
+        reached(Step::PublishPolicy);
 
         let written = table.slice(first_line, needed);
         if let Some(line) = written
@@ -60,16 +66,20 @@ impl Gate {
         {
             return Err(KernelError::ReadBack { line });
         }
+        reached(Step::PublishReadBack);
         if let Some(until_ns) = trial_until_ns {
             let before = self.control.read(0);
             self.store(offset_of!(Control, published_before), before.published);
             self.store(offset_of!(Control, observe_before), before.observe);
             self.store_trial_end(until_ns);
+            reached(Step::PublishTrial);
         }
         self.store(offset_of!(Control, published), spare as u32 + 1);
+        reached(Step::PublishFlip);
         // Without an earlier generation no packet can be using one.
         if current.is_some() {
             wait_for_packets_in_flight();
+            reached(Step::PublishDrained);
         }
         Ok(())
     }

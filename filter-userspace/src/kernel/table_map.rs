@@ -10,6 +10,7 @@ use aya::EbpfLoader;
 use filter_common::{abi::GENERATIONS, table::Line};
 
 use super::{KernelError, bpf, bpffs, load::load_hint, pins::remove_directory};
+use crate::faults::{Step, reached};
 
 /// The map's name in the object.
 pub(super) const TABLE: &str = "TABLE";
@@ -52,6 +53,7 @@ impl TableMap {
         };
         bpffs::prepare(directory)?;
         bpf::pin(&map, &table.pin).map_err(KernelError::pin("pin a map at", &table.pin))?;
+        reached(Step::LoadTable);
         Ok(table)
     }
 

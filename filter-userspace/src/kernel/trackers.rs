@@ -19,6 +19,7 @@ use super::{
     load::errno_of,
     pins::{self, PinPaths},
 };
+use crate::faults::{Step, reached};
 
 /// The programs, the names of their pins, and where they hang.
 pub(super) const TRACKERS: [(&str, &str, TcAttachType); 2] = [
@@ -81,6 +82,7 @@ impl Gate {
             .into_iter()
             .map(|(program, prefix, direction)| {
                 self.attach_tracker(place, program, prefix, direction)
+                    .inspect(|_| reached(Step::TrackerAttached))
             })
             .collect::<Result<Vec<_>, _>>();
         match attached {
@@ -147,6 +149,7 @@ impl Gate {
                     .take_link(id)
                     .map_err(|error| failed(cause(&error)))?;
                 let link = FdLink::try_from(link).map_err(|error| failed(error.to_string()))?;
+                reached(Step::TrackerMade);
                 link.pin(&path).map_err(|error| failed(error.to_string()))?;
                 // Of a time when the config said otherwise.
                 release_filter(interface, name, direction);

@@ -1,0 +1,145 @@
+//! Another build of cerco takes the place of this one, and the other way round, with other layouts in all its maps.
+
+use filter_common::abi::ABI_VERSION;
+use filter_userspace::{
+    faults::Step,
+    kernel::{link_numbers, standing_links},
+};
+use integration_tests::{
+    besieged::{Besieged, Inventory, bans},
+    daemon::{cerco_binary, other_abi_binary},
+    siege::{Asking, Toll},
+    site::packets,
+};
+use std::path::PathBuf;
+
+/// Ours first, as it stands when a siege begins.
+fn builds() -> [PathBuf; 2] {
+    [cerco_binary().unwrap(), other_abi_binary().unwrap()]
+}
+
+/// The interfaces with their links: a link keeps its number when its program is replaced.
+fn links(gate: &Besieged) -> Vec<(String, Option<u32>, Option<u32>)> {
+    let numbers = link_numbers();
+    let links = standing_links(gate.cerco.pins()).unwrap().into_iter();
+    links
+        .map(|it| {
+            let number = it
+                .program
+                .and_then(|program| numbers.get(&program).copied());
+            (it.interface, it.ifindex, number)
+        })
+        .collect()
+}
+
+/// Whoever asks the wrong binary is told so, and not shown numbers of another layout.
+fn assert_foreign(what: &str, gate: &Besieged) {
+    let status = gate.cerco.try_cli(&["status"]);
+    assert_ne!(status.code, 0, "{what}: {status:?}");
+    for words in ["of ABI version", &ABI_VERSION.to_string(), "replaces them"] {
+        assert!(status.stderr.contains(words), "{what}: {status:?}");
+    }
+}
+
+/// Starts the daemon under siege, and looks at everything. The counters begin anew, since nobody can read what
+/// another layout says.
+fn assert_replaced(what: &str, gate: &mut Besieged) {
+    let before = gate.siege.pause().toll;
+    gate.cerco.run().unwrap();
+    let after = gate.siege.pause().toll;
+    assert_eq!(bans(&gate.cerco), gate.bans, "{what}");
+    assert_eq!(
+        Inventory::take(&gate.site, &gate.cerco),
+        gate.whole,
+        "{what}"
+    );
+    let pause = gate.siege.pause();
+    pause.toll.assert_frames_judged(what);
+    assert_eq!(pause.toll.suspects_let_in, 0, "{what}");
+    let status = gate.cerco.json(&["status"]);
+    for (reason, verdict, sent) in [
+        (
+            "allowed",
+            "pass",
+            (|toll: &Toll| toll.allowed_sent) as fn(&Toll) -> u64,
+        ),
+        ("country_denied", "drop", |toll: &Toll| toll.denied_sent),
+    ] {
+        let counted = packets(&status, reason, verdict);
+        let [least, most] = [&after, &before].map(|since| sent(&pause.toll) - sent(since));
+        assert!(
+            (least..=most).contains(&counted),
+            "{what}: {reason} {counted}, not {least} to {most}"
+        );
+    }
+}
+
+/// Between the first tracker that is replaced and the last link neither build knows all flows: the answer to what the
+/// host asks in these milliseconds is denied, and comes again when it is asked again.
+#[test]
+fn builds_of_two_abis_replace_each_other_under_a_siege() {
+    const TURNS: usize = 8;
+    let mut gate = Besieged::new(Asking::Once);
+    let before = links(&gate);
+    assert!(
+        before.iter().all(|(_, _, number)| number.is_some()),
+        "{before:?}"
+    );
+    for turn in 0..TURNS {
+        let name = format!("{} {turn}", ["upgrade", "downgrade"][turn % 2]);
+        match turn / 2 % 2 {
+            0 => drop(gate.cerco.stop().unwrap()),
+            _ => gate.cerco.kill().unwrap(),
+        }
+        gate.cerco.upgrade(&builds()[(turn + 1) % 2]);
+        let lost = |gate: &Besieged| {
+            let toll = gate.siege.pause().toll;
+            toll.asked - toll.answered
+        };
+        let lost_before = lost(&gate);
+        assert_foreign(&name, &gate);
+        assert_replaced(&name, &mut gate);
+        assert_eq!(links(&gate), before, "{name}");
+        // The host waits for each answer, so one is all that can be on its way at a time.
+        assert!(lost(&gate) - lost_before <= 1, "{name}");
+    }
+    gate.assert_besieged();
+}
+
+/// The flows that the host opens between the death and the next start are known to one build only, so it asks nothing.
+#[test]
+fn builds_of_two_abis_that_are_killed_while_they_replace_each_other_leave_the_gate_standing() {
+    let mut gate = Besieged::new(Asking::Nothing);
+    let mut standing = 0;
+    for step in [
+        Step::LoadProgram,
+        Step::PublishFlip,
+        Step::BanTaken,
+        Step::PinProgram,
+        Step::TrackersAttached,
+        Step::LinkAttached,
+        Step::LinksAttached,
+        Step::MapsExchanged,
+    ] {
+        // The one that was killed starts again, or the one that it meant to replace.
+        for next in [0, 1] {
+            let name = format!("{}, then build {next}", step.name());
+            gate.cerco.kill().unwrap();
+            gate.cerco.upgrade(&builds()[1 - standing]);
+            assert!(gate.cerco.dies_at(step.name()).unwrap(), "{name}");
+            gate.siege.pause().toll.assert_frames_judged(&name);
+            gate.cerco.upgrade(&builds()[next]);
+            gate.cerco.run().unwrap();
+            standing = next;
+            assert_eq!(bans(&gate.cerco), gate.bans, "{name}");
+            assert_eq!(
+                Inventory::take(&gate.site, &gate.cerco),
+                gate.whole,
+                "{name}"
+            );
+            gate.siege.pause().toll.assert_frames_judged(&name);
+        }
+    }
+    let toll = gate.siege.pause().toll;
+    assert!(toll.denied_sent > 1_000, "{toll:?}");
+}

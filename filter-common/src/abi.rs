@@ -6,7 +6,7 @@
 use crate::verdict::Reason;
 
 /// Stamped into [`Control`]; a daemon never uses maps that carry another number.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// Interfaces that one gate can stand on.
 pub const MAX_INTERFACES: usize = 16;

@@ -9,6 +9,7 @@
 
 mod frame;
 mod maps;
+mod observed;
 mod skb;
 mod table;
 mod track;
@@ -23,6 +24,7 @@ use filter_common::{
     country::Class,
     decide::{AtOnce, at_once, step_by_step, within_limit},
     frame::FrameBytes as _,
+    observed::has_place,
     packet::Packet,
     parse::{parse_into, parse_plain},
     reply::is_reply,
@@ -85,7 +87,14 @@ pub fn cerco(ctx: XdpContext) -> u32 {
     if outcome.reason() == Reason::TableEmpty as usize {
         log_rare(&ctx, control, logged::TABLE_EMPTY);
     }
-    conclude(observe != 0, counters, outcome, frame_len as u64)
+    conclude(
+        &ctx,
+        control,
+        observe != 0,
+        counters,
+        outcome,
+        frame_len as u64,
+    )
 }
 
 /// A [`Decision`] in one register: reason, verdict, whether there is a class, class; a byte each.
@@ -226,7 +235,14 @@ unsafe fn lay_down<'a>(place: *mut Packet, packet: Packet) -> &'a Packet {
 
 /// Counts the decision and turns it into the action: the only place that does.
 #[inline(always)] // One caller.
-fn conclude(observes: bool, counters: *mut Counters, outcome: Outcome, frame_len: u64) -> u32 {
+fn conclude(
+    ctx: &XdpContext,
+    control: *const Control,
+    observes: bool,
+    counters: *mut Counters,
+    outcome: Outcome,
+    frame_len: u64,
+) -> u32 {
     let (action, end) = match outcome.drops() {
         false => (xdp_action::XDP_PASS, outcome::PASSED),
         true if observes => (xdp_action::XDP_PASS, outcome::WOULD_DROP),
@@ -243,6 +259,9 @@ fn conclude(observes: bool, counters: *mut Counters, outcome: Outcome, frame_len
         if let Some(class) = outcome.class() {
             count(&raw mut (*counters).classes[class][end], frame_len);
         }
+    }
+    if end == outcome::WOULD_DROP && has_place(outcome.reason()) {
+        observed::count(ctx, control, counters, frame_len);
     }
     action
 }

@@ -10,12 +10,12 @@ use crate::{
 
 /// Ports of one protocol.
 const PORTS: usize = 1 << 16;
-/// Where the counts of UDP ports start in [`Observed::places`].
+/// Where the counts of UDP ports start in [`Observed::destinations`].
 const UDP: usize = PORTS;
 /// Where those of protocols start, for packets without a port.
 const PROTOCOLS: usize = 2 * PORTS;
 /// Places that are told apart.
-pub const PLACES: usize = PROTOCOLS + 256;
+pub const DESTINATIONS: usize = PROTOCOLS + 256;
 
 /// The observed time, and what it would have cost to enforce.
 ///
@@ -23,9 +23,9 @@ pub const PLACES: usize = PROTOCOLS + 256;
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Observed {
-    /// By [`Place`]: what has gone there and would have been dropped, since `since_unix_s`. Frames that are
-    /// no packets have no place.
-    pub places: [Count; PLACES],
+    /// By [`Destination`]: what has gone there and would have been dropped, since `since_unix_s`. Frames that are
+    /// no packets have no destination.
+    pub destinations: [Count; DESTINATIONS],
     /// When the observed time began: seconds since the Unix epoch. The host writes this and what follows.
     pub since_unix_s: u64,
     /// What [`crate::abi::Counters::reasons`] of all interfaces had counted as observed when it began.
@@ -37,7 +37,7 @@ pub struct Observed {
 
 /// Where a packet goes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Place {
+pub enum Destination {
     /// The destination port.
     Tcp(u16),
     /// The destination port.
@@ -46,7 +46,7 @@ pub enum Place {
     Protocol(u8),
 }
 
-impl Place {
+impl Destination {
     #[inline(always)] // One caller in the kernel.
     pub fn of(packet: &Packet) -> Self {
         match packet.transport() {
@@ -60,7 +60,7 @@ impl Place {
         }
     }
 
-    /// The index in [`Observed::places`].
+    /// The index in [`Observed::destinations`].
     #[inline(always)] // An addition.
     pub const fn index(self) -> usize {
         match self {
@@ -78,15 +78,15 @@ impl Place {
     }
 }
 
-/// Whether drops of this reason are of packets that have a [`Place`]: the others are of frames that could not
+/// Whether drops of this reason are of packets that have a [`Destination`]: the others are of frames that could not
 /// be read to the end.
 #[inline(always)] // Two comparisons.
-pub const fn has_place(reason: usize) -> bool {
+pub const fn has_destination(reason: usize) -> bool {
     reason >= Reason::Banned as usize && reason <= Reason::ConnectionLimit as usize
 }
 
 const _: () = {
-    assert!(size_of::<Observed>() == (PLACES + REASON_SLOTS + Class::COUNT) * 16 + 8);
+    assert!(size_of::<Observed>() == (DESTINATIONS + REASON_SLOTS + Class::COUNT) * 16 + 8);
     assert!(outcome::COUNT == 3);
 };
 
@@ -104,9 +104,9 @@ mod tests {
 
     #[test]
     fn packets_without_a_port_are_told_apart_by_protocol() {
-        let place = |transport| {
+        let destination = |transport| {
             let address = Address::v4([192, 0, 2, 1]);
-            Place::of(&Packet::new(address, address, 64, transport))
+            Destination::of(&Packet::new(address, address, 64, transport))
         };
         let message = IcmpMessage::echo(8, 7);
         for (transport, expected, index) in [
@@ -116,7 +116,7 @@ mod tests {
                     dst_port: 443,
                     flags: TcpFlags(TcpFlags::SYN),
                 },
-                Place::Tcp(443),
+                Destination::Tcp(443),
                 443,
             ),
             (
@@ -124,36 +124,40 @@ mod tests {
                     src_port: 1,
                     dst_port: 65_535,
                 },
-                Place::Udp(65_535),
+                Destination::Udp(65_535),
                 131_071,
             ),
-            (Transport::Icmp(message), Place::Protocol(1), 131_073),
-            (Transport::Icmpv6(message), Place::Protocol(58), 131_130),
+            (Transport::Icmp(message), Destination::Protocol(1), 131_073),
+            (
+                Transport::Icmpv6(message),
+                Destination::Protocol(58),
+                131_130,
+            ),
             (
                 Transport::Other { protocol: 255 },
-                Place::Protocol(255),
+                Destination::Protocol(255),
                 131_327,
             ),
             (
                 Transport::LaterFragment { protocol: 17 },
-                Place::Protocol(17),
+                Destination::Protocol(17),
                 131_089,
             ),
         ] {
-            assert_eq!(place(transport), expected, "{transport:?}");
+            assert_eq!(destination(transport), expected, "{transport:?}");
             assert_eq!(expected.index(), index, "{transport:?}");
         }
-        for (index, place) in Place::all().enumerate() {
-            assert_eq!(place.index(), index);
+        for (index, destination) in Destination::all().enumerate() {
+            assert_eq!(destination.index(), index);
         }
-        assert_eq!(Place::all().count(), PLACES);
+        assert_eq!(Destination::all().count(), DESTINATIONS);
     }
 
     #[test]
     fn drops_by_the_policy_have_a_place_and_malformed_frames_have_none() {
         let with_place: Vec<&str> = Reason::ALL
             .iter()
-            .filter(|reason| has_place(**reason as usize))
+            .filter(|reason| has_destination(**reason as usize))
             .map(|reason| {
                 assert_eq!(reason.verdict(), Verdict::Drop);
                 reason.label()

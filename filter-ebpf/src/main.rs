@@ -24,7 +24,7 @@ use filter_common::{
     country::Class,
     decide::{AtOnce, at_once, step_by_step, within_limit},
     frame::FrameBytes as _,
-    observed::has_place,
+    observed::has_destination,
     packet::Packet,
     parse::{parse_into, parse_plain},
     reply::is_reply,
@@ -260,7 +260,7 @@ fn conclude(
             count(&raw mut (*counters).classes[class][end], frame_len);
         }
     }
-    if end == outcome::WOULD_DROP && has_place(outcome.reason()) {
+    if end == outcome::WOULD_DROP && has_destination(outcome.reason()) {
         observed::count(ctx, control, counters, frame_len);
     }
     action

@@ -5,12 +5,12 @@ use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use aya_ebpf::programs::XdpContext;
 use filter_common::{
     abi::{Control, Counters, elsewhere_slot},
-    observed::Place,
+    observed::Destination,
 };
 
 use crate::{interface_slot, maps, packet_place};
 
-/// Counts the packet that was laid down at its [`Place`].
+/// Counts the packet that was laid down at its [`Destination`].
 ///
 /// Decides on nothing: without the map nothing is counted.
 #[inline(never)] // Enforce mode never gets here; `cerco` keeps its registers.
@@ -30,9 +30,9 @@ pub fn count(
     let Some(observed) = maps::observed() else {
         return 0;
     };
-    // SAFETY: a map value, and the index of a place lies inside. Other CPUs add to it as well.
+    // SAFETY: a map value, and the index of a destination lies inside. Other CPUs add to it as well.
     unsafe {
-        let count = &raw mut (*observed).places[Place::of(packet).index()];
+        let count = &raw mut (*observed).destinations[Destination::of(packet).index()];
         add(&raw mut (*count).packets, 1);
         add(&raw mut (*count).bytes, frame_len);
     }

@@ -66,6 +66,8 @@ impl Gate {
         self.store(offset, 0);
         wait_for_packets_in_flight();
         let carried = slots(&self.control.read(0)) + slot;
+        let counters = typed(self.ebpf.map("COUNTERS"), "COUNTERS")?;
+        self.forget_observed(&total(&counters, slot, &self.control)?)?;
         let mut own: PerCpuArray<_, Counters> = typed(self.ebpf.map_mut("COUNTERS"), "COUNTERS")?;
         for index in [slot, carried] {
             let values = PerCpuValues::try_from(vec![Counters::ZERO; cpus()?])
@@ -93,7 +95,7 @@ impl Gate {
         // What still runs through the earlier program counts in its maps.
         wait_for_packets_in_flight();
         let block = control.read(0);
-        let earlier: BTreeMap<u32, Counters> = (0..slots(&block))
+        let mut earlier: BTreeMap<u32, Counters> = (0..slots(&block))
             .filter(|slot| block.interfaces[*slot] != 0)
             .map(|slot| Ok((block.interfaces[slot], total(&counters, slot, &control)?)))
             .collect::<Result<_, KernelError>>()?;
@@ -101,17 +103,19 @@ impl Gate {
         let carried = slots(&control);
         let mut own: PerCpuArray<_, Counters> = typed(self.ebpf.map_mut("COUNTERS"), "COUNTERS")?;
         for slot in 0..carried {
-            let Some(counted) = earlier.get(&control.interfaces[slot]) else {
+            let Some(counted) = earlier.remove(&control.interfaces[slot]) else {
                 continue;
             };
             let mut values = vec![Counters::ZERO; cpus()?];
-            values[0] = *counted;
+            values[0] = counted;
             let write = KernelError::map("write to", "COUNTERS");
             let values = PerCpuValues::try_from(values)
                 .map_err(|error| KernelError::map("write to", "COUNTERS")(error))?;
             own.set((carried + slot) as u32, values, 0).map_err(write)?;
         }
-        Ok(())
+        earlier
+            .values()
+            .try_for_each(|counted| self.forget_observed(counted))
     }
 }
 
@@ -211,6 +215,13 @@ fn by_outcome(total: &Counters, interface: String) -> InterfaceCounters {
         sums.class_would_drop[class] = counts[outcome::WOULD_DROP];
     }
     sums
+}
+
+/// Adds `counts` to `sums`, position by position.
+pub(super) fn add_all(sums: &mut [Count], counts: &[Count]) {
+    sums.iter_mut()
+        .zip(counts)
+        .for_each(|(sum, count)| add(sum, *count));
 }
 
 fn add(sum: &mut Count, count: Count) {

@@ -15,6 +15,7 @@ mod durable;
 pub mod generations;
 pub mod geo;
 pub mod kernel;
+pub mod logins;
 pub mod metrics;
 pub mod policy;
 pub mod sessions;

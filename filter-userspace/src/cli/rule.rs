@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ipnetwork::IpNetwork;
 
-use super::{Context, Failure, duration, lockout, trial::OnTrial};
+use super::{Context, Failure, duration, trial::OnTrial};
 use crate::{
     config,
     control::{
@@ -43,9 +43,6 @@ pub struct AllowArgs {
 pub struct DenyArgs {
     /// A country code or a prefix
     target: Target,
-    /// Also when it locks out the SSH session in which this is typed
-    #[arg(long)]
-    force: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -73,6 +70,9 @@ struct Common {
     /// Why, for those who read `cerco rules`
     #[arg(long, value_name = "TEXT", value_parser = comment)]
     comment: Option<String>,
+    /// Also when it cuts off sessions: yours, or those of others who are logged in
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     on_trial: OnTrial,
 }
@@ -88,9 +88,6 @@ pub fn allow(args: AllowArgs, context: &Context) -> Result<(), Failure> {
 }
 
 pub fn deny(args: DenyArgs, context: &Context) -> Result<(), Failure> {
-    if !args.force {
-        lockout::refuse_if_denial_reaches(context, [args.target])?;
-    }
     add(RuleVerb::Deny, args.target, None, args.common, context)
 }
 
@@ -113,7 +110,7 @@ fn add(
         duration: common.duration,
         comment: common.comment,
     };
-    let done: Done = context.ask_on_trial(request, common.on_trial.confirm)?;
+    let done: Done = context.change(request, common.on_trial.confirm, common.force)?;
     context.output.done(&done)
 }
 

@@ -27,14 +27,23 @@ enum RulesVerb {
     Remove {
         /// The country code or the prefix
         target: Target,
+        /// Also when it cuts off sessions: yours, or those of others who are logged in
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         on_trial: OnTrial,
     },
 }
 
 pub fn run(args: Args, context: &Context) -> Result<(), Failure> {
-    if let Some(RulesVerb::Remove { target, on_trial }) = args.verb {
-        let done: Done = context.ask_on_trial(Request::RemoveRule { target }, on_trial.confirm)?;
+    if let Some(RulesVerb::Remove {
+        target,
+        force,
+        on_trial,
+    }) = args.verb
+    {
+        let request = Request::RemoveRule { target };
+        let done: Done = context.change(request, on_trial.confirm, force)?;
         return context.output.done(&done);
     }
     let rules: Rules = context.ask(Request::Rules)?;

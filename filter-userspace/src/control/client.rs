@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     ANSWER_TIMEOUT, MAX_ANSWER_BYTES, QUESTION_TIMEOUT,
-    protocol::{Answer, Outcome, Question, Refusal, Request, SCHEMA},
+    protocol::{Answer, Asker, Outcome, Question, Refusal, Request, SCHEMA},
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,16 @@ pub fn ask(
     request: Request,
     confirm: Option<Duration>,
 ) -> Result<serde_json::Value, ClientError> {
+    ask_as(path, Asker::default(), request, confirm)
+}
+
+/// As [`ask`], on behalf of somebody.
+pub fn ask_as(
+    path: &Path,
+    asker: Asker,
+    request: Request,
+    confirm: Option<Duration>,
+) -> Result<serde_json::Value, ClientError> {
     let stream = UnixStream::connect(path).map_err(|source| match source.kind() {
         io::ErrorKind::PermissionDenied => ClientError::NotPermitted {
             path: path.to_owned(),
@@ -46,7 +56,13 @@ pub fn ask(
             source,
         },
     })?;
-    let line = exchange(stream, request, confirm).map_err(|source| ClientError::Io {
+    let question = Question {
+        schema: SCHEMA,
+        request,
+        confirm,
+        asker,
+    };
+    let line = exchange(stream, &question).map_err(|source| ClientError::Io {
         path: path.to_owned(),
         source,
     })?;
@@ -63,19 +79,10 @@ pub fn ask(
     }
 }
 
-fn exchange(
-    mut stream: UnixStream,
-    request: Request,
-    confirm: Option<Duration>,
-) -> io::Result<String> {
+fn exchange(mut stream: UnixStream, question: &Question) -> io::Result<String> {
     stream.set_write_timeout(Some(QUESTION_TIMEOUT))?;
     stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-    let question = Question {
-        schema: SCHEMA,
-        request,
-        confirm,
-    };
-    let mut line = serde_json::to_vec(&question)?;
+    let mut line = serde_json::to_vec(question)?;
     line.push(b'\n');
     stream.write_all(&line)?;
     let mut answer = String::new();

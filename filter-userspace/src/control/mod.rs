@@ -4,6 +4,7 @@
 //! may change something: root and the daemon's own user. The group of the socket may read.
 
 pub mod client;
+pub mod preview;
 pub mod protocol;
 pub mod reply;
 pub mod server;

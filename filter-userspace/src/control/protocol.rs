@@ -209,12 +209,10 @@ pub enum Request {
     SetMode {
         mode: ModeWord,
     },
-    /// Reads config and database again. Refused when the outcome would drop `ssh_peer`, the address
-    /// and the local port of the session in which the question is asked.
-    Reload {
-        #[serde(default)]
-        ssh_peer: Option<(IpAddr, u16)>,
-    },
+    /// What enforcing would drop, and whom it would cut off.
+    Preview,
+    /// Reads config and database again.
+    Reload,
     /// Makes the change on trial last.
     Confirm,
     /// Undoes the change on trial.
@@ -224,8 +222,6 @@ pub enum Request {
     /// ends a hold.
     AcceptDatabase {
         sha256: Option<Digest>,
-        #[serde(default)]
-        ssh_peer: Option<(IpAddr, u16)>,
     },
     /// How an update that another process tried has ended, for `status` and the metrics.
     NoteUpdate {
@@ -234,8 +230,6 @@ pub enum Request {
     /// Puts a kept database in force, and holds it; without a number the one before.
     RollBackDatabase {
         generation: Option<u64>,
-        #[serde(default)]
-        ssh_peer: Option<(IpAddr, u16)>,
     },
 }
 
@@ -248,6 +242,7 @@ impl Request {
             | Self::Rules
             | Self::Bans
             | Self::Explain { .. }
+            | Self::Preview
             | Self::GeoStatus => false,
             Self::AddRule { .. }
             | Self::RemoveRule { .. }
@@ -255,7 +250,7 @@ impl Request {
             | Self::BanAll { .. }
             | Self::Unban { .. }
             | Self::SetMode { .. }
-            | Self::Reload { .. }
+            | Self::Reload
             | Self::Confirm
             | Self::Rollback => true,
             Self::AcceptDatabase { .. }
@@ -263,6 +258,17 @@ impl Request {
             | Self::RollBackDatabase { .. } => true,
         }
     }
+}
+
+/// Who asks. Changes are judged for every session of the host; this one is named as the asker's own.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct Asker {
+    /// The address and the local port of the SSH session in which the question is asked.
+    #[serde(default)]
+    pub ssh_peer: Option<(IpAddr, u16)>,
+    /// Do it although it cuts off sessions.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// One request on the wire.
@@ -274,6 +280,8 @@ pub struct Question {
     /// Undo the change after this time, unless [`Request::Confirm`] comes.
     #[serde(default)]
     pub confirm: Option<Duration>,
+    #[serde(default)]
+    pub asker: Asker,
 }
 
 /// One response on the wire.
@@ -298,6 +306,9 @@ pub enum Outcome {
 pub struct Refusal {
     pub kind: RefusalKind,
     pub message: String,
+    /// The next step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -316,6 +327,7 @@ impl Refusal {
         Self {
             kind: RefusalKind::BadRequest,
             message: message.into(),
+            hint: None,
         }
     }
 
@@ -323,6 +335,7 @@ impl Refusal {
         Self {
             kind: RefusalKind::Failed,
             message: message.into(),
+            hint: None,
         }
     }
 }

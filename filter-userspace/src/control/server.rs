@@ -19,7 +19,7 @@ use tracing::{debug, warn};
 
 use super::{
     MAX_CHANGE_BYTES, MAX_QUESTION_BYTES, QUESTION_TIMEOUT,
-    protocol::{Answer, Outcome, Question, Refusal, RefusalKind, Request, SCHEMA},
+    protocol::{Answer, Asker, Outcome, Question, Refusal, RefusalKind, Request, SCHEMA},
 };
 
 /// Questions in flight; more wait in the kernel's backlog.
@@ -31,6 +31,7 @@ pub struct Asked {
     pub request: Request,
     /// See [`Question::confirm`].
     pub confirm: Option<Duration>,
+    pub asker: Asker,
     pub answer: oneshot::Sender<Result<serde_json::Value, Refusal>>,
 }
 
@@ -176,12 +177,14 @@ async fn decide(
         return Err(Refusal {
             kind: RefusalKind::Forbidden,
             message: format!("user {peer_uid} may only read: run this as root"),
+            hint: None,
         });
     }
     let (sender, receiver) = oneshot::channel();
     let asked = Asked {
         request: question.request,
         confirm: question.confirm,
+        asker: question.asker,
         answer: sender,
     };
     let stopping = || Refusal::failed("the daemon is stopping");

@@ -31,7 +31,11 @@ impl Daemon {
         let packet = packet.unwrap_or_else(|| typical_packet(&self.policy.scope));
         let decision = self
             .gate
-            .decide(address, self.some_destination(address), service(packet))
+            .decide(
+                address,
+                some_destination(&self.policy.scope, address),
+                service(packet),
+            )
             .map_err(failed)?;
         let mode = self.gate.mode();
         let country = decision
@@ -123,19 +127,6 @@ impl Daemon {
         })
     }
 
-    /// One of the destinations that `[protect]` names, for a packet from `source`.
-    fn some_destination(&self, source: IpAddr) -> IpAddr {
-        let destinations = &self.policy.scope.destinations;
-        destinations
-            .iter()
-            .map(IpNetwork::network)
-            .find(|address| address.is_ipv4() == source.is_ipv4())
-            .unwrap_or(match source {
-                IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-                IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-            })
-    }
-
     fn ban_of(&self, address: IpAddr) -> Result<Option<String>, Refusal> {
         let bans = self.gate.bans().map_err(failed)?;
         Ok(bans
@@ -223,6 +214,18 @@ impl Daemon {
             },
         }
     }
+}
+
+/// One of the destinations that `[protect]` names, for a packet from `source`.
+pub(super) fn some_destination(scope: &Scope, source: IpAddr) -> IpAddr {
+    let destinations = scope.destinations.iter();
+    destinations
+        .map(IpNetwork::network)
+        .find(|address| address.is_ipv4() == source.is_ipv4())
+        .unwrap_or(match source {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        })
 }
 
 /// The stages up to the one where the decision falls; what comes after was never asked.

@@ -143,7 +143,7 @@ fn end_of_trust_is_refused_while_somebody_is_connected() {
     }
     // Nobody can force a signal.
     cerco.signal(libc::SIGHUP).unwrap();
-    poll::until("see the refusal logged twice", LIMIT, || {
+    poll::until("see the signal refused", LIMIT, || {
         (cerco.log().matches(what).count() >= 3).then_some(())
     })
     .unwrap();

@@ -6,8 +6,8 @@ use integration_tests::{
     frames::{Extension, Fragment, Frame, Network, Transport},
     guarded::{ELSEWHERE, Guarded, Visitor},
     poll,
-    raw::Backpressure,
-    site::{ABROAD, MACAU, Site},
+    raw::{Backpressure, RawSocket},
+    site::{ABROAD, LINK, MACAU, Site},
     visits::{STRANGE_HOST, settle, visit},
 };
 use serde_json::{Value, json};
@@ -365,6 +365,72 @@ fn all_ports_are_told_apart_and_summed_up_behind_the_hundredth() {
         observed["other_destinations"],
         json!({ "count": 65_436, "packets": 65_436, "bytes": 65_436 * bytes })
     );
+}
+
+/// A cable with `link` at both ends, up; the host's default route goes there.
+fn lay_cable(site: &Site, link: &str) {
+    let (a, b) = (site.veth.a_mac, site.veth.b_mac);
+    let host = site.host.path();
+    let ends = format!("{link} address {a} type veth peer name {link} address {b} netns {host}");
+    site.world.ip(&format!("link add {ends}")).unwrap();
+    site.world.ip(&format!("link set {link} up")).unwrap();
+    site.host.ip(&format!("link set {link} up")).unwrap();
+    let route = format!("-6 route add default via fe80::1 dev {link}");
+    site.host.ip(&route).unwrap();
+}
+
+#[test]
+fn interfaces_that_go_away_take_nothing_out_of_the_observed_time() {
+    let site = Site::new().unwrap();
+    site.host.ip("route add default via 192.0.2.2").unwrap();
+    let auto = "interfaces = \"auto\"\nmode = \"observe\"\n";
+    let mut cerco = Cerco::start(&site.host, &site.config_with(auto, "")).unwrap();
+    let send_over = |link: &str, count: u64| {
+        let socket = RawSocket::open_sender(&site.world, link).unwrap();
+        let frame = site.syn_from(ABROAD[0]);
+        (0..count).for_each(|_| socket.send(&frame).unwrap());
+    };
+    let assert_seen = |cerco: &Cerco, packets: u64| {
+        let mut observed = Value::Null;
+        poll::until("count all frames", LIMIT, || {
+            observed = cerco.json(&["enforce", "--dry-run"])["observed"].clone();
+            let seen = lines(&observed["destinations"]).get("80/tcp").copied();
+            (seen.unwrap_or_default().0 == packets).then_some(())
+        })
+        .unwrap_or_else(|error| panic!("{error}: {packets} in {observed}"));
+        for list in ["countries", "reasons", "destinations"] {
+            let seen: Vec<u64> = lines(&observed[list]).values().map(|it| it.0).collect();
+            assert_eq!(seen, [packets], "{list}: {observed}");
+        }
+    };
+    send_over(LINK, 3);
+    // More than there are places for: what the first ones counted makes room for the last ones.
+    for number in 0..12_u64 {
+        let name = format!("ppp{number}");
+        lay_cable(&site, &name);
+        poll::until("see it attached", LIMIT, || {
+            let words = format!("{name} is there: attached");
+            cerco.log().contains(&words).then_some(())
+        })
+        .unwrap();
+        send_over(&name, 5);
+        assert_seen(&cerco, 3 + 5 * (number + 1));
+        site.host.ip(&format!("link delete {name}")).unwrap();
+        poll::until("see it gone", LIMIT, || {
+            cerco
+                .log()
+                .contains(&format!("{name} (number"))
+                .then_some(())
+        })
+        .unwrap();
+    }
+    assert!(cerco.log().contains("makes room for"), "{}", cerco.log());
+    // A start that does not know those that are gone.
+    cerco.kill().unwrap();
+    cerco.run().unwrap();
+    assert_seen(&cerco, 63);
+    send_over(LINK, 2);
+    assert_seen(&cerco, 65);
 }
 
 fn start(site: &Site) -> Cerco {

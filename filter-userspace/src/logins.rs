@@ -1,8 +1,10 @@
 //! Who is logged in to this host from outside: whose sessions must not be cut off.
 //!
-//! A session is an established connection to a port of the SSH server, or one from an address from which
-//! somebody is logged in, as logind knows. Which process holds a socket is not asked: the daemon has no right to
-//! see that.
+//! logind knows from which addresses somebody is logged in: their connections are sessions. Where it does not
+//! tell, all connections to the SSH server's ports are: those that only try passwords look no other way. Where it
+//! does, they do not count, or whoever is at it could not be banned.
+//!
+//! Which process holds a socket is not asked: the daemon has no right to see that.
 
 use std::{
     collections::BTreeSet,
@@ -38,7 +40,7 @@ pub fn gather(own: Option<(IpAddr, u16)>) -> Vec<Session> {
     of(
         &sessions::connections(),
         &sshd_ports(&sshd_configs()),
-        &logind_logins(Path::new(LOGIND_SESSIONS)),
+        logind_logins(Path::new(LOGIND_SESSIONS)).as_ref(),
         own,
     )
 }
@@ -46,17 +48,29 @@ pub fn gather(own: Option<(IpAddr, u16)>) -> Vec<Session> {
 fn of(
     connections: &[Connection],
     ssh_ports: &[u16],
-    logins: &[Login],
+    logins: Option<&Logins>,
     own: Option<(IpAddr, u16)>,
 ) -> Vec<Session> {
-    let users = |peer: IpAddr| {
-        let of_peer = logins.iter().filter(|login| login.from == peer);
+    let known = logins.map_or(&[][..], |logins| &logins.known);
+    let users = |peer: IpAddr| -> BTreeSet<String> {
+        let of_peer = known.iter().filter(|login| login.from == peer);
         of_peer.map(|login| login.user.clone()).collect()
     };
+    // An SSH server that does not register its sessions has not registered the asker's own either.
+    let has_all = logins.is_some_and(|logins| !logins.has_unknown)
+        && own.is_none_or(|(peer, _)| !users(peer).is_empty());
+    let is_ssh = |it: &Connection| ssh_ports.contains(&it.local.port());
+    // Who is logged in some other way is so at a port that is not known: each that they are connected to.
+    let ssh_peers: BTreeSet<IpAddr> = connections
+        .iter()
+        .filter(|it| is_ssh(it))
+        .map(|it| it.peer.ip())
+        .collect();
     let is_login = |it: &Connection| {
-        ssh_ports.contains(&it.local.port())
-            || own == Some((it.peer.ip(), it.local.port()))
-            || it.is_to_listener && logins.iter().any(|login| login.from == it.peer.ip())
+        let is_of_user = !users(it.peer.ip()).is_empty();
+        own == Some((it.peer.ip(), it.local.port()))
+            || is_ssh(it) && (is_of_user || !has_all)
+            || it.is_to_listener && is_of_user && !ssh_peers.contains(&it.peer.ip())
     };
     let mut found: Vec<Session> = connections
         .iter()
@@ -91,19 +105,36 @@ struct Login {
     user: String,
 }
 
-/// What logind knows; where it does not run, nothing.
-fn logind_logins(directory: &Path) -> Vec<Login> {
-    let Ok(entries) = fs::read_dir(directory) else {
-        return Vec::new();
-    };
-    entries
-        .filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok())
-        .filter_map(|text| logind_login(&text))
-        .collect()
+/// What logind knows.
+#[derive(Default, Debug)]
+struct Logins {
+    known: Vec<Login>,
+    /// Somebody came from a host of which only the name is known.
+    has_unknown: bool,
 }
 
-/// One session's file. Hosts with a name and no address are not looked up.
-fn logind_login(text: &str) -> Option<Login> {
+/// `None` where logind does not run.
+fn logind_logins(directory: &Path) -> Option<Logins> {
+    let mut logins = Logins::default();
+    for entry in fs::read_dir(directory).ok()? {
+        let Ok(text) = entry.and_then(|entry| fs::read_to_string(entry.path())) else {
+            continue;
+        };
+        match logind_login(&text) {
+            None => {}
+            Some(Ok(login)) => logins.known.push(login),
+            Some(Err(NoAddress)) => logins.has_unknown = true,
+        }
+    }
+    Some(logins)
+}
+
+/// sshd has noted a name (`UseDNS yes`), and names are not looked up.
+#[derive(PartialEq, Eq, Debug)]
+struct NoAddress;
+
+/// One session's file; `None`: it came from no other host, or has ended.
+fn logind_login(text: &str) -> Option<Result<Login, NoAddress>> {
     let field = |key: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(key));
         line.and_then(|rest| rest.strip_prefix('='))
@@ -112,11 +143,12 @@ fn logind_login(text: &str) -> Option<Login> {
     if field("STATE") == Some("closing") {
         return None;
     }
-    let from: IpAddr = field("REMOTE_HOST")?.split('%').next()?.parse().ok()?;
-    Some(Login {
+    let host = field("REMOTE_HOST").filter(|host| !host.is_empty())?;
+    let address = host.split('%').next()?.parse::<IpAddr>();
+    Some(address.map_err(|_| NoAddress).map(|from| Login {
         from: from.to_canonical(),
-        user: field("USER")?.to_owned(),
-    })
+        user: field("USER").unwrap_or("?").to_owned(),
+    }))
 }
 
 fn sshd_configs() -> Vec<String> {
@@ -185,7 +217,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sessions_are_those_of_the_ssh_server_and_of_hosts_that_are_logged_in() {
+    fn sessions_are_those_that_logind_knows_or_all_of_the_ssh_server() {
         let connection = |local: &str, peer: &str, is_to_listener| Connection {
             local: local.parse().unwrap(),
             peer: peer.parse().unwrap(),
@@ -196,17 +228,28 @@ mod tests {
             connection("192.0.2.1:22", "198.51.100.7:50001", true),
             // The server has ended, its sessions have not.
             connection("192.0.2.1:2222", "198.51.100.8:50000", false),
+            connection("192.0.2.1:443", "198.51.100.8:50001", true),
             connection("192.0.2.1:443", "198.51.100.9:50000", true),
             connection("[2001:db8::1]:9090", "[2001:db8:1::7]:50000", true),
             // This host's own, to where somebody has come from.
             connection("[2001:db8::1]:50000", "[2001:db8:1::7]:443", false),
         ];
-        let logins = [Login {
-            from: "2001:db8:1::7".parse().unwrap(),
-            user: "anna".into(),
-        }];
-        let shown = |own| {
-            of(&connections, &[22, 2222], &logins, own)
+        let logins = |has_unknown| Logins {
+            known: vec![
+                Login {
+                    from: "2001:db8:1::7".parse().unwrap(),
+                    user: "anna".into(),
+                },
+                Login {
+                    from: "198.51.100.8".parse().unwrap(),
+                    user: "bob".into(),
+                },
+            ],
+            has_unknown,
+        };
+        let shown = |logins: Option<Logins>, own: Option<(&str, u16)>| {
+            let own = own.map(|(peer, port)| (peer.parse().unwrap(), port));
+            of(&connections, &[22, 2222], logins.as_ref(), own)
                 .iter()
                 .map(|it| {
                     let users: Vec<&str> = it.users.iter().map(String::as_str).collect();
@@ -215,39 +258,51 @@ mod tests {
                 })
                 .collect::<Vec<String>>()
         };
-        let mut expected = vec![
-            "198.51.100.7 22 192.0.2.1 ",
-            "198.51.100.8 2222 192.0.2.1 ",
-            "2001:db8:1::7 9090 2001:db8::1 anna",
-        ];
-        assert_eq!(shown(None), expected);
-        let own = |peer: &str, port| Some((peer.parse().unwrap(), port));
-        assert_eq!(shown(own("198.51.100.7", 22)), expected);
-        expected.insert(2, "198.51.100.9 443 192.0.2.1 ");
-        assert_eq!(shown(own("198.51.100.9", 443)), expected);
-        expected[2] = "203.0.113.9 22 ? ";
-        assert_eq!(shown(own("203.0.113.9", 22)), expected);
+        let (one, two) = ("198.51.100.7 22 192.0.2.1 ", "198.51.100.8 2222 192.0.2.1 ");
+        let bob = "198.51.100.8 2222 192.0.2.1 bob";
+        let anna = "2001:db8:1::7 9090 2001:db8::1 anna";
+        // Without logind all who are at the server count.
+        assert_eq!(shown(None, None), [one, two]);
+        // With it those that it knows, at whatever port.
+        assert_eq!(shown(Some(logins(false)), None), [bob, anna]);
+        assert_eq!(
+            shown(Some(logins(false)), Some(("198.51.100.8", 2222))),
+            [bob, anna]
+        );
+        // It does not know all.
+        assert_eq!(shown(Some(logins(true)), None), [one, bob, anna]);
+        assert_eq!(
+            shown(Some(logins(false)), Some(("198.51.100.7", 22))),
+            [one, bob, anna]
+        );
+        // The own session counts wherever it ends, and if it is not to be found.
+        let own = "198.51.100.9 443 192.0.2.1 ";
+        assert_eq!(shown(None, Some(("198.51.100.9", 443))), [one, two, own]);
+        let lost = "203.0.113.9 22 ? ";
+        assert_eq!(shown(None, Some(("203.0.113.9", 22))), [one, two, lost]);
     }
 
     #[test]
     fn files_of_logind_tell_who_came_from_where() {
-        let login = |text: &str| logind_login(text).map(|it| (it.from.to_string(), it.user));
+        let login =
+            |text: &str| logind_login(text).map(|it| it.map(|it| (it.from.to_string(), it.user)));
         let file = |host: &str| {
             format!(
                 "# This is private data. Do not parse.\nUID=0\nUSER=root\nACTIVE=1\nSTATE=active\n\
                  REMOTE=1\nTYPE=tty\nREMOTE_HOST={host}\nSERVICE=sshd\n"
             )
         };
-        let root = |from: &str| Some((from.to_owned(), "root".to_owned()));
+        let root = |from: &str| Some(Ok((from.to_owned(), "root".to_owned())));
         assert_eq!(login(&file("203.0.113.7")), root("203.0.113.7"));
         assert_eq!(login(&file("::ffff:203.0.113.7")), root("203.0.113.7"));
         assert_eq!(login(&file("fe80::1%eth0")), root("fe80::1"));
         assert_eq!(login(&file("\"2001:db8::7\"")), root("2001:db8::7"));
-        assert_eq!(login(&file("host.example.org")), None);
+        assert_eq!(login(&file("host.example.org")), Some(Err(NoAddress)));
+        assert_eq!(login(&file("")), None);
         assert_eq!(login("UID=0\nUSER=root\nACTIVE=1\n"), None);
         let ending = file("203.0.113.7").replace("active\n", "closing\n");
         assert_eq!(login(&ending), None);
-        assert_eq!(logind_logins(Path::new("/nonexistent")), []);
+        assert!(logind_logins(Path::new("/nonexistent")).is_none());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use integration_tests::{
     poll,
     raw::{Backpressure, RawSocket},
     site::{ABROAD, LINK, MACAU, Site},
-    visits::{STRANGE_HOST, settle, visit},
+    visits::{settle, start_hidden, visit},
 };
 use serde_json::{Value, json};
 use std::{
@@ -32,6 +32,10 @@ struct Observing {
 
 impl Observing {
     fn start() -> Self {
+        Self::start_with_queues(1)
+    }
+
+    fn start_with_queues(queues: u32) -> Self {
         let files = tempfile::tempdir().unwrap();
         let database = files.path().join("database.csv");
         std::fs::write(
@@ -47,7 +51,7 @@ impl Observing {
             database.display()
         );
         Self {
-            net: Guarded::start(Visitor::Mute, 1500, &config),
+            net: Guarded::start_with_queues(Visitor::Mute, 1500, queues, &config),
             _files: files,
         }
     }
@@ -299,7 +303,8 @@ fn what_was_observed_is_what_came_over_restarts_and_begins_anew_after_enforcing(
 #[test]
 fn destinations_add_up_to_the_reasons_under_a_flood_over_many_changes() {
     const ROUNDS: u64 = 400;
-    let observing = Observing::start();
+    // Raw senders use the queue of their CPU, so that two CPUs add to one count at a time.
+    let observing = Observing::start_with_queues(2);
     let kinds = kinds(&observing.net);
     observing
         .net
@@ -435,7 +440,8 @@ fn interfaces_that_go_away_take_nothing_out_of_the_observed_time() {
 
 fn start(site: &Site) -> Cerco {
     let config = site.config_with("mode = \"observe\"\n", "");
-    Cerco::start_under(&site.host, &config, &STRANGE_HOST).unwrap()
+    let logins = [("anna", MACAU[1]), ("root", ABROAD[1])];
+    start_hidden(site, &config, Some(&logins))
 }
 
 #[test]
@@ -510,7 +516,7 @@ fn live_connections_and_sessions_that_would_die_are_shown() {
             {
                 "address": "2001:db8:2::7",
                 "port": 22,
-                "users": [],
+                "users": ["root"],
                 "own": true,
                 "passes": false,
                 "class": "US",
@@ -519,14 +525,14 @@ fn live_connections_and_sessions_that_would_die_are_shown() {
     );
     assert_eq!(
         preview["refusal"]["message"],
-        "enforcing would lock out your SSH session:\n  2001:db8:2::7 to port 22 (US), your own"
+        "enforcing would lock out your SSH session:\n  2001:db8:2::7 to port 22 (US), root, your own"
     );
     let text = cerco.cli(&["enforce", "--dry-run"]).unwrap();
     let shown = "\nOf 5 connections that others have opened, 3 would be cut off:\n  \
                  2 to port 443 (US 2): from 203.0.113.7, 2001:db8:2::7\n  \
                  1 to port 22 (US 1): from 2001:db8:2::7\n\n\
                  Logged in by way of the gate:\n  \
-                 2001:db8:2::7 to port 22 (US): WOULD BE LOCKED OUT\n  \
+                 2001:db8:2::7 to port 22 (US), root: WOULD BE LOCKED OUT\n  \
                  2001:db8:1::7 to port 9090 (MO), anna: passes\n";
     assert!(text.ends_with(shown), "{text}");
     for line in text.lines() {
@@ -554,9 +560,9 @@ fn live_connections_and_sessions_that_would_die_are_shown() {
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).replace('\r', "");
     for words in [
-        "2001:db8:2::7 to port 22 (US): ",
+        "2001:db8:2::7 to port 22 (US), root: ",
         "error",
-        ": enforcing would lock out a session:\n  2001:db8:2::7 to port 22 (US)\n",
+        ": enforcing would lock out a session:\n  2001:db8:2::7 to port 22 (US), root\n",
         "cerco trust 2001:db8:2::7\n",
     ] {
         assert!(text.contains(words), "{words}: {text}");

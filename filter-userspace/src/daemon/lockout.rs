@@ -9,6 +9,7 @@ use filter_common::{
     verdict::{Decision, Reason, Verdict},
 };
 use ipnetwork::IpNetwork;
+use tracing::warn;
 
 use super::{
     explain::some_destination,
@@ -97,8 +98,8 @@ impl Daemon {
         let Some(asker) = self.asker else {
             return Ok(Vec::new());
         };
-        let mut standing = self.logged_in(asker)?;
-        standing.extend(self.no_longer_trusted(change.policy, &standing)?);
+        let mut standing = self.logged_in(asker);
+        standing.extend(self.no_longer_trusted(change.policy, &standing));
         if standing.is_empty() {
             return Ok(Vec::new());
         }
@@ -151,18 +152,18 @@ impl Daemon {
     }
 
     /// Who is logged in, as far as it comes by the gate.
-    pub(super) fn logged_in(&self, asker: Asker) -> Result<Vec<Standing>, Refusal> {
+    pub(super) fn logged_in(&self, asker: Asker) -> Vec<Standing> {
         let found = logins::gather(asker.ssh_peer);
         let behind = match found.is_empty() {
             true => Behind::default(),
-            false => self.behind()?,
+            false => self.behind(),
         };
         let is_own = |it: &logins::Session| {
             asker
                 .ssh_peer
                 .is_some_and(|(peer, port)| (it.peer, it.port) == (peer, port))
         };
-        Ok(found
+        found
             .into_iter()
             .filter(|it| behind.holds(it.local))
             .map(|it| Standing {
@@ -175,17 +176,13 @@ impl Daemon {
                 local: it.local,
                 users: it.users,
             })
-            .collect())
+            .collect()
     }
 
     /// Connections of addresses that were trusted and are not any more, beside those that are `known`.
-    fn no_longer_trusted(
-        &self,
-        policy: &Policy,
-        known: &[Standing],
-    ) -> Result<Vec<Standing>, Refusal> {
+    fn no_longer_trusted(&self, policy: &Policy, known: &[Standing]) -> Vec<Standing> {
         if policy.trusted == self.policy.trusted {
-            return Ok(Vec::new());
+            return Vec::new();
         }
         let is_in = |list: &[IpNetwork], peer| list.iter().any(|prefix| prefix.contains(peer));
         let mut found: Vec<Standing> = sessions::connections()
@@ -211,10 +208,10 @@ impl Daemon {
         found.sort_by_key(|it| (it.peer, it.port));
         found.dedup_by_key(|it| (it.peer, it.port));
         if !found.is_empty() {
-            let behind = self.behind()?;
+            let behind = self.behind();
             found.retain(|it| behind.holds(it.local));
         }
-        Ok(found)
+        found
     }
 
     /// What the session is cut off for, when it passes now and will not.
@@ -259,17 +256,22 @@ impl Daemon {
         }
     }
 
-    /// Which of this host's addresses are behind the gate.
-    pub(super) fn behind(&self) -> Result<Behind, Refusal> {
-        let links = kernel::links().map_err(failed)?;
-        let addresses = kernel::addresses().map_err(failed)?;
+    /// Which of this host's addresses are behind the gate. Where the kernel does not tell, all of them.
+    pub(super) fn behind(&self) -> Behind {
+        let (links, addresses) = match (kernel::links(), kernel::addresses()) {
+            (Ok(links), Ok(addresses)) => (links, addresses),
+            (Err(error), _) | (_, Err(error)) => {
+                warn!("the addresses of this host are not known: {error}");
+                return Behind::default();
+            }
+        };
         let behind = logins::behind_the_gate(&links, self.gate.interfaces());
-        Ok(Behind {
+        Behind {
             addresses: addresses
                 .into_iter()
                 .map(|(index, address)| (address, behind.contains(&index)))
                 .collect(),
-        })
+        }
     }
 }
 

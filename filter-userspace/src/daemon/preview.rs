@@ -42,7 +42,7 @@ impl Daemon {
             Mode::Observe => Some(self.observed()?),
         };
         let oracle = self.gate.oracle().map_err(failed)?;
-        let behind = self.behind()?;
+        let behind = self.behind();
         let connections: Vec<Connection> = sessions::connections()
             .into_iter()
             .filter(|it| it.is_to_listener && behind.holds(Some(it.local.ip())))
@@ -57,7 +57,7 @@ impl Daemon {
             observed,
             connections: by_port(denied),
             open_connections: connections.len() as u64,
-            sessions: self.sessions(&oracle)?,
+            sessions: self.sessions(&oracle),
             refusal: refused.map(|Refusal { message, hint, .. }| PreviewRefusal { message, hint }),
         })
     }
@@ -69,8 +69,8 @@ impl Daemon {
         (decision.verdict == Verdict::Drop).then(|| self.why(&decision))
     }
 
-    fn sessions(&self, oracle: &Oracle<'_>) -> Result<Vec<LoggedIn>, Refusal> {
-        let standing = self.logged_in(self.asker.unwrap_or_default())?;
+    fn sessions(&self, oracle: &Oracle<'_>) -> Vec<LoggedIn> {
+        let standing = self.logged_in(self.asker.unwrap_or_default());
         let logged_in = standing.into_iter().map(|it| {
             let decision = self.decide_on(oracle, &it);
             LoggedIn {
@@ -82,7 +82,7 @@ impl Daemon {
                 class: decision.class.map(|_| self.why(&decision)),
             }
         });
-        Ok(logged_in.collect())
+        logged_in.collect()
     }
 
     fn observed(&self) -> Result<Observed, Refusal> {

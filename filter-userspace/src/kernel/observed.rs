@@ -82,9 +82,10 @@ impl Gate {
     pub(super) fn begin_observed_time(&self) {
         // Those that came before the mode was enforce.
         wait_for_packets_in_flight();
-        let begun = self
-            .counters()
-            .and_then(|now| self.write_observed(&would_drop(&now)));
+        let begun = self.counters().and_then(|now| {
+            self.clear_destinations()?;
+            self.write_observed(&would_drop(&now))
+        });
         if let Err(error) = begun {
             tracing::warn!("what is observed counts from before: {error}");
         }
@@ -114,6 +115,16 @@ impl Gate {
         Ok(())
     }
 
+    fn clear_destinations(&self) -> Result<(), KernelError> {
+        let observed = self.observed_map()?;
+        let bytes = DESTINATIONS * size_of::<Count>();
+        for offset in (0..bytes).step_by(size_of::<u64>()) {
+            observed.double_word(0, offset).store(0, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Begins the observed time, in which nothing is counted yet.
     fn write_observed(&self, before: &WouldDrop) -> Result<(), KernelError> {
         let observed = self.observed_map()?;
         let store = |offset: usize, value: u64| {
@@ -125,9 +136,6 @@ impl Gate {
             store(offset, count.packets);
             store(offset + offset_of!(Count, bytes), count.bytes);
         };
-        for destination in 0..DESTINATIONS {
-            store_count(destination * size_of::<Count>(), Count::ZERO);
-        }
         for (start, counts) in [
             (offset_of!(Observed, reasons_before), &before.reasons),
             (offset_of!(Observed, classes_before), &before.classes),
@@ -235,7 +243,13 @@ impl KeptObserved {
         match &self.earlier {
             None => gate.write_observed(&WouldDrop::nothing()),
             Some((_, before)) if self.path.is_some() && !begins(*before, gate.mode()) => Ok(()),
-            Some((counted, _)) => gate.write_observed(counted),
+            Some((counted, _)) => {
+                // A map that is new is empty.
+                if self.path.is_some() {
+                    gate.clear_destinations()?;
+                }
+                gate.write_observed(counted)
+            }
         }
     }
 }

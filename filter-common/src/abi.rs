@@ -19,6 +19,9 @@ pub const MAX_BAN_LENGTHS: usize = 8;
 /// Bans that the map can hold.
 pub const MAX_BANS: usize = 1 << 18;
 
+/// Entries of [`PolicyBlock::exceptions`], a power of two.
+pub const MAX_EXCEPTIONS: usize = 64;
+
 /// Ends [`Control::ban_lengths_v4`] and [`Control::ban_lengths_v6`] early.
 pub const NO_BAN_LENGTH: u8 = 0xff;
 
@@ -48,6 +51,11 @@ pub struct Control {
     pub published_before: u32,
     /// What was `observe` before the trial.
     pub observe_before: u32,
+    /// Counts the windows of time for which events have a budget; whoever reads them begins a new one every
+    /// [`EVENT_WINDOW_NS`]. When nobody does, no more events are made than one budget for each reason.
+    pub event_window: u32,
+    /// Events of each reason that each CPU may make in a window.
+    pub event_budget: u32,
     /// Kernel interface index by slot; the slot numbers the value in the counter map, see
     /// [`elsewhere_slot`].
     pub interfaces: [u32; MAX_INTERFACES],
@@ -114,6 +122,8 @@ impl Control {
         trial_until_ns: 0,
         published_before: 0,
         observe_before: 0,
+        event_window: 0,
+        event_budget: 0,
         interfaces: [0; MAX_INTERFACES],
         attach_modes: [0; MAX_INTERFACES],
         ban_lengths_v4: [NO_BAN_LENGTH; MAX_BAN_LENGTHS],
@@ -172,6 +182,11 @@ pub struct PolicyBlock {
     /// The letters of each country class, for whoever reads the maps without the daemon; zeroes for
     /// classes that stand for no country.
     pub country_letters: [[u8; 2]; crate::country::Class::COUNT],
+    /// Entries of `exceptions` in use.
+    pub exception_count: u32,
+    pub _pad: u32,
+    /// What goes over the classes; the first that is about a packet decides, see [`crate::exception`].
+    pub exceptions: [Exception; MAX_EXCEPTIONS],
 }
 
 /// The numbers in [`PolicyBlock::actions`].
@@ -180,6 +195,68 @@ pub mod action {
     pub const ALLOW: u8 = 1;
     /// This plus the index of the limit.
     pub const FIRST_LIMIT: u8 = 2;
+    /// Set beside the action of a class that has exceptions.
+    pub const HAS_EXCEPTIONS: u8 = 0x80;
+}
+
+/// A rule over the address policy that ends, or is about one port.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Exception {
+    /// `address & mask == network` for both halves of a left-aligned address; zeroes for a class.
+    pub network: [u64; 2],
+    pub mask: [u64; 2],
+    /// Over from this time on, nanoseconds of CLOCK_BOOTTIME, at most [`exception::NO_END`].
+    pub until_ns: u64,
+    /// 0: all packets. Else IP protocol << 16 | destination port.
+    pub service: u32,
+    /// A class, or one of the subjects of [`exception`].
+    pub subject: u16,
+    /// What such packets get, see [`exception`].
+    pub gets: u16,
+}
+
+impl Exception {
+    /// About nothing.
+    pub const NONE: Self = Self {
+        network: [0; 2],
+        mask: [0; 2],
+        until_ns: 0,
+        service: 0,
+        subject: exception::PREFIX_V4,
+        gets: exception::NOTHING,
+    };
+}
+
+/// The numbers in [`Exception`].
+pub mod exception {
+    use crate::country::Class;
+
+    /// Subject: IPv4 sources within the prefix.
+    pub const PREFIX_V4: u16 = 0x100;
+    /// Subject: IPv6 sources within the prefix.
+    pub const PREFIX_V6: u16 = 0x200;
+    /// Set beside one of these two: not those that a rule of the table names, that is, whose class is
+    /// [`Class::TRUSTED`], [`Class::RULE_ALLOW`] or [`Class::RULE_DENY`].
+    pub const YIELDS: u16 = 0x400;
+    /// A subject that no exception has.
+    pub const NOBODY: u16 = 0x800;
+    /// The latest time that can be compared by subtraction.
+    pub const NO_END: u64 = u64::MAX >> 1;
+    /// Gets: what its class gets.
+    pub const NOTHING: u16 = 0xffff;
+
+    /// Gets: to count as a source of `class`, and the action of [`super::action`].
+    #[inline(always)] // A shift.
+    pub const fn gets(class: Class, action: u8) -> u16 {
+        (class.0 as u16) << 8 | action as u16
+    }
+
+    /// The two of [`gets`]; what they are of [`NOTHING`] means nothing.
+    #[inline(always)] // A shift.
+    pub const fn class_and_action(gets: u16) -> (Class, u8) {
+        (Class((gets >> 8) as u8), gets as u8)
+    }
 }
 
 /// One named limit, in ticks of [`crate::limit::TICK_NS`]; see [`crate::limit`] for the formula.
@@ -237,6 +314,8 @@ pub mod scope_flag {
     pub const TCP_PORTS: u32 = 1 << 2;
     /// At least one UDP port is listed.
     pub const UDP_PORTS: u32 = 1 << 3;
+    /// Some prefix has exceptions. It stands here, since the short cut has to look at these flags anyway.
+    pub const PREFIX_EXCEPTIONS: u32 = 1 << 4;
 }
 
 impl Scope {
@@ -324,6 +403,77 @@ pub const fn elsewhere_slot(interface_count: u32) -> u32 {
     2 * interface_count
 }
 
+/// Nanoseconds that a window of [`Control::event_window`] lasts.
+pub const EVENT_WINDOW_NS: u64 = 100_000_000;
+
+/// Bytes of the ring buffer for events: all budgets of a window of a common host, twice.
+pub const EVENT_BYTES: usize = 512 * 1024;
+
+/// Bytes of a frame that an event holds: all headers of nearly all packets, and the beginning of what they carry.
+pub const EVENT_HEAD: usize = 192;
+
+/// One frame that was dropped, or would have been.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Event {
+    /// Nanoseconds of CLOCK_BOOTTIME.
+    pub time_ns: u64,
+    /// Frames that this CPU has dropped for the same reason since its last event of it, this one among them.
+    pub stands_for: u64,
+    /// Kernel interface index.
+    pub ifindex: u32,
+    /// Bytes of the whole frame, as the counters have them.
+    pub frame_len: u32,
+    /// Bytes of `head` that are of the frame.
+    pub head_len: u16,
+    /// [`Reason`].
+    pub reason: u8,
+    /// The class of the source; means nothing without [`event_flag::HAS_CLASS`].
+    pub class: u8,
+    /// Bits of [`event_flag`].
+    pub flags: u32,
+    /// The frame from the destination MAC on.
+    pub head: [u8; EVENT_HEAD],
+}
+
+/// Bits of [`Event::flags`].
+pub mod event_flag {
+    /// Observe mode let it pass.
+    pub const OBSERVED: u32 = 1 << 0;
+    pub const HAS_CLASS: u32 = 1 << 1;
+}
+
+/// What a CPU keeps of the events of one reason.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sampling {
+    /// The window in which the budget was spent.
+    pub spent: u32,
+    /// The window that `used` is about.
+    pub window: u32,
+    /// Events made in it.
+    pub used: u32,
+    pub _pad: u32,
+    /// Events made.
+    pub made: u64,
+    /// Events that found no room in the ring buffer.
+    pub lost: u64,
+    /// Frames of the reason at the last event.
+    pub frames: u64,
+}
+
+impl Sampling {
+    pub const NONE: Self = Self {
+        spent: 0,
+        window: 0,
+        used: 0,
+        _pad: 0,
+        made: 0,
+        lost: 0,
+        frames: 0,
+    };
+}
+
 /// Room for reasons in [`Counters`]; a power of two, so that a mask proves the bound.
 pub const REASON_SLOTS: usize = 32;
 
@@ -344,6 +494,8 @@ pub struct Counters {
     pub reasons: [[Count; 2]; REASON_SLOTS],
     /// By class of the source and [`outcome`].
     pub classes: [[Count; outcome::COUNT]; crate::country::Class::COUNT],
+    /// By reason.
+    pub sampling: [Sampling; REASON_SLOTS],
     /// Where the kernel side lays the packet that it is at. The verifier follows every way through
     /// the parser to its end; what is read back from a map has the same unknown value on all of them,
     /// so that it follows the rest of the program once.
@@ -359,6 +511,7 @@ impl Counters {
     pub const ZERO: Self = Self {
         reasons: [[Count::ZERO; 2]; REASON_SLOTS],
         classes: [[Count::ZERO; outcome::COUNT]; crate::country::Class::COUNT],
+        sampling: [Sampling::NONE; REASON_SLOTS],
         packet: PacketSlot([0; 5]),
         number: 0,
         clock: RecentTime {
@@ -393,16 +546,20 @@ pub struct Tracking {
 
 const _: () = {
     assert!(Reason::COUNT <= REASON_SLOTS);
-    assert!(size_of::<Control>() == 24 + 16 + 64 + 16 + 16 + 16 + 16 + 64 + 8 + 4 * 8192);
+    assert!(size_of::<Control>() == 24 + 16 + 8 + 64 + 16 + 16 + 16 + 16 + 64 + 8 + 4 * 8192);
     // Written as one word each.
     assert!(core::mem::offset_of!(Control, ban_lengths_v4).is_multiple_of(8));
     assert!(core::mem::offset_of!(Control, ban_lengths_v6).is_multiple_of(8));
     assert!(size_of::<Limit>() == 40);
     assert!(size_of::<Scope>() == 16 + 32 + 16 * 8 + 16 * 32);
-    assert!(size_of::<PolicyBlock>() == 256 + 64 * 40 + 688 + 8 + 8 + 512);
+    assert!(size_of::<Exception>() == 48);
+    assert!(MAX_EXCEPTIONS.is_power_of_two());
+    assert!(action::FIRST_LIMIT as usize + MAX_LIMITS <= action::HAS_EXCEPTIONS as usize);
+    assert!(size_of::<PolicyBlock>() == 256 + 64 * 40 + 688 + 8 + 8 + 512 + 8 + 64 * 48);
     assert!(size_of::<PortSet>() == 8192);
     assert!(size_of::<BanKey>() == 24);
-    assert!(size_of::<Counters>() == 32 * 2 * 16 + 256 * 3 * 16 + 40 + 8 + 16);
+    assert!(size_of::<Counters>() == 32 * 2 * 16 + 256 * 3 * 16 + 32 * 40 + 40 + 8 + 16);
+    assert!(size_of::<Event>() == 32 + EVENT_HEAD);
     // The largest value that a per-CPU map takes (PCPU_MIN_UNIT_SIZE).
     assert!(size_of::<Counters>() <= 32 * 1024);
     assert!(size_of::<crate::packet::Packet>() <= size_of::<PacketSlot>());
@@ -418,6 +575,7 @@ mod pod {
     unsafe impl aya::Pod for super::BanKey {}
     unsafe impl aya::Pod for super::Count {}
     unsafe impl aya::Pod for super::Counters {}
+    unsafe impl aya::Pod for super::Event {}
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use crate::{
     abi::{
         BanKey, Control, Limit, MAX_BAN_LENGTHS, NO_BAN_LENGTH, PolicyBlock, PortSet, action,
-        scope_flag,
+        exception, scope_flag,
     },
     ban, bits,
     country::Class,
@@ -62,6 +62,17 @@ pub trait Gate {
         value
     }
 
+    /// What [`exception::find`] says under the policy that decides. In the kernel a call.
+    #[inline(always)] // One caller.
+    fn exception(&self, packet: &Packet, class: Class) -> u16
+    where
+        Self: Sized,
+    {
+        self.policy().map_or(exception::NOTHING, |policy| {
+            crate::exception::find(policy, packet, class, self.recent_ns())
+        })
+    }
+
     /// Stage 7. In the kernel a call.
     #[inline(always)] // One caller.
     fn is_reply(&self, packet: &Packet) -> bool
@@ -98,8 +109,8 @@ pub enum AtOnce<'a> {
     Unclear,
 }
 
-/// Decides on nearly all packets of a flood: TCP and UDP that cannot be replies, while there are no bans and
-/// `[protect]` names no destinations. What it says is what [`step_by_step`] would say (a test holds them together). It has less to
+/// Decides on nearly all packets of a flood: TCP and UDP that cannot be replies, of a country without
+/// exceptions, while there are no bans, no exceptions for prefixes, and `[protect]` names no destinations. What it says is what [`step_by_step`] would say (a test holds them together). It has less to
 /// hold in registers, which took a tenth off a whole denied packet.
 #[inline(always)] // One caller in the kernel.
 pub fn at_once<'a, G: Gate>(gate: &'a G, packet: &Packet) -> AtOnce<'a> {
@@ -109,7 +120,7 @@ pub fn at_once<'a, G: Gate>(gate: &'a G, packet: &Packet) -> AtOnce<'a> {
     let Some(policy) = gate.policy() else {
         return AtOnce::Unclear;
     };
-    if policy.scope.flags & scope_flag::DESTINATIONS != 0 {
+    if policy.scope.flags & (scope_flag::DESTINATIONS | scope_flag::PREFIX_EXCEPTIONS) != 0 {
         return AtOnce::Unclear;
     }
     if !scope::names_service(&policy.scope, |index| gate.port_set(index), packet) {
@@ -118,8 +129,9 @@ pub fn at_once<'a, G: Gate>(gate: &'a G, packet: &Packet) -> AtOnce<'a> {
     let Some(class) = class_of(gate, packet) else {
         return AtOnce::Unclear;
     };
-    match by_class(policy, class) {
+    match by_class(class, policy.actions[class.0 as usize]) {
         ByClass::Denied(_) if reply::may_be_reply(gate.control(), packet) => AtOnce::Unclear,
+        ByClass::Exceptions => AtOnce::Unclear,
         ByClass::Denied(reason) | ByClass::Passes(reason) => {
             AtOnce::Decided(Decision::new(reason, Some(class)))
         }
@@ -146,12 +158,15 @@ pub fn step_by_step<G: Gate>(gate: &G, packet: &Packet) -> Decision {
     let Some(class) = class_of(gate, packet) else {
         return Decision::new(Reason::TableEmpty, None);
     };
+    let (class, action) = with_exceptions(gate, policy, packet, class);
     let reason = if class != Class::TRUSTED && is_banned(gate, &packet.source()) {
         Reason::Banned
     } else {
-        match by_class(policy, class) {
+        match by_class(class, action) {
             ByClass::Denied(_) if gate.is_reply(packet) => Reason::Reply,
             ByClass::Denied(reason) | ByClass::Passes(reason) => reason,
+            // `with_exceptions` gives no such action; the country may be allowed, so it passes.
+            ByClass::Exceptions => Reason::Allowed,
             ByClass::Limit(limit) => within_limit(gate, policy, packet, limit),
         }
     };
@@ -186,6 +201,30 @@ fn is_banned<G: Gate>(gate: &G, source: &Address) -> bool {
     )
 }
 
+/// The class that a packet counts for and the action that it gets, by the exceptions or else by its class.
+#[inline(always)] // See `step_by_step`.
+fn with_exceptions<G: Gate>(
+    gate: &G,
+    policy: &PolicyBlock,
+    packet: &Packet,
+    class: Class,
+) -> (Class, u8) {
+    let action = policy.actions[class.0 as usize];
+    // One test, or the verifier would follow two ways to the same call.
+    let has_some = u32::from(action & action::HAS_EXCEPTIONS)
+        | policy.scope.flags & scope_flag::PREFIX_EXCEPTIONS
+        != 0;
+    let own = exception::gets(class, action & !action::HAS_EXCEPTIONS);
+    let gets = match has_some {
+        true => match gate.exception(packet, class) {
+            exception::NOTHING => own,
+            found => found,
+        },
+        false => own,
+    };
+    exception::class_and_action(gate.forget(gets.into()) as u16)
+}
+
 /// What a class gets.
 enum ByClass {
     Passes(Reason),
@@ -193,11 +232,13 @@ enum ByClass {
     Denied(Reason),
     /// The limit of this index decides.
     Limit(u8),
+    /// Exceptions have to be asked.
+    Exceptions,
 }
 
 /// Stages 4 and 6.
 #[inline(always)] // See `step_by_step`.
-fn by_class(policy: &PolicyBlock, class: Class) -> ByClass {
+fn by_class(class: Class, action: u8) -> ByClass {
     let denied = match class {
         Class::TRUSTED => return ByClass::Passes(Reason::Trusted),
         Class::RULE_ALLOW => return ByClass::Passes(Reason::RuleAllowed),
@@ -206,11 +247,12 @@ fn by_class(policy: &PolicyBlock, class: Class) -> ByClass {
         Class::PRIVATE => Reason::PrivateDenied,
         _ => Reason::CountryDenied,
     };
-    let action = policy.actions[class.0 as usize];
     if class == Class::RULE_DENY || action == action::DENY {
         ByClass::Denied(denied)
     } else if action == action::ALLOW {
         ByClass::Passes(Reason::Allowed)
+    } else if action & action::HAS_EXCEPTIONS != 0 {
+        ByClass::Exceptions
     } else {
         ByClass::Limit(action - action::FIRST_LIMIT)
     }

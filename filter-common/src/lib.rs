@@ -13,6 +13,7 @@ pub mod parse;
 pub mod ban;
 pub mod decide;
 pub mod essential;
+pub mod exception;
 pub mod flow;
 pub mod limit;
 pub mod reply;

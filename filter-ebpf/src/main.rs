@@ -7,6 +7,7 @@
     reason = "compare-exchange has no stable form on the BPF target"
 )]
 
+mod events;
 mod frame;
 mod maps;
 mod observed;
@@ -19,10 +20,11 @@ use aya_log_ebpf::{info, warn};
 use filter_common::{
     abi::{
         Control, Count, Counters, InForce, MAX_INTERFACES, PolicyBlock, REASON_SLOTS,
-        elsewhere_slot, logged, outcome,
+        elsewhere_slot, exception, logged, outcome,
     },
     country::Class,
-    decide::{AtOnce, at_once, step_by_step, within_limit},
+    decide::{AtOnce, Gate as _, at_once, step_by_step, within_limit},
+    exception::find,
     frame::FrameBytes as _,
     observed::has_destination,
     packet::Packet,
@@ -185,6 +187,31 @@ fn laid_down(
     Outcome::of(&step_by_step(&gate, packet))
 }
 
+/// What the exceptions say of the packet that was laid down. `published_and_class`: the class in the lower byte, the
+/// number of the generation above.
+#[inline(never)] // See `limited`.
+pub fn excepted(
+    ctx: &XdpContext,
+    control: *const Control,
+    counters: *mut Counters,
+    published_and_class: u64,
+) -> u64 {
+    let published = (published_and_class >> 8) as u32;
+    let class = Class(published_and_class as u8);
+    // SAFETY: as in `limited`.
+    let (gate, packet) = unsafe {
+        (
+            gate(ctx, control, counters, published),
+            &*packet_place(counters),
+        )
+    };
+    let Some(policy) = gate.policy() else {
+        return exception::NOTHING.into();
+    };
+    let found = find(policy, packet, class, gate.recent_ns());
+    gate.forget(found.into())
+}
+
 /// Stage 7 for the packet that was laid down: 1 when it is a reply.
 #[inline(never)] // See `limited`.
 pub fn answers(ctx: &XdpContext, control: *const Control, counters: *mut Counters) -> u32 {
@@ -262,6 +289,9 @@ fn conclude(
     }
     if end == outcome::WOULD_DROP && has_destination(outcome.reason()) {
         observed::count(ctx, control, counters, frame_len);
+    }
+    if outcome.drops() {
+        events::consider(ctx, control, counters, outcome, observes, frame_len);
     }
     action
 }

@@ -5,16 +5,17 @@
 
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
-    btf_maps::{Array, HashMap, PerCpuArray},
+    btf_maps::{Array, HashMap, PerCpuArray, RingBuf},
     helpers::{bpf_jiffies64, bpf_ktime_get_boot_ns},
     macros::btf_map,
     programs::XdpContext,
 };
 use filter_common::{
     abi::{
-        BanKey, Control, Counters, FLOW_SETS, GENERATIONS, HEARD_SETS, MAX_BANS, MAX_INTERFACES,
-        PORT_SETS, PolicyBlock, PortSet, RecentTime, Tracking,
+        BanKey, Control, Counters, EVENT_BYTES, Event, FLOW_SETS, GENERATIONS, HEARD_SETS,
+        MAX_BANS, MAX_INTERFACES, PORT_SETS, PolicyBlock, PortSet, RecentTime, Tracking,
     },
+    country::Class,
     decide::{Charge, Gate},
     flow::{self, FlowSet, HEARD_WAYS, HeardSet},
     limit::{StampSet, WAYS},
@@ -61,6 +62,10 @@ static COUNTERS: PerCpuArray<Counters, MAX_INTERFACES> = PerCpuArray::new();
 /// Shared by all CPUs, and written in observe mode only.
 #[btf_map]
 static OBSERVED: Array<Observed, 1, MMAPABLE> = Array::new();
+
+/// What is read as it comes: see [`Event`].
+#[btf_map]
+pub static EVENTS: RingBuf<Event, EVENT_BYTES> = RingBuf::new();
 
 /// The switches; `None` when the map is missing.
 #[inline(always)] // One map address.
@@ -222,6 +227,12 @@ impl Gate for KernelGate<'_> {
     fn forget(&self, value: u64) -> u64 {
         // SAFETY: a field of this CPU's own map value.
         unsafe { by_way_of(&raw mut (*self.counters).number, value) }
+    }
+
+    #[inline(always)] // A call.
+    fn exception(&self, _packet: &Packet, class: Class) -> u16 {
+        let published_and_class = u64::from(self.published) << 8 | u64::from(class.0);
+        crate::excepted(self.ctx, self.control, self.counters, published_and_class) as u16
     }
 
     #[inline(always)] // A call.

@@ -1,6 +1,7 @@
 //! Policy + ranges → what a publication writes into the maps. Deterministic, and knows no kernel.
 
 mod cover;
+mod exceptions;
 mod grid;
 #[cfg(test)]
 mod tests;
@@ -10,7 +11,10 @@ pub mod walk;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use filter_common::{
-    abi::{self, MAX_DESTINATIONS, MAX_LIMITS, PolicyBlock, PortSet, action, scope_flag},
+    abi::{
+        self, MAX_DESTINATIONS, MAX_EXCEPTIONS, MAX_LIMITS, PolicyBlock, PortSet, action,
+        scope_flag,
+    },
     country::{Class, CountryCode},
     limit::{MAX_TOLERANCE_TICKS, TICK_NS, sets_for},
     packet::Address,
@@ -24,6 +28,7 @@ use crate::{
     policy::{Action, Limit, Policy, Scope},
 };
 pub use cover::{Cover, Painted};
+pub use exceptions::{is_made_of, trusted_around};
 pub use trie::TableTooLarge;
 
 /// Private, shared and link-local address space, which no country database knows
@@ -53,6 +58,12 @@ pub enum CompileError {
         MAX_DESTINATIONS
     )]
     TooManyDestinations { found: usize },
+    #[error(
+        "the runtime rules that end or name a port need {found} entries with the rules inside their \
+         prefixes; {} are possible",
+        MAX_EXCEPTIONS
+    )]
+    TooManyExceptions { found: usize },
     #[error(transparent)]
     TableTooLarge(#[from] TableTooLarge),
 }
@@ -211,11 +222,16 @@ pub fn compile(policy: &Policy, database: &Database) -> Result<CompiledPolicy, C
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |since| since.as_secs()),
             country_letters: [[0; 2]; Class::COUNT],
+            exception_count: 0,
+            _pad: 0,
+            exceptions: [abi::Exception::NONE; MAX_EXCEPTIONS],
         }),
         ports: Box::new([port_set(&policy.scope.tcp), port_set(&policy.scope.udp)]),
         countries,
     };
     fill_actions(policy, &mut compiled);
+    let exceptions = exceptions::list(policy, |country| compiled.class_of(country))?;
+    add_exceptions(&exceptions, &mut compiled.policy);
     let block = &mut compiled.policy;
     block.packet_set_mask = set_mask(block.limits.iter().map(|limit| limit.packet_interval));
     block.connection_set_mask =
@@ -242,6 +258,17 @@ fn fill_actions(policy: &Policy, compiled: &mut CompiledPolicy) {
         let class = usize::from(Class::FIRST_COUNTRY) + index;
         block.actions[class] = action_number(action);
         block.country_letters[class] = country.letters();
+    }
+}
+
+fn add_exceptions(exceptions: &[abi::Exception], block: &mut PolicyBlock) {
+    block.exception_count = exceptions.len() as u32;
+    block.exceptions[..exceptions.len()].copy_from_slice(exceptions);
+    for exception in exceptions {
+        match block.actions.get_mut(usize::from(exception.subject)) {
+            Some(action) => *action |= action::HAS_EXCEPTIONS,
+            None => block.scope.flags |= scope_flag::PREFIX_EXCEPTIONS,
+        }
     }
 }
 

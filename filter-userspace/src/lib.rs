@@ -2,6 +2,7 @@
 
 pub mod bench;
 mod both;
+pub mod capture;
 mod cause;
 pub mod cli;
 pub mod compile;
@@ -12,6 +13,7 @@ pub mod daemon;
 pub mod doctor;
 mod doubts;
 mod durable;
+pub mod events;
 pub mod generations;
 pub mod geo;
 pub mod kernel;

@@ -1,11 +1,12 @@
-//! OpenMetrics over HTTP: `GET /metrics`, nothing else, never an address as a label.
+//! Metrics over HTTP: `GET /metrics`, nothing else, never an address as a label.
 
-use std::{convert::Infallible, fmt, net::SocketAddr, sync::Arc, time::Duration};
+mod families;
+mod format;
+mod process;
 
-use filter_common::{
-    country::CountryCode,
-    verdict::{Reason, Verdict},
-};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+
+use filter_common::country::CountryCode;
 use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
@@ -15,12 +16,6 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use prometheus_client::{
-    collector::Collector,
-    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text},
-    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
-    registry::{Registry, Unit},
-};
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, mpsc, oneshot, watch},
@@ -28,7 +23,11 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use crate::kernel::{Count, FlowCount, InterfaceCounters, Mode};
+pub use self::{
+    format::{Format, render},
+    process::Process,
+};
+use crate::kernel::{AttachMode, FlowCount, InterfaceCounters, Mode};
 
 /// Connections at once; a scraper needs one.
 const MAX_CONNECTIONS: usize = 16;
@@ -39,21 +38,24 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
 /// Between two attempts to listen.
 const BIND_RETRY: Duration = Duration::from_secs(5);
-const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Everything that a scrape shows, taken at one moment.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     pub interfaces: Vec<InterfaceCounters>,
-    /// Whether the gate stands, for each interface where it should.
-    pub attached: Vec<(String, bool)>,
-    /// Packets passed, dropped and would-be dropped, summed over the interfaces.
+    /// How the gate stands, for each interface where it should; `None` where it does not.
+    pub attached: Vec<(String, Option<AttachMode>)>,
+    /// Packets passed, dropped and would-be dropped of every country, summed over the interfaces.
     pub countries: Vec<(CountryCode, [u64; 3])>,
     /// Seconds since 1970.
     pub database_built: Option<u64>,
     pub networks_v4: u64,
     pub networks_v6: u64,
     pub mode: Mode,
+    pub trial_pending: bool,
+    /// Seconds since 1970.
+    pub published: Option<u64>,
+    pub runtime_rules: u64,
     pub bans: u64,
     pub table_bytes: u64,
     pub reload_failures: u64,
@@ -66,220 +68,7 @@ pub struct Snapshot {
     pub database_failures: Vec<(&'static str, u64)>,
     pub database_held: bool,
     pub database_refused: bool,
-}
-
-/// The label of what happened to the packets of one counter.
-const VERDICTS: [&str; 3] = ["pass", "drop", "would_drop"];
-
-impl Collector for Snapshot {
-    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
-        let packets = Unit::Other("packets".to_owned());
-        counters(
-            &mut encoder,
-            "cerco",
-            "Frames by interface, verdict and reason",
-            Some(&packets),
-            self.by_reason(|count| count.packets),
-        )?;
-        counters(
-            &mut encoder,
-            "cerco",
-            "Bytes of frames by interface, verdict and reason",
-            Some(&Unit::Bytes),
-            self.by_reason(|count| count.bytes),
-        )?;
-        gauges(
-            &mut encoder,
-            "cerco_interface_attached",
-            "1 where the gate stands, 0 where it should and does not",
-            None,
-            self.attached.iter().map(|(interface, stands)| {
-                ([("interface", interface.as_str())], u64::from(*stands))
-            }),
-        )?;
-        let countries = self.countries.iter().flat_map(|(code, totals)| {
-            VERDICTS.iter().zip(totals).map(move |(verdict, total)| {
-                ([("country", code.as_str()), ("verdict", *verdict)], *total)
-            })
-        });
-        counters(
-            &mut encoder,
-            "cerco_country",
-            "Frames by country of the source and verdict, for countries seen so far",
-            Some(&packets),
-            countries,
-        )?;
-        if let Some(built) = self.database_built {
-            let help = "When the database in force was built, seconds since 1970";
-            let unit = Some(&Unit::Seconds);
-            let name = "cerco_database_build_timestamp";
-            gauge(&mut encoder, name, help, unit, built)?;
-        }
-        gauges(
-            &mut encoder,
-            "cerco_database_networks",
-            "Networks in the database in force",
-            None,
-            [
-                ([("family", "ipv4")], self.networks_v4),
-                ([("family", "ipv6")], self.networks_v6),
-            ],
-        )?;
-        let failures = self.database_failures.iter();
-        counters(
-            &mut encoder,
-            "cerco_database_update_failures",
-            "Databases that did not come into force or could not be kept, by reason",
-            None,
-            failures.map(|(reason, count)| ([("reason", *reason)], *count)),
-        )?;
-        gauge(
-            &mut encoder,
-            "cerco_database_refused",
-            "1 while the last good database stands in for one that was refused",
-            None,
-            u64::from(self.database_refused),
-        )?;
-        gauge(
-            &mut encoder,
-            "cerco_database_held",
-            "1 while a rollback holds the database, whatever the config names",
-            None,
-            u64::from(self.database_held),
-        )?;
-        gauges(
-            &mut encoder,
-            "cerco_mode",
-            "1 for the mode in force, 0 for the other",
-            None,
-            [
-                ([("mode", "observe")], u64::from(self.mode == Mode::Observe)),
-                ([("mode", "enforce")], u64::from(self.mode == Mode::Enforce)),
-            ],
-        )?;
-        gauge(&mut encoder, "cerco_bans", "Bans in force", None, self.bans)?;
-        gauge(
-            &mut encoder,
-            "cerco_table",
-            "Size of the address tables in force",
-            Some(&Unit::Bytes),
-            self.table_bytes,
-        )?;
-        gauge(
-            &mut encoder,
-            "cerco_replies_enabled",
-            "1 when answers to connections of this host are let in",
-            None,
-            self.replies_enabled.into(),
-        )?;
-        gauges(
-            &mut encoder,
-            "cerco_flows",
-            "Connections of this host that have not ended, counted once a minute",
-            None,
-            [
-                ([("protocol", "tcp")], self.flows.tcp),
-                ([("protocol", "udp")], self.flows.udp),
-                ([("protocol", "icmp")], self.flows.echo),
-            ],
-        )?;
-        gauge(
-            &mut encoder,
-            "cerco_tracker_faults",
-            "Interfaces on which answers to connections of this host may be denied",
-            None,
-            self.tracker_faults,
-        )?;
-        let failures = ConstCounter::new(self.reload_failures);
-        failures.encode(encoder.encode_descriptor(
-            "cerco_reload_failures",
-            "Reloads that were refused, the running policy staying in force",
-            None,
-            MetricType::Counter,
-        )?)?;
-        let version = [("version", env!("CARGO_PKG_VERSION"))];
-        encoder
-            .encode_descriptor("cerco_build", "The running version", None, MetricType::Info)?
-            .encode_info(&version)
-    }
-}
-
-impl Snapshot {
-    /// Every reason of every interface, also those at zero: a rate needs the zero before the first.
-    fn by_reason(
-        &self,
-        of: impl Fn(&Count) -> u64 + Copy,
-    ) -> impl Iterator<Item = ([(&str, &str); 3], u64)> {
-        self.interfaces.iter().flat_map(move |counters| {
-            Reason::ALL.iter().flat_map(move |reason| {
-                let value = |counts: &[Count]| counts.get(*reason as usize).map_or(0, of);
-                let (done, would) = match reason.verdict() {
-                    Verdict::Pass => ("pass", None),
-                    Verdict::Drop => ("drop", Some(value(&counters.would_drop))),
-                };
-                let labels = move |verdict| {
-                    [
-                        ("interface", counters.interface.as_str()),
-                        ("verdict", verdict),
-                        ("reason", reason.label()),
-                    ]
-                };
-                let would = would.map(|value| (labels("would_drop"), value));
-                [(labels(done), value(&counters.enforced))]
-                    .into_iter()
-                    .chain(would)
-            })
-        })
-    }
-}
-
-fn counters<L: EncodeLabelSet>(
-    encoder: &mut DescriptorEncoder,
-    name: &str,
-    help: &str,
-    unit: Option<&Unit>,
-    values: impl IntoIterator<Item = (L, u64)>,
-) -> fmt::Result {
-    let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Counter)?;
-    for (labels, value) in values {
-        ConstCounter::new(value).encode(family.encode_family(&labels)?)?;
-    }
-    Ok(())
-}
-
-fn gauges<L: EncodeLabelSet>(
-    encoder: &mut DescriptorEncoder,
-    name: &str,
-    help: &str,
-    unit: Option<&Unit>,
-    values: impl IntoIterator<Item = (L, u64)>,
-) -> fmt::Result {
-    let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
-    for (labels, value) in values {
-        ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
-    }
-    Ok(())
-}
-
-/// One gauge without labels; an empty label set would be written as `{}`.
-fn gauge(
-    encoder: &mut DescriptorEncoder,
-    name: &str,
-    help: &str,
-    unit: Option<&Unit>,
-    value: u64,
-) -> fmt::Result {
-    let encoder = encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
-    ConstGauge::new(value).encode(encoder)
-}
-
-/// The exposition of `snapshot`.
-pub fn render(snapshot: Snapshot) -> Result<String, fmt::Error> {
-    let mut registry = Registry::default();
-    registry.register_collector(Box::new(snapshot));
-    let mut body = String::new();
-    text::encode(&mut body, &registry)?;
-    Ok(body)
+    pub process: Process,
 }
 
 /// A scrape on its way to the daemon's task.
@@ -384,16 +173,17 @@ async fn answer(
         response.headers_mut().insert(header::ALLOW, allow);
         return Ok(response);
     }
+    let format = Format::wanted(request.headers().get_all(header::ACCEPT));
     let (sender, receiver) = oneshot::channel();
     let snapshot = match daemon.send(sender).await {
         Ok(()) => receiver.await.unwrap_or_else(|_| Err("stopping".into())),
         Err(_) => Err("stopping".into()),
     };
-    let body = snapshot.and_then(|snapshot| render(snapshot).map_err(|e| e.to_string()));
+    let body = snapshot.and_then(|snapshot| render(snapshot, format).map_err(|e| e.to_string()));
     Ok(match body {
         Ok(body) => {
             let mut response = plain(StatusCode::OK, body);
-            let kind = header::HeaderValue::from_static(CONTENT_TYPE);
+            let kind = header::HeaderValue::from_static(format.content_type());
             response.headers_mut().insert(header::CONTENT_TYPE, kind);
             response
         }

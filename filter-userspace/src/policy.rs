@@ -44,6 +44,85 @@ pub struct Scope {
     pub destinations: Vec<IpNetwork>,
 }
 
+/// A rule over the rest of the policy that ends, or is about one port.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Exception {
+    pub subject: Subject,
+    /// `None`: all packets.
+    pub service: Option<Port>,
+    pub gets: Gets,
+    /// Nanoseconds of CLOCK_BOOTTIME; `None`: it has no end.
+    pub until_ns: Option<u64>,
+}
+
+/// Whose packets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Subject {
+    Country(CountryCode),
+    Prefix(IpNetwork),
+}
+
+/// What the subject of an [`Exception`] gets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Gets {
+    Action(Action),
+    /// As the prefixes under `[trusted]`; not for countries.
+    Trust,
+}
+
+/// A destination port, host byte order.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Port {
+    Tcp(u16),
+    Udp(u16),
+}
+
+impl std::fmt::Display for Port {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(port) => write!(f, "{port}/tcp"),
+            Self::Udp(port) => write!(f, "{port}/udp"),
+        }
+    }
+}
+
+/// A text that is no [`Port`].
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("expected PORT/tcp or PORT/udp, as in 80/tcp, PORT being 1 to 65535")]
+pub struct NoPort;
+
+impl std::str::FromStr for Port {
+    type Err = NoPort;
+
+    /// A number alone is a TCP port.
+    fn from_str(text: &str) -> Result<Self, NoPort> {
+        let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+        // `parse` would take a sign.
+        if !port.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(NoPort);
+        }
+        let port = port.parse().ok().filter(|port| *port != 0).ok_or(NoPort)?;
+        match protocol {
+            "tcp" => Ok(Self::Tcp(port)),
+            "udp" => Ok(Self::Udp(port)),
+            _ => Err(NoPort),
+        }
+    }
+}
+
+impl serde::Serialize for Port {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Port {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Policy {
     /// Countries that `countries` does not name.
@@ -58,6 +137,7 @@ pub struct Policy {
     pub trusted: Vec<IpNetwork>,
     pub allow: Vec<IpNetwork>,
     pub deny: Vec<IpNetwork>,
+    pub exceptions: Vec<Exception>,
 }
 
 impl Scope {
@@ -94,5 +174,34 @@ impl Policy {
     /// The number of the limit `name`.
     pub fn limit_index(&self, name: &str) -> Option<usize> {
         self.limits.iter().position(|limit| limit.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn port_is_a_number_with_its_protocol() {
+        let cases = [
+            ("80", Ok(Port::Tcp(80))),
+            ("80/tcp", Ok(Port::Tcp(80))),
+            ("65535/udp", Ok(Port::Udp(65_535))),
+            ("0/tcp", Err(NoPort)),
+            ("65536", Err(NoPort)),
+            ("+80", Err(NoPort)),
+            ("80/TCP", Err(NoPort)),
+            ("80/", Err(NoPort)),
+            ("/tcp", Err(NoPort)),
+            ("http", Err(NoPort)),
+            ("ping", Err(NoPort)),
+            ("", Err(NoPort)),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(text.parse(), expected, "{text:?}");
+        }
+        for port in [Port::Tcp(80), Port::Udp(53)] {
+            assert_eq!(port.to_string().parse(), Ok(port));
+        }
     }
 }

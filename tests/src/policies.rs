@@ -18,6 +18,7 @@ pub fn deny_all() -> Policy {
         trusted: Vec::new(),
         allow: Vec::new(),
         deny: Vec::new(),
+        exceptions: Vec::new(),
     }
 }
 

@@ -105,6 +105,11 @@ impl Site {
 
     /// A frame that asks the host for port 80, from `source`.
     pub fn syn_from(&self, source: &str) -> Vec<u8> {
+        self.syn_to(80, source)
+    }
+
+    /// A frame that asks the host for `port`, from `source`.
+    pub fn syn_to(&self, port: u16, source: &str) -> Vec<u8> {
         let source: IpAddr = source.parse().expect("a test writes valid addresses");
         let host: IpAddr = match source {
             IpAddr::V4(_) => [192, 0, 2, 1].into(),
@@ -113,15 +118,20 @@ impl Site {
         let ends: (Mac, Mac) = (self.veth.a_mac, self.veth.b_mac);
         Frame::tcp_syn(
             (ends.0, SocketAddr::new(source, 40_000)),
-            (ends.1, SocketAddr::new(host, 80)),
+            (ends.1, SocketAddr::new(host, port)),
         )
         .bytes()
     }
 
     /// Sends `count` such frames, from outside.
     pub fn send(&self, source: &str, count: usize) -> Result<()> {
+        self.send_to(80, source, count)
+    }
+
+    /// Sends `count` frames that ask for `port`, from outside.
+    pub fn send_to(&self, port: u16, source: &str, count: usize) -> Result<()> {
         let socket = RawSocket::open_sender(&self.world, LINK)?;
-        let frame = self.syn_from(source);
+        let frame = self.syn_to(port, source);
         (0..count).try_for_each(|_| socket.send(&frame))
     }
 }

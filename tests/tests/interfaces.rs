@@ -13,6 +13,7 @@ use integration_tests::{
         trace::Prefixes,
     },
     daemon::Cerco,
+    http,
     netns::NetNs,
     poll,
     raw::RawSocket,
@@ -23,9 +24,7 @@ use integration_tests::{
 use serde_json::Value;
 use std::{
     collections::BTreeSet,
-    fs,
-    io::{self, Read as _, Write as _},
-    net::TcpStream,
+    fs, io,
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
     path::PathBuf,
     sync::atomic::{AtomicBool, AtomicU32, Ordering},
@@ -95,16 +94,11 @@ fn wait_for_line(cerco: &Cerco, words: &str, count: usize, limit: Duration) {
 }
 
 fn metric(cerco: &Cerco, site: &Site, line: &str) -> Option<u64> {
-    let scrape = || -> io::Result<String> {
-        let mut stream = TcpStream::connect(Cerco::METRICS)?;
-        stream.set_read_timeout(Some(LIMIT))?;
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n")?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text)?;
-        Ok(text)
-    };
-    let body = site.host.run(scrape).unwrap();
-    let body = body.unwrap_or_else(|error| panic!("{error}: {}", cerco.log()));
+    let accept = "Accept: application/openmetrics-text\r\n";
+    let answer = http::ask(&site.host, Cerco::METRICS, "GET /metrics HTTP/1.1", accept);
+    let body = answer
+        .unwrap_or_else(|error| panic!("{error}: {}", cerco.log()))
+        .body;
     let value = body.lines().find_map(|it| it.strip_prefix(line));
     assert!(body.ends_with("# EOF\n"), "{body}");
     value.map(|value| value.trim().parse().unwrap())

@@ -245,6 +245,35 @@ fn enforcing_is_refused_while_a_session_would_die_and_warned_of_before() {
 }
 
 #[test]
+fn rules_for_a_port_are_judged_for_that_port() {
+    let site = Site::new().unwrap();
+    settle(&site);
+    let cerco = start(&site, &site.config());
+    let _resident = visit(&site, MACAU[1], SSH);
+    assert_done(&cerco.try_cli(&["deny", "MO", "--port", "80/tcp"]), &[]);
+    let refused = cerco.try_cli(&["deny", "MO", "--port", "22/tcp"]);
+    assert_refused(
+        &refused,
+        "`deny MO on 22/tcp` would lock out a session",
+        &["2001:db8:1::7 to port 22 (MO)"],
+        &["2001:db8:1::7"],
+    );
+    // Whom an opening has let in.
+    cerco.cli(&["allow", "US", "--port", "22/tcp"]).unwrap();
+    let _guest = visit(&site, ABROAD[0], SSH);
+    let refused = cerco.try_cli(&["rules", "remove", "US"]);
+    let session = "203.0.113.7 to port 22 (US)";
+    assert_refused(
+        &refused,
+        "removing `allow US on 22/tcp` would lock out a session",
+        &[session],
+        &["203.0.113.7"],
+    );
+    let forced = cerco.try_cli(&["rules", "remove", "US", "--force"]);
+    assert_done(&forced, &[&format!("cuts off {session}")]);
+}
+
+#[test]
 fn sessions_beside_the_gate_stand_in_the_way_of_nothing() {
     let site = Site::new().unwrap();
     let end = |netns, addresses| End {

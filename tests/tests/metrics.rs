@@ -2,31 +2,18 @@
 
 use integration_tests::{
     daemon::Cerco,
-    poll,
+    http, poll,
     site::{ABROAD, MACAU, Site, packets},
 };
-use std::{
-    fs,
-    io::{Read, Write},
-    net::{TcpListener, TcpStream},
-    time::Duration,
-};
+use std::{fs, net::TcpListener, time::Duration};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// `METHOD PATH` at the daemon's address: status line and headers, and the body.
 fn http(site: &Site, method: &str, path: &str) -> Option<(String, String)> {
-    let mut stream = site
-        .host
-        .run(|| TcpStream::connect(Cerco::METRICS))
-        .unwrap()
-        .ok()?;
-    stream.set_read_timeout(Some(LIMIT)).unwrap();
-    write!(stream, "{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap();
-    Some((head.to_owned(), body.to_owned()))
+    let request = format!("{method} {path} HTTP/1.1");
+    let answer = http::ask(&site.host, Cerco::METRICS, &request, "").ok()?;
+    Some((answer.head, answer.body))
 }
 
 fn value(body: &str, series: &str) -> u64 {
@@ -48,8 +35,7 @@ fn scrape_says_what_status_says() {
     let status = cerco.json(&["status"]);
     let (head, body) = http(&site, "GET", "/metrics").unwrap();
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
-    assert!(head.contains("application/openmetrics-text"), "{head}");
-    assert!(body.ends_with("# EOF\n"), "{body}");
+    assert!(head.contains("text/plain; version=0.0.4"), "{head}");
     let mut compared = 0;
     for line in status["totals"].as_array().unwrap() {
         let (reason, verdict) = (&line["reason"], &line["verdict"]);
@@ -120,6 +106,78 @@ fn connections_of_the_host_and_lost_trackers_are_counted() {
     cerco.stop().unwrap();
     cerco.run().unwrap();
     assert_eq!(scraped(), [0; 5]);
+}
+
+#[test]
+fn way_of_attaching_is_told_for_each_interface() {
+    let site = Site::new().unwrap();
+    let mut cerco = site.start().unwrap();
+    let scraped = || {
+        let (_, body) = http(&site, "GET", "/metrics").unwrap();
+        [
+            "cerco_interface_attached{interface=\"eth0\"}",
+            "cerco_interface_attach_mode{interface=\"eth0\",mode=\"native\"}",
+            "cerco_interface_attach_mode{interface=\"eth0\",mode=\"generic\"}",
+        ]
+        .map(|series| value(&body, series))
+    };
+    assert_eq!(scraped(), [1, 1, 0]);
+    cerco.stop().unwrap();
+    cerco
+        .write_config(&site.config_with("attach = \"generic\"\n", ""))
+        .unwrap();
+    cerco.run().unwrap();
+    assert_eq!(scraped(), [1, 0, 1]);
+    site.host.ip("link del eth0").unwrap();
+    poll::until("see the gate missing", LIMIT, || {
+        (scraped() == [0, 0, 0]).then_some(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn changes_of_the_policy_are_told() {
+    let site = Site::new().unwrap();
+    let cerco = site.start().unwrap();
+    let scraped = || {
+        let (_, body) = http(&site, "GET", "/metrics").unwrap();
+        let published = value(&body, "cerco_policy_published_timestamp_seconds");
+        let others = ["cerco_trial_pending", "cerco_runtime_rules"];
+        (published, others.map(|series| value(&body, series)))
+    };
+    let (begun, others) = scraped();
+    assert_eq!(others, [0, 0]);
+    cerco.cli(&["allow", "US", "--confirm", "1h"]).unwrap();
+    // Seconds have to pass, or the time would be the same.
+    poll::until("see a later time", LIMIT, || {
+        cerco.cli(&["rollback"]).unwrap();
+        cerco.cli(&["allow", "US", "--confirm", "1h"]).unwrap();
+        (scraped().0 > begun).then_some(())
+    })
+    .unwrap();
+    assert_eq!(scraped().1, [1, 1]);
+    cerco.cli(&["confirm"]).unwrap();
+    assert_eq!(scraped().1, [0, 1]);
+    cerco.cli(&["rules", "remove", "US"]).unwrap();
+    assert_eq!(scraped().1, [0, 0]);
+}
+
+#[test]
+fn every_country_is_there_before_its_first_packet() {
+    let site = Site::new().unwrap();
+    let _cerco = site.start().unwrap();
+    let (_, body) = http(&site, "GET", "/metrics").unwrap();
+    let prefix = "cerco_country_packets_total{country=\"";
+    let countries = body.lines().filter_map(|line| line.strip_prefix(prefix));
+    let mut seen: Vec<&str> = countries.map(|rest| &rest[..2]).collect();
+    seen.dedup();
+    assert_eq!(seen.len(), 250, "{seen:?}");
+    for country in ["AD", "XK", "ZW"] {
+        for verdict in ["pass", "drop", "would_drop"] {
+            let series = format!("{prefix}{country}\",verdict=\"{verdict}\"}}");
+            assert_eq!(value(&body, &series), 0);
+        }
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Packages of Debian and Ubuntu.
 
-use std::process::Command;
+use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context, Result, bail};
 
@@ -109,8 +109,49 @@ fn install_command(names: &[&str]) -> Result<Command> {
     root::command("env", &arguments)
 }
 
+/// Downloads packages and unpacks them into `folder`, which is emptied first; nothing is installed, and no
+/// script of theirs runs. Returns the libraries that they depend on.
+pub fn unpack(names: &[&str], folder: &Path) -> Result<Vec<String>> {
+    let downloads = folder.join("packages");
+    // What an interrupted run left behind must not be taken for a package of now.
+    if folder.exists() {
+        fs::remove_dir_all(folder)
+            .with_context(|| format!("failed to remove {}", folder.display()))?;
+    }
+    fs::create_dir_all(&downloads)
+        .with_context(|| format!("failed to create {}", downloads.display()))?;
+    workspace::run(
+        Command::new("apt-get")
+            // As root, apt would warn that its own user cannot write into this folder.
+            .args(["download", "-qq", "-o", "APT::Sandbox::User=root"])
+            .args(names)
+            .current_dir(&downloads),
+    )
+    .with_context(|| format!("failed to download {}", names.join(", ")))?;
+    let mut needed = Vec::new();
+    for entry in fs::read_dir(&downloads).context("failed to list the downloaded packages")? {
+        let package = entry
+            .context("failed to list the downloaded packages")?
+            .path();
+        workspace::run(
+            Command::new("dpkg-deb")
+                .arg("--extract")
+                .arg(&package)
+                .arg(folder),
+        )?;
+        let depends = workspace::output(
+            Command::new("dpkg-deb")
+                .arg("--field")
+                .arg(&package)
+                .arg("Depends"),
+        )?;
+        needed.extend(libraries(&depends));
+    }
+    Ok(needed)
+}
+
 /// Libraries that a package needs, from its `Depends` field: the first choice of each entry.
-pub fn libraries(depends: &str) -> Vec<String> {
+fn libraries(depends: &str) -> Vec<String> {
     depends
         .split(',')
         .filter_map(|entry| entry.split('|').next()?.split_whitespace().next())

@@ -12,6 +12,7 @@ mod ebpf;
 mod geo_snapshot;
 mod linker;
 mod nginx;
+mod prometheus;
 mod root;
 mod setup;
 mod test;

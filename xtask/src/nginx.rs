@@ -1,12 +1,11 @@
 //! The web server that tests and demo protect.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::{
     apt::{self, Package},
@@ -54,14 +53,6 @@ fn unpack(folder: &Path) -> Result<()> {
         "setup: unpacking Debian's nginx into {} ({PURPOSE}; installing it would start it on port 80)",
         folder.display()
     );
-    let downloads = folder.join("packages");
-    // What an interrupted run left behind must not be taken for a package of now.
-    if folder.exists() {
-        fs::remove_dir_all(folder)
-            .with_context(|| format!("failed to remove {}", folder.display()))?;
-    }
-    fs::create_dir_all(&downloads)
-        .with_context(|| format!("failed to create {}", downloads.display()))?;
     // Since Debian 12 the server itself is in `nginx`; before, it was in one of its flavours.
     let flavour = if apt::candidate("nginx-light").is_some() {
         "nginx-light"
@@ -70,33 +61,7 @@ fn unpack(folder: &Path) -> Result<()> {
     };
     let mut names = vec!["nginx"];
     names.extend((flavour != "nginx").then_some(flavour));
-    workspace::run(
-        Command::new("apt-get")
-            // As root, apt would warn that its own user cannot write into this folder.
-            .args(["download", "-qq", "-o", "APT::Sandbox::User=root"])
-            .args(names)
-            .current_dir(&downloads),
-    )
-    .context("failed to download nginx")?;
-    let mut libraries = Vec::new();
-    for entry in fs::read_dir(&downloads).context("failed to list the downloaded packages")? {
-        let package = entry
-            .context("failed to list the downloaded packages")?
-            .path();
-        workspace::run(
-            Command::new("dpkg-deb")
-                .arg("--extract")
-                .arg(&package)
-                .arg(folder),
-        )?;
-        let depends = workspace::output(
-            Command::new("dpkg-deb")
-                .arg("--field")
-                .arg(&package)
-                .arg("Depends"),
-        )?;
-        libraries.extend(apt::libraries(&depends));
-    }
+    let libraries = apt::unpack(&names, folder)?;
     let server = folder.join("usr/sbin/nginx");
     if server.is_file() && !missing_libraries(&server)?.is_empty() {
         let packages: Vec<Package> = libraries

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     apt::{self, Package},
-    ebpf, linker, nginx,
+    ebpf, linker, nginx, prometheus,
     toolchain::{self, Missing, Rust, Source, Toolchain},
     workspace,
 };
@@ -24,8 +24,10 @@ pub enum Wanted {
     Everything,
     /// What a build needs; silent when nothing is missing.
     ToBuild,
-    /// What tests and demo need as well; silent when nothing is missing.
+    /// What the demo needs as well; silent when nothing is missing.
     ToRun,
+    /// What the tests need as well; silent when nothing is missing.
+    ToTest,
 }
 
 /// Commands that tests and demo run, and the package of each.
@@ -41,6 +43,7 @@ const RUN_COMMANDS: &[(&str, &str, &str)] = &[
         "nftables",
         "a test puts a container behind the host's address",
     ),
+    ("tshark", "tshark", "a test opens a capture with it"),
 ];
 
 /// A component is a few megabytes; a machine that cannot reach rustup's server may wait for ever.
@@ -61,7 +64,11 @@ pub fn run(wanted: Wanted) -> Result<()> {
     }
     let server = match wanted {
         Wanted::ToBuild => None,
-        Wanted::ToRun | Wanted::Everything => Some(nginx_path()?),
+        Wanted::ToRun | Wanted::ToTest | Wanted::Everything => Some(nginx_path()?),
+    };
+    let monitor = match wanted {
+        Wanted::ToBuild | Wanted::ToRun => None,
+        Wanted::ToTest | Wanted::Everything => Some(prometheus_folder()?),
     };
     if wanted == Wanted::Everything || new_rust || new_linker {
         linker = prove(&rust, linker)?;
@@ -72,6 +79,9 @@ pub fn run(wanted: Wanted) -> Result<()> {
         if let Some(server) = server {
             eprintln!("setup: tests and demo use {}", server.display());
         }
+        if let Some(monitor) = monitor {
+            eprintln!("setup: tests use prometheus in {}", monitor.display());
+        }
     }
     Ok(())
 }
@@ -79,6 +89,11 @@ pub fn run(wanted: Wanted) -> Result<()> {
 /// Path of the web server for tests and demo.
 pub fn nginx_path() -> Result<PathBuf> {
     nginx::find_or_unpack(&workspace::target_dir()?.join("tools"))
+}
+
+/// Folder of `prometheus` and `promtool` for the tests.
+pub fn prometheus_folder() -> Result<PathBuf> {
+    prometheus::find_or_unpack(&workspace::target_dir()?.join("tools"))
 }
 
 /// A program in `PATH`, or where Debian keeps root's tools: users often lack those in `PATH`.

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use crate::{nginx::NGINX_VAR, root, setup, workspace};
+use crate::{nginx::NGINX_VAR, prometheus::PROMETHEUS_VAR, root, setup, workspace};
 
 /// Tells the tests where the `cerco` binary is.
 pub const CERCO_VAR: &str = "CERCO_BIN";
@@ -13,7 +13,7 @@ const NEEDS_ROOT: &str = "integration-tests";
 /// `arguments`: passed on to `cargo test`, in place of the whole workspace when they choose packages.
 pub fn run(arguments: &[String]) -> Result<()> {
     let sudo = root::prefix().context("the tests on network namespaces need root")?;
-    setup::run(setup::Wanted::ToRun)?;
+    setup::run(setup::Wanted::ToTest)?;
     let executables = workspace::build(&[
         "--locked",
         "--package",
@@ -25,6 +25,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
         .get("cerco")
         .context("cargo reported no executable cerco")?;
     let nginx = setup::nginx_path()?;
+    let prometheus = setup::prometheus_folder()?;
     for step in steps(sudo, arguments) {
         let mut command = workspace::cargo();
         command.args(["test", "--locked"]);
@@ -37,6 +38,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
         // Last, since whatever follows `--` goes to the tests and not to Cargo.
         command.args(&step.selection).args(arguments);
         command.env(CERCO_VAR, cerco).env(NGINX_VAR, &nginx);
+        command.env(PROMETHEUS_VAR, &prometheus);
         workspace::run(&mut command)?;
     }
     Ok(())

@@ -7,7 +7,7 @@ use std::{
 
 use super::*;
 use crate::{
-    abi::{MAX_LIMITS, Scope, scope_flag},
+    abi::{Exception, MAX_EXCEPTIONS, MAX_LIMITS, Scope, scope_flag},
     flow,
     limit::WAYS,
     packet::{IcmpMessage, TcpFlags},
@@ -138,6 +138,9 @@ fn memory() -> Memory {
             connection_set_mask: 0,
             published_unix_s: 0,
             country_letters: [[0; 2]; Class::COUNT],
+            exception_count: 0,
+            _pad: 0,
+            exceptions: [Exception::NONE; MAX_EXCEPTIONS],
         })),
         ports: PortSet([0; 1024]),
         lines,
@@ -455,4 +458,138 @@ fn action_of_a_rule_class_cannot_undo_the_rule() {
     ] {
         assert_eq!(decide(&memory, &packet(class, SYN)).reason, expected);
     }
+}
+
+/// Lets `exceptions` go over the policy of `memory`, as the compiler of policies does.
+fn except(memory: &mut Memory, exceptions: &[Exception]) {
+    let policy = memory.policy.as_mut().unwrap();
+    policy.exception_count = exceptions.len() as u32;
+    policy.exceptions[..exceptions.len()].copy_from_slice(exceptions);
+    for exception in exceptions {
+        match policy.actions.get_mut(usize::from(exception.subject)) {
+            Some(action) => *action |= action::HAS_EXCEPTIONS,
+            None => policy.scope.flags |= scope_flag::PREFIX_EXCEPTIONS,
+        }
+    }
+}
+
+#[test]
+fn exception_decides_in_place_of_the_class_until_it_is_over() {
+    let for_class = |class: Class, action: u8| Exception {
+        subject: class.0.into(),
+        gets: exception::gets(class, action),
+        until_ns: exception::NO_END,
+        ..Exception::NONE
+    };
+    let for_all = |class: Class, action: u8| Exception {
+        subject: exception::PREFIX_V4,
+        ..for_class(class, action)
+    };
+    let over = |it: Exception| Exception { until_ns: 1, ..it };
+    let decided = |reason: Reason, class| Decision::new(reason, Some(class));
+    let cases = [
+        (
+            DENIED,
+            for_class(DENIED, action::ALLOW),
+            decided(Reason::Allowed, DENIED),
+        ),
+        (
+            ALLOWED,
+            for_class(ALLOWED, action::DENY),
+            decided(Reason::CountryDenied, ALLOWED),
+        ),
+        (
+            DENIED,
+            for_class(DENIED, action::FIRST_LIMIT),
+            decided(Reason::Allowed, DENIED),
+        ),
+        // A class that is not meant gets what it gets.
+        (
+            ALLOWED,
+            for_class(DENIED, action::DENY),
+            decided(Reason::Allowed, ALLOWED),
+        ),
+        (
+            DENIED,
+            for_all(Class::RULE_ALLOW, action::ALLOW),
+            decided(Reason::RuleAllowed, Class::RULE_ALLOW),
+        ),
+        (
+            ALLOWED,
+            for_all(Class::RULE_DENY, action::DENY),
+            decided(Reason::RuleDenied, Class::RULE_DENY),
+        ),
+        (
+            DENIED,
+            for_all(Class::TRUSTED, action::ALLOW),
+            decided(Reason::Trusted, Class::TRUSTED),
+        ),
+        // Over: the action without its mark.
+        (
+            DENIED,
+            over(for_class(DENIED, action::ALLOW)),
+            decided(Reason::CountryDenied, DENIED),
+        ),
+        (
+            ALLOWED,
+            over(for_class(ALLOWED, action::DENY)),
+            decided(Reason::Allowed, ALLOWED),
+        ),
+        (
+            LIMITED,
+            over(for_class(LIMITED, action::DENY)),
+            decided(Reason::Allowed, LIMITED),
+        ),
+        (
+            ALLOWED,
+            over(for_all(Class::RULE_DENY, action::DENY)),
+            decided(Reason::Allowed, ALLOWED),
+        ),
+    ];
+    for (class, exception, expected) in cases {
+        let mut memory = memory();
+        except(&mut memory, &[exception]);
+        let packet = packet(class, SYN);
+        assert_eq!(decide(&memory, &packet), expected, "{exception:?}");
+    }
+}
+
+#[test]
+fn limit_of_an_exception_is_charged() {
+    let mut memory = memory();
+    except(
+        &mut memory,
+        &[Exception {
+            subject: DENIED.0.into(),
+            gets: exception::gets(DENIED, action::FIRST_LIMIT),
+            until_ns: exception::NO_END,
+            ..Exception::NONE
+        }],
+    );
+    let reasons = [(); 3].map(|()| decide(&memory, &packet(DENIED, ACK)).reason);
+    assert_eq!(
+        reasons,
+        [Reason::Allowed, Reason::Allowed, Reason::PacketLimit]
+    );
+}
+
+#[test]
+fn exception_that_trusts_goes_over_a_ban() {
+    let mut memory = memory();
+    let source = source_of(DENIED);
+    memory.control.ban_lengths_v4[0] = 32;
+    memory.bans.insert(ban::ban_key(&source, 32), u64::MAX);
+    assert_eq!(decide(&memory, &packet(DENIED, SYN)).reason, Reason::Banned);
+    except(
+        &mut memory,
+        &[Exception {
+            gets: exception::gets(Class::TRUSTED, action::ALLOW),
+            until_ns: exception::NO_END,
+            ..Exception::NONE
+        }],
+    );
+    assert_eq!(
+        decide(&memory, &packet(DENIED, SYN)).reason,
+        Reason::Trusted
+    );
 }

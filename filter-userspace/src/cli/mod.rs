@@ -2,11 +2,13 @@
 
 mod ban;
 mod bench;
+mod capture;
 mod check;
 mod confirm;
 mod countries;
 mod detach;
 mod doctor;
+mod events;
 mod explain;
 mod failure;
 mod generate;
@@ -124,6 +126,8 @@ pub enum Verb {
     Reload(reload::Args),
     Confirm(trial::ConfirmArgs),
     Rollback(trial::RollbackArgs),
+    Events(events::Args),
+    Capture(capture::Args),
     Geo(geo::Args),
     Doctor(doctor::Args),
     Bench(bench::Args),
@@ -266,6 +270,8 @@ fn dispatch(verb: Verb, context: &Context) -> Result<(), Failure> {
         Verb::Reload(args) => reload::run(args, context),
         Verb::Confirm(args) => trial::confirm(args, context),
         Verb::Rollback(args) => trial::rollback(args, context),
+        Verb::Events(args) => events::run(args, context),
+        Verb::Capture(args) => capture::run(args, context),
         Verb::Geo(args) => geo::run(args, context),
         Verb::Doctor(args) => doctor::run(args, context),
         Verb::Bench(args) => bench::run(args, context),

@@ -11,6 +11,7 @@ use crate::{
         protocol::{Request, RuleVerb, Target},
         reply::Done,
     },
+    policy::Port,
 };
 
 /// Let a country or a prefix in, at once
@@ -20,7 +21,7 @@ use crate::{
 #[command(after_help = "Examples:
   cerco allow PT
   cerco allow CN --limit residents
-  cerco allow US --for 10m --comment 'certificate renewal'
+  cerco allow US --port 80/tcp --for 10m --comment 'certificate renewal'
   cerco allow 198.51.100.0/24")]
 pub struct AllowArgs {
     /// A country code or a prefix
@@ -64,7 +65,11 @@ pub struct TrustArgs {
 
 #[derive(Debug, clap::Args)]
 struct Common {
-    /// End it after this time, as in 90s, 10m, 1h or 7days (the daemon does)
+    /// Only packets to this port, as in 80/tcp or 53/udp; can be repeated
+    #[arg(long = "port", value_name = "PORT")]
+    ports: Vec<Port>,
+    /// End it after this time, as in 90s, 10m, 1h or 7days; the kernel does, with the daemon or
+    /// without
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     duration: Option<Duration>,
     /// Why, for those who read `cerco rules`
@@ -106,6 +111,7 @@ fn add(
     let request = Request::AddRule {
         rule,
         target,
+        ports: common.ports,
         limit,
         duration: common.duration,
         comment: common.comment,

@@ -6,16 +6,20 @@ use super::{
     table::{self, cut},
     trial::OnTrial,
 };
-use crate::control::{
-    protocol::{Request, Target},
-    reply::{Done, Rules},
+use crate::{
+    control::{
+        protocol::{Request, Target},
+        reply::{Done, Rules},
+    },
+    policy::Port,
 };
 
 /// List the rules of the config and of the runtime, or remove a runtime rule
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   cerco rules
-  cerco rules remove US")]
+  cerco rules remove US
+  cerco rules remove US --port 80/tcp")]
 pub struct Args {
     #[command(subcommand)]
     verb: Option<RulesVerb>,
@@ -30,6 +34,9 @@ enum RulesVerb {
         /// Also when it cuts off sessions: yours, or those of others who are logged in
         #[arg(long)]
         force: bool,
+        /// Only the rule for this port, as in 80/tcp; else all rules for the target
+        #[arg(long)]
+        port: Option<Port>,
         #[command(flatten)]
         on_trial: OnTrial,
     },
@@ -38,11 +45,12 @@ enum RulesVerb {
 pub fn run(args: Args, context: &Context) -> Result<(), Failure> {
     if let Some(RulesVerb::Remove {
         target,
+        port,
         force,
         on_trial,
     }) = args.verb
     {
-        let request = Request::RemoveRule { target };
+        let request = Request::RemoveRule { target, port };
         let done: Done = context.change(request, on_trial.confirm, force)?;
         return context.output.done(&done);
     }
@@ -65,6 +73,9 @@ fn render(rules: &Rules, _: &Output) -> String {
             .filter(|rule| rule.origin == origin)
             .map(|rule| {
                 let mut notes = Vec::new();
+                if let Some(port) = rule.port {
+                    notes.push(format!("on {port}"));
+                }
                 if let Some(limit) = &rule.limit {
                     notes.push(format!("limit {limit}"));
                 }

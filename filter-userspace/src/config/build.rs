@@ -321,6 +321,7 @@ fn policy(draft: &Draft, limits: Vec<Limit>, report: &mut Report) -> Policy {
         trusted: prefixes(&draft.trusted),
         allow: prefixes(&draft.allow),
         deny: prefixes(&draft.deny),
+        exceptions: Vec::new(),
     }
 }
 

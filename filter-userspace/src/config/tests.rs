@@ -146,6 +146,7 @@ fn every_key_arrives_where_it_belongs() {
             trusted: vec![prefix("192.0.2.0/24"), prefix("2001:db8::/32")],
             allow: vec![prefix("198.51.100.7/32")],
             deny: vec![prefix("203.0.113.0/24")],
+            exceptions: Vec::new(),
         },
         paths: Paths {
             socket: "/tmp/s".into(),

@@ -1,9 +1,10 @@
 //! The control socket: newline-delimited JSON over a Unix socket.
 //!
-//! One connection carries one question and one answer. Peer credentials of the kernel decide who
+//! One connection carries one question and one answer; that of who follows events goes on with a line for each. Peer credentials of the kernel decide who
 //! may change something: root and the daemon's own user. The group of the socket may read.
 
 pub mod client;
+mod follow;
 pub mod preview;
 pub mod protocol;
 pub mod reply;

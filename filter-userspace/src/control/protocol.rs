@@ -7,7 +7,7 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 use super::reply::RefusedDatabase;
-use crate::{config, countries, geo::Digest};
+use crate::{config, countries, events::Filter, geo::Digest, policy::Port};
 
 /// Raised when a field changes its meaning or goes away; new fields do not raise it.
 pub const SCHEMA: u32 = 1;
@@ -183,16 +183,22 @@ pub enum Request {
         address: IpAddr,
         packet: Option<PacketKind>,
     },
-    /// Adds a runtime rule, in place of an earlier one for the same target.
+    /// Adds runtime rules, in place of earlier ones for the same target and port.
     AddRule {
         rule: RuleVerb,
         target: Target,
+        /// One rule for each; empty: all packets.
+        #[serde(default)]
+        ports: Vec<Port>,
         limit: Option<String>,
         duration: Option<Duration>,
         comment: Option<String>,
     },
+    /// Without a port all runtime rules for the target.
     RemoveRule {
         target: Target,
+        #[serde(default)]
+        port: Option<Port>,
     },
     Ban {
         prefix: IpNetwork,
@@ -213,6 +219,19 @@ pub enum Request {
     Preview,
     /// Reads config and database again.
     Reload,
+    /// The last events that are kept.
+    Events {
+        #[serde(default)]
+        filter: Filter,
+    },
+    /// Answered with `null`, and then with a [`crate::events::Line`] for each event until the asker hangs up.
+    FollowEvents {
+        #[serde(default)]
+        filter: Filter,
+        /// With the first bytes of the frames; only for who may change something.
+        #[serde(default)]
+        heads: bool,
+    },
     /// Makes the change on trial last.
     Confirm,
     /// Undoes the change on trial.
@@ -234,8 +253,9 @@ pub enum Request {
 }
 
 impl Request {
-    /// Whether only root and the daemon's own user may ask this.
-    pub const fn changes_something(&self) -> bool {
+    /// Whether only root and the daemon's own user may ask this: whatever changes something, and what packets
+    /// carry.
+    pub const fn is_privileged(&self) -> bool {
         match self {
             Self::Status
             | Self::Countries
@@ -243,6 +263,8 @@ impl Request {
             | Self::Bans
             | Self::Explain { .. }
             | Self::Preview
+            | Self::Events { .. }
+            | Self::FollowEvents { heads: false, .. }
             | Self::GeoStatus => false,
             Self::AddRule { .. }
             | Self::RemoveRule { .. }
@@ -252,6 +274,7 @@ impl Request {
             | Self::SetMode { .. }
             | Self::Reload
             | Self::Confirm
+            | Self::FollowEvents { heads: true, .. }
             | Self::Rollback => true,
             Self::AcceptDatabase { .. }
             | Self::NoteUpdate { .. }

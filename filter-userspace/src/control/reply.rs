@@ -7,9 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::protocol::{ModeWord, RuleVerb, Target};
 use crate::{
+    events::Event,
     generations::About,
     geo::Digest,
     kernel::{Ban, FlowCount, TrackerFault},
+    policy::Port,
 };
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -256,6 +258,9 @@ pub struct Explanation {
 pub struct RuleLine {
     pub rule: String,
     pub target: String,
+    /// The only port that it is about.
+    #[serde(default)]
+    pub port: Option<Port>,
     pub limit: Option<String>,
     /// `config` or `runtime`.
     pub origin: String,
@@ -272,6 +277,12 @@ pub struct Rules {
     pub unknown: String,
     pub private: String,
     pub rules: Vec<RuleLine>,
+}
+
+/// The last events, the oldest first.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Events {
+    pub events: Vec<Event>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -309,11 +320,21 @@ pub struct Done {
 }
 
 /// The parts of a rule's request that make its line, shared with `runtime.json`.
-pub fn rule_word(rule: RuleVerb, target: &Target, limit: Option<&str>) -> String {
-    match limit {
-        Some(limit) => format!("{} {target} (limit {limit})", rule.word()),
-        None => format!("{} {target}", rule.word()),
+pub fn rule_word(
+    rule: RuleVerb,
+    target: &Target,
+    ports: impl IntoIterator<Item = Port>,
+    limit: Option<&str>,
+) -> String {
+    let ports: Vec<String> = ports.into_iter().map(|port| port.to_string()).collect();
+    let mut word = format!("{} {target}", rule.word());
+    if !ports.is_empty() {
+        word += &format!(" on {}", ports.join(", "));
     }
+    if let Some(limit) = limit {
+        word += &format!(" (limit {limit})");
+    }
+    word
 }
 
 /// Times as whole seconds since 1970, which every JSON reader understands.

@@ -12,15 +12,17 @@ use std::{
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
-    sync::{Semaphore, mpsc, oneshot},
+    sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot},
     time::timeout,
 };
 use tracing::{debug, warn};
 
 use super::{
     MAX_CHANGE_BYTES, MAX_QUESTION_BYTES, QUESTION_TIMEOUT,
+    follow::{Followed, MAX_FOLLOWERS},
     protocol::{Answer, Asker, Outcome, Question, Refusal, RefusalKind, Request, SCHEMA},
 };
+use crate::events::Seen;
 
 /// Questions in flight; more wait in the kernel's backlog.
 const MAX_CONNECTIONS: usize = 32;
@@ -102,8 +104,13 @@ pub fn bind(path: &Path) -> Result<UnixListener, ServerError> {
 }
 
 /// Answers until the daemon's task is gone.
-pub async fn serve(listener: UnixListener, daemon: mpsc::Sender<Asked>) {
+pub async fn serve(
+    listener: UnixListener,
+    daemon: mpsc::Sender<Asked>,
+    events: broadcast::Sender<Arc<Seen>>,
+) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let follower_slots = Arc::new(Semaphore::new(MAX_FOLLOWERS));
     loop {
         let Ok(slot) = slots.clone().acquire_owned().await else {
             return;
@@ -111,11 +118,14 @@ pub async fn serve(listener: UnixListener, daemon: mpsc::Sender<Asked>) {
         match listener.accept().await {
             Ok((stream, _)) => {
                 let daemon = daemon.clone();
+                let followed = Followed {
+                    events: events.clone(),
+                    slots: follower_slots.clone(),
+                };
                 tokio::spawn(async move {
-                    if let Err(error) = converse(stream, daemon).await {
+                    if let Err(error) = converse(stream, slot, daemon, followed).await {
                         debug!("control connection: {error}");
                     }
-                    drop(slot);
                 });
             }
             Err(error) => {
@@ -127,7 +137,12 @@ pub async fn serve(listener: UnixListener, daemon: mpsc::Sender<Asked>) {
     }
 }
 
-async fn converse(mut stream: UnixStream, daemon: mpsc::Sender<Asked>) -> io::Result<()> {
+async fn converse(
+    mut stream: UnixStream,
+    slot: OwnedSemaphorePermit,
+    daemon: mpsc::Sender<Asked>,
+    followed: Followed,
+) -> io::Result<()> {
     let peer_uid = stream.peer_cred()?.uid();
     let mut line = String::new();
     let limit = match may_change(peer_uid) {
@@ -139,26 +154,50 @@ async fn converse(mut stream: UnixStream, daemon: mpsc::Sender<Asked>) -> io::Re
     timeout(QUESTION_TIMEOUT, reader.read_line(&mut line))
         .await
         .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-    let outcome = match decide(&line, limit, peer_uid, daemon).await {
-        Ok(reply) => Outcome::Ok(reply),
-        Err(refusal) => Outcome::Error(refusal),
+    let question = read_question(&line, limit, peer_uid);
+    if let Ok(Question {
+        request: Request::FollowEvents { filter, heads },
+        ..
+    }) = question
+    {
+        // Whoever follows for hours must not keep others from asking.
+        drop(slot);
+        return followed.stream_to(stream, &filter, heads).await;
+    }
+    let outcome = match question {
+        Ok(question) => ask_daemon(question, daemon).await,
+        Err(refusal) => Err(refusal),
     };
-    let mut answer = serde_json::to_vec(&Answer {
+    write_line(&mut stream, &answer(outcome)).await
+}
+
+/// The answer to a question, as it goes over the wire.
+pub(super) fn answer(outcome: Result<serde_json::Value, Refusal>) -> Answer {
+    Answer {
         schema: SCHEMA,
-        outcome,
-    })?;
-    answer.push(b'\n');
-    timeout(QUESTION_TIMEOUT, stream.write_all(&answer))
+        outcome: match outcome {
+            Ok(reply) => Outcome::Ok(reply),
+            Err(refusal) => Outcome::Error(refusal),
+        },
+    }
+}
+
+pub(super) async fn write_line(
+    stream: &mut UnixStream,
+    value: &impl serde::Serialize,
+) -> io::Result<()> {
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    write_in_time(stream, &line).await
+}
+
+pub(super) async fn write_in_time(stream: &mut UnixStream, bytes: &[u8]) -> io::Result<()> {
+    timeout(QUESTION_TIMEOUT, stream.write_all(bytes))
         .await
         .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }
 
-async fn decide(
-    line: &str,
-    limit: usize,
-    peer_uid: u32,
-    daemon: mpsc::Sender<Asked>,
-) -> Result<serde_json::Value, Refusal> {
+fn read_question(line: &str, limit: usize, peer_uid: u32) -> Result<Question, Refusal> {
     if !line.ends_with('\n') {
         return Err(Refusal::bad_request(format!(
             "a question is one line of at most {limit} bytes"
@@ -173,13 +212,20 @@ async fn decide(
             question.schema
         )));
     }
-    if question.request.changes_something() && !may_change(peer_uid) {
+    if question.request.is_privileged() && !may_change(peer_uid) {
         return Err(Refusal {
             kind: RefusalKind::Forbidden,
             message: format!("user {peer_uid} may only read: run this as root"),
             hint: None,
         });
     }
+    Ok(question)
+}
+
+async fn ask_daemon(
+    question: Question,
+    daemon: mpsc::Sender<Asked>,
+) -> Result<serde_json::Value, Refusal> {
     let (sender, receiver) = oneshot::channel();
     let asked = Asked {
         request: question.request,

@@ -1,12 +1,13 @@
 use std::{path::PathBuf, time::Duration};
 
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 
 use super::{
     client::{ClientError, ask},
     protocol::{Refusal, Request, RuleVerb, Target},
     server::{Asked, ServerError, bind, serve},
 };
+use crate::policy::Port;
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread()
@@ -31,12 +32,14 @@ fn every_request() -> Vec<Request> {
         Request::AddRule {
             rule: RuleVerb::Allow,
             target: "cn".parse().unwrap(),
+            ports: vec![Port::Tcp(80), Port::Udp(53)],
             limit: Some("residents".into()),
             duration: Some(duration),
             comment: Some("a \"word\"\nand a line".into()),
         },
         Request::RemoveRule {
             target: Target::Prefix(prefix),
+            port: Some(Port::Tcp(80)),
         },
         Request::Ban { prefix, duration },
         Request::BanAll {
@@ -45,6 +48,12 @@ fn every_request() -> Vec<Request> {
             duration,
         },
         Request::Unban { prefix },
+        Request::Events {
+            filter: crate::events::Filter {
+                reason: Some("banned".into()),
+                class: None,
+            },
+        },
         Request::SetMode {
             mode: super::protocol::ModeWord::Enforce,
         },
@@ -60,7 +69,7 @@ fn every_request_arrives_as_it_was_sent() {
     runtime().block_on(async {
         let listener = bind(&path).unwrap();
         let (sender, mut receiver) = mpsc::channel::<Asked>(1);
-        tokio::spawn(serve(listener, sender));
+        tokio::spawn(serve(listener, sender, broadcast::Sender::new(1)));
         let client_path = path.clone();
         let client = tokio::task::spawn_blocking(move || {
             every_request()
@@ -117,7 +126,7 @@ fn bad_questions_are_answered_with_what_is_wrong() {
     runtime().block_on(async {
         let listener = bind(&path).unwrap();
         let (sender, _receiver) = mpsc::channel::<Asked>(1);
-        tokio::spawn(serve(listener, sender));
+        tokio::spawn(serve(listener, sender, broadcast::Sender::new(1)));
         let cases: [(&str, Vec<u8>, &str); 5] = [
             ("no JSON", b"hello\n".to_vec(), "cannot read the question"),
             (

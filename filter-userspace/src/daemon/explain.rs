@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use filter_common::{
+    abi,
     country::Class,
     verdict::{Reason, Verdict},
 };
@@ -10,16 +11,18 @@ use ipnetwork::IpNetwork;
 
 use super::{
     age,
+    overlay::{Moment, Rule},
     state::{Daemon, failed},
 };
 use crate::{
+    compile::is_made_of,
     control::{
-        protocol::{ModeWord, PacketKind, Refusal},
+        protocol::{ModeWord, PacketKind, Refusal, Target},
         reply::{Explanation, Stage},
     },
     countries,
     kernel::{Mode, Service},
-    policy::{Action, Limit, Scope},
+    policy::{Action, Exception, Gets, Limit, Scope, Subject},
 };
 
 impl Daemon {
@@ -29,9 +32,9 @@ impl Daemon {
         packet: Option<PacketKind>,
     ) -> Result<Explanation, Refusal> {
         let packet = packet.unwrap_or_else(|| typical_packet(&self.policy.scope));
-        let decision = self
+        let (decision, exception) = self
             .gate
-            .decide(
+            .explain(
                 address,
                 some_destination(&self.policy.scope, address),
                 service(packet),
@@ -45,7 +48,11 @@ impl Daemon {
             Reason::Banned => self.ban_of(address)?,
             _ => None,
         };
-        let action = decision.class.and_then(|class| self.action_of(class));
+        let rule = exception.and_then(|entry| self.rule_of(&entry));
+        let action = decision.class.and_then(|class| match rule {
+            Some(rule) => self.action_by(rule),
+            None => self.action_of(class),
+        });
         // Each stage: what it says when the decision falls there, and what when it does not.
         let stages = [
             (
@@ -61,9 +68,12 @@ impl Daemon {
             (
                 "trusted",
                 decision.reason == Reason::Trusted,
-                match longest(&self.policy.trusted, address) {
-                    Some(prefix) => format!("in the trusted prefix {prefix}"),
-                    None => "in no trusted prefix".to_owned(),
+                match (longest(&self.policy.trusted, address), rule) {
+                    (_, Some(rule)) if decision.reason == Reason::Trusted => {
+                        format!("{}, by a runtime rule", rule_words(rule))
+                    }
+                    (Some(prefix), _) => format!("in the trusted prefix {prefix}"),
+                    (None, _) => "in no trusted prefix".to_owned(),
                 },
             ),
             (
@@ -71,7 +81,17 @@ impl Daemon {
                 decision.reason == Reason::Banned,
                 ban.unwrap_or_else(|| "not banned".to_owned()),
             ),
-            ("class", false, self.class_finding(address, decision.class)),
+            (
+                "class",
+                false,
+                match rule {
+                    // The rule for a prefix is what the source counts as.
+                    Some(rule) if matches!(rule.target, Target::Prefix(_)) => {
+                        format!("in the prefix of a runtime rule: {}", rule_words(rule))
+                    }
+                    _ => self.class_finding(address, decision.class),
+                },
+            ),
             (
                 "action",
                 matches!(
@@ -82,7 +102,10 @@ impl Daemon {
                         | Reason::UnknownDenied
                         | Reason::PrivateDenied
                 ) || decision.reason == Reason::Allowed && action == Some(Action::Allow),
-                self.action_finding(decision.class),
+                match rule {
+                    Some(rule) => format!("{}, by the runtime rule", rule_words(rule)),
+                    None => self.action_finding(decision.class),
+                },
             ),
             (
                 "limit",
@@ -138,6 +161,29 @@ impl Daemon {
                 let left = humantime::format_duration(seconds);
                 format!("banned by {}, {left} left", ban.prefix)
             }))
+    }
+
+    /// The runtime rule that an exception in the kernel was made of.
+    fn rule_of(&self, entry: &abi::Exception) -> Option<&Rule> {
+        let class_of = |code| self.compiled.class_of(code);
+        self.overlay.rules.iter().find(|rule| {
+            rule.is_exception() && {
+                let exception = rule.exception(&self.config.policy, Moment::now());
+                is_made_of(entry, &exception, class_of)
+            }
+        })
+    }
+
+    /// What a rule with an end or a port does; `None` when no action has a say.
+    fn action_by(&self, rule: &Rule) -> Option<Action> {
+        match rule.exception(&self.config.policy, Moment::now()) {
+            Exception {
+                subject: Subject::Country(_),
+                gets: Gets::Action(action),
+                ..
+            } => Some(action),
+            _ => None,
+        }
     }
 
     fn action_of(&self, class: Class) -> Option<Action> {
@@ -200,7 +246,8 @@ impl Daemon {
                 Some(code) => {
                     let action = word(self.policy.action_for(code));
                     let runtime = self.overlay.rules.iter().any(|rule| {
-                        rule.target == crate::control::protocol::Target::Country(code)
+                        rule.target == Target::Country(code)
+                            && !rule.is_exception()
                             && rule.suspended_by(&self.config.policy).is_none()
                     });
                     if runtime {
@@ -266,6 +313,18 @@ fn typical_packet(scope: &Scope) -> PacketKind {
         (Some((port, _)), _) => PacketKind::Tcp(*port),
         (None, Some((port, _))) => PacketKind::Udp(*port),
         (None, None) => PacketKind::Ping,
+    }
+}
+
+/// `allow US on 80/tcp until 2026-11-26T05:00:00Z`.
+fn rule_words(rule: &Rule) -> String {
+    let word = rule.word();
+    match rule.expires {
+        Some(expires) => format!(
+            "{word} until {}",
+            humantime::format_rfc3339_seconds(expires)
+        ),
+        None => word,
     }
 }
 

@@ -20,7 +20,7 @@ use tracing::{info, warn};
 use super::{state::Daemon, view};
 use crate::{
     config::{Interfaces, with_default_route},
-    kernel::{self, Attachment, Link, LinkWatch, Place, XdpPrograms, name_before},
+    kernel::{self, AttachMode, Attachment, Link, LinkWatch, Place, XdpPrograms, name_before},
 };
 
 /// The least time between two looks, so that a burst of messages gives one look, and another when it is over.
@@ -389,19 +389,18 @@ impl Daemon {
         warnings
     }
 
-    /// Whether the gate stands, for each interface where it should.
-    pub(super) fn interfaces_attached(&self) -> Vec<(String, bool)> {
+    /// How the gate stands, for each interface where it should; `None` where it does not.
+    pub(super) fn interfaces_attached(&self) -> Vec<(String, Option<AttachMode>)> {
         let lost = self.gate.lost_interfaces();
         let held = self.gate.attachments().iter();
-        let mut all: BTreeMap<String, bool> = held
-            .map(|it| (it.interface.clone(), !lost.contains(&it.interface.as_str())))
+        let mut all: BTreeMap<String, Option<AttachMode>> = held
+            .map(|it| {
+                let stands = !lost.contains(&it.interface.as_str());
+                (it.interface.clone(), stands.then_some(it.mode))
+            })
             .collect();
-        all.extend(
-            self.following
-                .absent
-                .keys()
-                .map(|name| (name.clone(), false)),
-        );
+        let absent = self.following.absent.keys();
+        all.extend(absent.map(|name| (name.clone(), None)));
         all.into_iter().collect()
     }
 }

@@ -3,6 +3,7 @@
 pub mod age;
 mod bans;
 pub mod databases;
+mod events;
 mod explain;
 mod interfaces;
 mod lock;
@@ -99,7 +100,13 @@ async fn serve(
     tokio::spawn(interfaces::watch(link_watch, changed_sender));
 
     let (asked_sender, mut asked) = mpsc::channel::<Asked>(QUEUE);
-    tokio::spawn(control::server::serve(control_listener, asked_sender));
+    tokio::spawn(control::server::serve(
+        control_listener,
+        asked_sender,
+        daemon.event_stream(),
+    ));
+    // The first frame that is dropped shall be seen, too.
+    daemon.read_events();
     announce(&daemon);
     daemon.keep_database();
     let mut messages: Option<JoinHandle<()>> = None;
@@ -109,6 +116,7 @@ async fn serve(
     let mut sweep_bans = ticker(BAN_SWEEP);
     let mut sweep_flows = ticker(FLOW_SWEEP);
     let mut check_database = ticker(DATABASE_CHECK);
+    let mut read_events = ticker(events::WINDOW);
     let mut feed_watchdog = ticker(watchdog_interval());
     let mut retry_at = Instant::now();
     loop {
@@ -151,6 +159,7 @@ async fn serve(
             _ = check_interfaces.tick() => daemon.look_at_interfaces(),
             () = next_look => daemon.look_at_interfaces(),
             _ = sample_rates.tick() => daemon.sample_rates(),
+            _ = read_events.tick() => daemon.read_events(),
             _ = sweep_bans.tick() => daemon.sweep_bans(),
             _ = sweep_flows.tick() => daemon.sweep_flows(),
             _ = check_database.tick() => {

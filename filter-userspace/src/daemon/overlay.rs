@@ -1,7 +1,7 @@
 //! Runtime changes: rules and the mode that were set through the CLI, over what the config says.
 //!
-//! They are kept in `runtime.json`, so that a restart keeps them too. Rules that carry an expiry
-//! are ended by the daemon; while no daemon runs they stay in force.
+//! They are kept in `runtime.json`, so that a restart keeps them too. Those that carry an expiry are
+//! ended by the kernel; the daemon takes them off the list afterwards.
 
 use std::{
     fs::{self, File},
@@ -13,24 +13,56 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    compile::trusted_around,
     control::{
         protocol::{ModeWord, RuleVerb, Target},
         reply::{rule_word, unix_seconds},
     },
-    kernel::Mode,
-    policy::{Action, Policy},
+    kernel::{self, Mode},
+    policy::{Action, Exception, Gets, Policy, Port, Subject},
 };
 
-const SCHEMA: u32 = 1;
+/// 2: rules may name a port. A version that did not know that would open a country where one port was meant.
+const SCHEMA: u32 = 2;
+/// What an older version wrote reads as it was meant.
+const OLDEST_SCHEMA: u32 = 1;
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Rule {
     pub rule: RuleVerb,
     pub target: Target,
+    /// The only destination port that it is about.
+    #[serde(default)]
+    pub port: Option<Port>,
     pub limit: Option<String>,
     #[serde(with = "unix_seconds")]
     pub expires: Option<SystemTime>,
     pub comment: Option<String>,
+}
+
+/// A moment on both clocks: people say when a rule ends on the one that they set, the kernel ends it on the
+/// one that nobody sets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Moment {
+    pub wall: SystemTime,
+    /// Nanoseconds of CLOCK_BOOTTIME.
+    pub boot_ns: u64,
+}
+
+impl Moment {
+    pub fn now() -> Self {
+        Self {
+            wall: SystemTime::now(),
+            boot_ns: kernel::boot_ns(),
+        }
+    }
+
+    /// `time` as nanoseconds of CLOCK_BOOTTIME, as far as nobody sets the clock; what is over is now.
+    fn boot_ns_at(&self, time: SystemTime) -> u64 {
+        let left = time.duration_since(self.wall).unwrap_or_default();
+        let left = u64::try_from(left.as_nanos()).unwrap_or(u64::MAX);
+        self.boot_ns.saturating_add(left)
+    }
 }
 
 /// A mode set at runtime, and what the config said at that time.
@@ -92,16 +124,18 @@ impl Overlay {
                 });
             }
         };
-        let overlay: Self = serde_json::from_str(&text).map_err(|source| OverlayError::Parse {
-            path: path.to_owned(),
-            source,
-        })?;
-        if overlay.schema != SCHEMA {
+        let mut overlay: Self =
+            serde_json::from_str(&text).map_err(|source| OverlayError::Parse {
+                path: path.to_owned(),
+                source,
+            })?;
+        if !(OLDEST_SCHEMA..=SCHEMA).contains(&overlay.schema) {
             return Err(OverlayError::Schema {
                 path: path.to_owned(),
                 found: overlay.schema,
             });
         }
+        overlay.schema = SCHEMA;
         Ok(overlay)
     }
 
@@ -132,17 +166,19 @@ impl Overlay {
             .map_err(io_error("sync the directory of"))
     }
 
-    /// Adds `rule` in place of an earlier one for the same target.
+    /// Adds `rule` in place of an earlier one for the same target and port.
     pub fn add(&mut self, rule: Rule) {
-        self.rules.retain(|other| other.target != rule.target);
+        let key = |rule: &Rule| (rule.target, rule.port);
+        self.rules.retain(|other| key(other) != key(&rule));
         self.rules.push(rule);
-        self.rules.sort_by_key(|rule| rule.target);
+        self.rules.sort_by_key(key);
     }
 
-    /// Removes the rule for `target`, if there is one.
-    pub fn remove(&mut self, target: Target) -> Option<Rule> {
-        let index = self.rules.iter().position(|rule| rule.target == target)?;
-        Some(self.rules.remove(index))
+    /// Removes and returns the rule for `target` and `port`; without a port all rules for `target`.
+    pub fn remove(&mut self, target: Target, port: Option<Port>) -> Vec<Rule> {
+        let is_meant =
+            |rule: &mut Rule| rule.target == target && (port.is_none() || rule.port == port);
+        self.rules.extract_if(.., is_meant).collect()
     }
 
     /// Removes and returns the rules whose time is over.
@@ -170,45 +206,82 @@ impl Overlay {
 
     /// `policy` with the rules of this overlay over it. Runtime wins over the config for the same
     /// target. Also returns what could not be applied, for the sysadmin.
-    pub fn apply(&self, policy: &Policy) -> (Policy, Vec<String>) {
+    pub fn apply(&self, policy: &Policy, now: Moment) -> (Policy, Vec<String>) {
         let mut merged = policy.clone();
         let mut suspended = Vec::new();
         for rule in &self.rules {
             if let Some(why) = rule.suspended_by(policy) {
                 suspended.push(format!(
                     "runtime rule `{}` is not in force: {why}; `cerco rules remove {}` ends it",
-                    rule_word(rule.rule, &rule.target, rule.limit.as_deref()),
+                    rule.word(),
                     rule.target
                 ));
                 continue;
             }
-            rule.apply(&mut merged);
+            match rule.is_exception() {
+                true => merged.exceptions.push(rule.exception(policy, now)),
+                false => rule.apply(&mut merged),
+            }
         }
         (merged, suspended)
     }
 }
 
 impl Rule {
-    /// Why the rule cannot be in force over `policy`: the config may have lost the limit it names.
+    /// `allow US on 80/tcp (limit residents)`.
+    pub fn word(&self) -> String {
+        rule_word(self.rule, &self.target, self.port, self.limit.as_deref())
+    }
+
+    /// Why the rule cannot be in force over `policy`: the config may have lost the limit it names, or trusts
+    /// more than its prefix.
     pub fn suspended_by(&self, policy: &Policy) -> Option<String> {
-        match &self.limit {
-            Some(name) if policy.limit_index(name).is_none() => {
+        match (&self.limit, self.target) {
+            (Some(name), _) if policy.limit_index(name).is_none() => {
                 Some(format!("the config has no limit `{name}`"))
             }
+            (_, Target::Prefix(prefix)) if self.rule != RuleVerb::Trust => {
+                let trusted = trusted_around(policy, prefix)?;
+                Some(format!("it lies in the trusted {trusted}"))
+            }
             _ => None,
+        }
+    }
+
+    /// Whether the rule ends or is about one port, so that it goes over the table and not into it.
+    pub fn is_exception(&self) -> bool {
+        self.expires.is_some() || self.port.is_some()
+    }
+
+    /// The rule as an exception over `policy`.
+    pub fn exception(&self, policy: &Policy, now: Moment) -> Exception {
+        Exception {
+            subject: match self.target {
+                Target::Country(code) => Subject::Country(code),
+                Target::Prefix(prefix) => Subject::Prefix(prefix),
+            },
+            service: self.port,
+            gets: match self.rule {
+                RuleVerb::Trust => Gets::Trust,
+                RuleVerb::Allow | RuleVerb::Deny => Gets::Action(self.action(policy)),
+            },
+            until_ns: self.expires.map(|expires| now.boot_ns_at(expires)),
+        }
+    }
+
+    fn action(&self, policy: &Policy) -> Action {
+        let limit = self.limit.as_deref().and_then(|n| policy.limit_index(n));
+        match (self.rule, limit) {
+            (RuleVerb::Deny, _) => Action::Deny,
+            (_, Some(index)) => Action::Limit(index),
+            (_, None) => Action::Allow,
         }
     }
 
     fn apply(&self, policy: &mut Policy) {
         match self.target {
             Target::Country(code) => {
-                let limit = self.limit.as_deref().and_then(|n| policy.limit_index(n));
-                let action = match (self.rule, limit) {
-                    (RuleVerb::Deny, _) => Action::Deny,
-                    (_, Some(index)) => Action::Limit(index),
-                    (_, None) => Action::Allow,
-                };
-                policy.countries.insert(code, action);
+                policy.countries.insert(code, self.action(policy));
             }
             Target::Prefix(prefix) => {
                 let lists = [&mut policy.trusted, &mut policy.allow, &mut policy.deny];
@@ -229,8 +302,15 @@ impl Rule {
 mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
+    use filter_common::country::CountryCode;
+
     use super::*;
     use crate::config;
+
+    const NOW: Moment = Moment {
+        wall: UNIX_EPOCH,
+        boot_ns: 7,
+    };
 
     fn policy() -> Policy {
         let text = "interfaces = [\"eth0\"]\n[policy.countries]\nMO = \"allow\"\nCN = \"deny\"\n\
@@ -244,6 +324,7 @@ mod tests {
         Rule {
             rule,
             target: target.parse().unwrap(),
+            port: None,
             limit: None,
             expires: None,
             comment: None,
@@ -260,7 +341,7 @@ mod tests {
         overlay.add(rule(RuleVerb::Deny, "MO"));
         overlay.add(rule(RuleVerb::Trust, "192.0.2.0/24"));
         overlay.add(rule(RuleVerb::Deny, "2001:db8::/32"));
-        let (merged, suspended) = overlay.apply(&policy());
+        let (merged, suspended) = overlay.apply(&policy(), NOW);
         let code = |text| filter_common::country::CountryCode::parse(text).unwrap();
         assert_eq!(suspended, Vec::<String>::new());
         assert_eq!(merged.action_for(code("CN")), Action::Limit(0));
@@ -277,8 +358,88 @@ mod tests {
         overlay.add(rule(RuleVerb::Allow, "MO"));
         assert_eq!(overlay.rules, [rule(RuleVerb::Allow, "MO")]);
         let target = "MO".parse().unwrap();
-        assert_eq!(overlay.remove(target), Some(rule(RuleVerb::Allow, "MO")));
-        assert_eq!(overlay.remove(target), None);
+        assert_eq!(overlay.remove(target, None), [rule(RuleVerb::Allow, "MO")]);
+        assert_eq!(overlay.remove(target, None), []);
+    }
+
+    #[test]
+    fn rule_with_an_end_or_a_port_goes_over_the_policy_and_changes_nothing_in_it() {
+        let mut overlay = Overlay::default();
+        overlay.add(Rule {
+            port: Some(Port::Tcp(80)),
+            limit: Some("residents".into()),
+            ..rule(RuleVerb::Allow, "CN")
+        });
+        overlay.add(Rule {
+            expires: Some(UNIX_EPOCH + Duration::from_secs(2)),
+            ..rule(RuleVerb::Trust, "192.0.2.0/24")
+        });
+        let exceptions = vec![
+            Exception {
+                subject: Subject::Country(CountryCode::parse("CN").unwrap()),
+                service: Some(Port::Tcp(80)),
+                gets: Gets::Action(Action::Limit(0)),
+                until_ns: None,
+            },
+            Exception {
+                subject: Subject::Prefix("192.0.2.0/24".parse().unwrap()),
+                service: None,
+                gets: Gets::Trust,
+                until_ns: Some(2_000_000_007),
+            },
+        ];
+        let merged = Policy {
+            exceptions,
+            ..policy()
+        };
+        assert_eq!(overlay.apply(&policy(), NOW), (merged, Vec::new()));
+    }
+
+    #[test]
+    fn rules_for_ports_stand_beside_each_other_and_go_together() {
+        let on = |port| Rule {
+            port,
+            ..rule(RuleVerb::Allow, "MO")
+        };
+        let [all, http, dns] = [None, Some(Port::Tcp(80)), Some(Port::Udp(53))].map(on);
+        let mut overlay = Overlay::default();
+        for rule in [&http, &all, &dns, &http] {
+            overlay.add(rule.clone());
+        }
+        assert_eq!(overlay.rules, [all.clone(), http.clone(), dns.clone()]);
+        let target = "MO".parse().unwrap();
+        assert_eq!(overlay.remove(target, Some(Port::Tcp(443))), []);
+        assert_eq!(overlay.remove(target, Some(Port::Tcp(80))), [http]);
+        assert_eq!(overlay.remove(target, None), [all, dns]);
+        assert_eq!(overlay.rules, []);
+    }
+
+    #[test]
+    fn rule_inside_a_trusted_prefix_is_suspended_and_named() {
+        let policy = Policy {
+            trusted: vec!["192.0.2.0/24".parse().unwrap()],
+            ..policy()
+        };
+        let why = |verb, target| rule(verb, target).suspended_by(&policy);
+        assert_eq!(
+            why(RuleVerb::Deny, "192.0.2.7/32"),
+            Some("it lies in the trusted 192.0.2.0/24".to_owned())
+        );
+        assert_eq!(why(RuleVerb::Deny, "192.0.2.0/24"), None);
+        assert_eq!(why(RuleVerb::Deny, "192.0.0.0/16"), None);
+        assert_eq!(why(RuleVerb::Trust, "192.0.2.7/32"), None);
+    }
+
+    #[test]
+    fn file_of_an_older_version_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("runtime.json");
+        let text = "{\"schema\":1,\"mode\":null,\"rules\":[{\"rule\":\"allow\",\
+                    \"target\":\"MO\",\"limit\":null,\"expires\":null,\"comment\":null}]}";
+        fs::write(&path, text).unwrap();
+        let mut expected = Overlay::default();
+        expected.add(rule(RuleVerb::Allow, "MO"));
+        assert_eq!(Overlay::load(&path).unwrap(), expected);
     }
 
     #[test]
@@ -288,7 +449,7 @@ mod tests {
             limit: Some("gone".into()),
             ..rule(RuleVerb::Allow, "CN")
         });
-        let (merged, suspended) = overlay.apply(&policy());
+        let (merged, suspended) = overlay.apply(&policy(), NOW);
         assert_eq!(merged, policy());
         assert_eq!(
             suspended,

@@ -7,6 +7,7 @@ use tracing::{error, info};
 use super::{
     databases::Acceptance,
     lockout::Change,
+    overlay::Moment,
     state::{Daemon, compile_and_check},
 };
 use crate::{
@@ -43,7 +44,7 @@ impl Daemon {
             .map_err(|report| Refusal::bad_request(report.to_string()))?;
         let mut overlay = self.overlay.clone();
         let mode = overlay.settle_mode(config.mode);
-        let (policy, suspended) = overlay.apply(&config.policy);
+        let (policy, suspended) = overlay.apply(&config.policy, Moment::now());
         let database = self.databases.at_reload(
             &self.database,
             &self.config,

@@ -6,7 +6,7 @@ use filter_common::country::{Class, CountryCode};
 use tracing::{error, info};
 
 use super::{
-    overlay::{Overlay, Rule},
+    overlay::{Moment, Overlay, Rule},
     state::{Daemon, compile_and_check},
 };
 use crate::{
@@ -15,11 +15,12 @@ use crate::{
         reply::{Done, rule_word},
     },
     kernel::Planned,
-    policy::{Action, Policy},
+    policy::{Action, Policy, Port},
 };
 
 impl Daemon {
-    pub(super) fn add_rule(&mut self, rule: Rule) -> Result<Done, Refusal> {
+    /// Adds `rule`, for each of `ports` if there are any; all of them or none.
+    pub(super) fn add_rule(&mut self, rule: Rule, ports: &[Port]) -> Result<Done, Refusal> {
         if let (RuleVerb::Trust, Target::Country(code)) = (rule.rule, rule.target) {
             return Err(Refusal::bad_request(format!(
                 "a country cannot be trusted, only prefixes can; `cerco allow {code}` lets it in"
@@ -40,30 +41,55 @@ impl Daemon {
                 }));
             }
         }
-        let word = rule_word(rule.rule, &rule.target, rule.limit.as_deref());
+        let ports_in_words = ports.iter().copied();
+        let word = rule_word(
+            rule.rule,
+            &rule.target,
+            ports_in_words,
+            rule.limit.as_deref(),
+        );
         let until = rule.expires.map_or(String::new(), |expires| {
             let until = humantime::format_rfc3339_seconds(expires);
-            format!(" until {until} (the daemon ends it; it outlasts a daemon that is stopped)")
+            format!(" until {until} (the kernel ends it, with a daemon or without)")
         });
         let mut overlay = self.overlay.clone();
-        overlay.add(rule);
-        let warnings = self.install(overlay, &format!("`{word}`"))?;
+        for port in ports {
+            overlay.add(Rule {
+                port: Some(*port),
+                ..rule.clone()
+            });
+        }
+        let suspended = rule.suspended_by(&self.config.policy);
+        if ports.is_empty() {
+            overlay.add(rule);
+        }
+        let mut warnings = self.install(overlay, &format!("`{word}`"))?;
+        if let Some(why) = suspended {
+            warnings.push(format!("it changes nothing: {why}"));
+        }
         let message = format!("{word}: in force{until}");
         info!("{message}");
         Ok(Done { message, warnings })
     }
 
-    pub(super) fn remove_rule(&mut self, target: Target) -> Result<Done, Refusal> {
+    pub(super) fn remove_rule(
+        &mut self,
+        target: Target,
+        port: Option<Port>,
+    ) -> Result<Done, Refusal> {
         let mut overlay = self.overlay.clone();
-        let Some(rule) = overlay.remove(target) else {
+        let removed = overlay.remove(target, port);
+        if removed.is_empty() {
+            let on_port = port.map_or(String::new(), |port| format!(" on {port}"));
             return Err(Refusal::bad_request(format!(
-                "there is no runtime rule for {target}; what the config says is changed there, \
+                "there is no runtime rule for {target}{on_port}; what the config says is changed there, \
                  followed by `cerco reload`"
             )));
-        };
-        let word = rule_word(rule.rule, &rule.target, rule.limit.as_deref());
-        let warnings = self.install(overlay, &format!("removing `{word}`"))?;
-        let message = format!("{word}: removed");
+        }
+        let words: Vec<String> = removed.iter().map(Rule::word).collect();
+        let words = words.join("; ");
+        let warnings = self.install(overlay, &format!("removing `{words}`"))?;
+        let message = format!("{words}: removed");
         info!("{message}");
         Ok(Done { message, warnings })
     }
@@ -82,8 +108,7 @@ impl Daemon {
         match self.install(overlay, "the end of a rule") {
             Ok(_) => {
                 for rule in over {
-                    let word = rule_word(rule.rule, &rule.target, rule.limit.as_deref());
-                    info!("{word}: ended, its time is over");
+                    info!("{}: ended, its time is over", rule.word());
                 }
             }
             Err(refusal) => error!("a runtime rule is over but could not be ended: {refusal}"),
@@ -96,7 +121,7 @@ impl Daemon {
 
     /// Puts `overlay` in force and keeps it. On error nothing has changed. `what` is done.
     fn install(&mut self, overlay: Overlay, what: &str) -> Result<Vec<String>, Refusal> {
-        let (policy, suspended) = overlay.apply(&self.config.policy);
+        let (policy, suspended) = overlay.apply(&self.config.policy, Moment::now());
         let mut warnings;
         match self.action_changes(&policy) {
             // What is on trial needs a generation of its own.

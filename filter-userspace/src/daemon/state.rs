@@ -15,9 +15,10 @@ use tracing::{error, info, warn};
 use super::{
     age,
     databases::{Acceptance, Databases},
+    events::Events,
     interfaces::{AUTO_SLOTS, Following},
     memory,
-    overlay::{ModeOverride, Overlay, Rule},
+    overlay::{ModeOverride, Moment, Overlay, Rule},
     rates::{Rates, Totals},
     start::Loaded,
     trial::{Before, OnTrial},
@@ -56,10 +57,12 @@ pub struct Daemon {
     pub(super) following: Following,
     /// Bans in force when they were last counted; `None` when they have changed since.
     pub(super) ban_count: Option<u64>,
+    pub(super) events: Events,
     /// Flows of this host when they were last counted.
     pub(super) flow_count: FlowCount,
     pub(super) rates: Rates,
     pub(super) started: Instant,
+    pub(super) process_started: SystemTime,
     pub(super) published: SystemTime,
     /// Doubts about the config and the start.
     pub(super) config_warnings: Vec<String>,
@@ -82,6 +85,7 @@ impl Daemon {
         mut config_warnings: Vec<String>,
         metrics_fault: watch::Receiver<Option<String>>,
     ) -> anyhow::Result<Self> {
+        let process_started = SystemTime::now();
         let interfaces = config.interfaces.resolve()?;
         let (loaded, overlay_warning) = load_overlay(&runtime_file(&config));
         config_warnings.extend(overlay_warning);
@@ -89,7 +93,7 @@ impl Daemon {
         overlay.expire(SystemTime::now());
         let mode = overlay.settle_mode(config.mode);
         let overlay_changed = overlay != loaded;
-        let (policy, suspended) = overlay.apply(&config.policy);
+        let (policy, suspended) = overlay.apply(&config.policy, Moment::now());
         let options = GateOptions {
             spare_slots: match config.interfaces {
                 Interfaces::Auto => AUTO_SLOTS.saturating_sub(interfaces.len()),
@@ -126,9 +130,11 @@ impl Daemon {
             gate,
             following: Following::default(),
             ban_count: None,
+            events: Events::new(),
             flow_count: FlowCount::default(),
             rates: Rates::default(),
             started: Instant::now(),
+            process_started,
             published: SystemTime::now(),
             config_warnings,
             suspended,
@@ -191,6 +197,9 @@ impl Daemon {
             Request::Ban { prefix, duration } => reply(self.ban(prefix, duration)?),
             Request::BanAll { prefixes, duration } => reply(self.ban_all(&prefixes, duration)?),
             Request::Unban { prefix } => reply(self.unban(prefix)?),
+            Request::Events { filter } => reply(self.recent_events(&filter)),
+            // The server answers this itself.
+            Request::FollowEvents { .. } => Err(Refusal::failed("events are not followed here")),
             Request::NoteUpdate { failure } => reply(self.databases.note_update(failure)?),
             Request::GeoStatus => reply(self.databases.status(&self.database)),
             Request::Confirm => reply(self.confirm()?),
@@ -205,6 +214,7 @@ impl Daemon {
             Request::AddRule {
                 rule,
                 target,
+                ports,
                 limit,
                 duration,
                 comment,
@@ -216,15 +226,17 @@ impl Daemon {
                             .ok_or_else(|| Refusal::bad_request("--for is too long"))
                     })
                     .transpose()?;
-                self.add_rule(Rule {
+                let rule = Rule {
                     rule,
                     target,
+                    port: None,
                     limit,
                     expires,
                     comment,
-                })
+                };
+                self.add_rule(rule, &ports)
             }
-            Request::RemoveRule { target } => self.remove_rule(target),
+            Request::RemoveRule { target, port } => self.remove_rule(target, port),
             Request::SetMode { mode } => self.set_mode(mode.into()),
             Request::Reload => self.reload_with(Acceptance::Judged),
             Request::AcceptDatabase { sha256 } => self.reload_with(Acceptance::Accepted(sha256)),

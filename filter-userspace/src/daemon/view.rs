@@ -3,7 +3,7 @@
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use filter_common::{
-    country::Class,
+    country::{Class, CountryCode},
     verdict::{Reason, Verdict},
 };
 
@@ -21,7 +21,7 @@ use crate::{
     },
     countries,
     kernel::{AttachMode, Attachment, Count, InterfaceCounters, KernelError},
-    metrics::Snapshot,
+    metrics::{Process, Snapshot},
     policy::Action,
 };
 
@@ -135,6 +135,7 @@ impl Daemon {
         let line = |rule: RuleVerb, target: String, limit: Option<String>| RuleLine {
             rule: rule.word().to_owned(),
             target,
+            port: None,
             limit,
             origin: "config".to_owned(),
             expires: None,
@@ -163,6 +164,7 @@ impl Daemon {
         }
         rules.extend(self.overlay.rules.iter().map(|rule| RuleLine {
             origin: "runtime".to_owned(),
+            port: rule.port,
             expires: rule.expires,
             comment: rule.comment.clone(),
             suspended: rule.suspended_by(policy),
@@ -184,30 +186,19 @@ impl Daemon {
     pub fn snapshot(&mut self) -> Result<Snapshot, KernelError> {
         let bans = self.counted_bans()?;
         let interfaces = self.gate.counters()?;
-        let countries = class_totals(&interfaces, |_| String::new())
-            .into_iter()
-            .filter_map(|(class, line)| {
-                let code = self.compiled.country_of(class)?;
-                let totals = [
-                    line.passed_packets,
-                    line.dropped_packets,
-                    line.would_drop_packets,
-                ];
-                Some((code, totals))
-            })
-            .collect();
+        let countries = country_packets(&interfaces, &self.compiled.countries);
         let info = &self.database.info;
         Ok(Snapshot {
             interfaces,
             attached: self.interfaces_attached(),
             countries,
-            database_built: info
-                .build_time
-                .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
-                .map(|since| since.as_secs()),
+            database_built: info.build_time.and_then(unix_seconds),
             networks_v4: info.networks_v4,
             networks_v6: info.networks_v6,
             mode: self.gate.mode(),
+            trial_pending: self.trial.is_some(),
+            published: unix_seconds(self.published),
+            runtime_rules: self.overlay.rules.len() as u64,
             bans,
             table_bytes: self.compiled.table_bytes() as u64,
             reload_failures: self.reload_failures,
@@ -217,6 +208,7 @@ impl Daemon {
             database_failures: self.databases.failures().collect(),
             database_held: self.databases.held_since().is_some(),
             database_refused: self.databases.refused().is_some(),
+            process: Process::this(self.process_started),
         })
     }
 
@@ -279,6 +271,33 @@ pub fn reason_totals(totals: &Totals, rates: Option<&PerSecond>) -> Vec<ReasonTo
         }
     }
     lines
+}
+
+fn unix_seconds(time: SystemTime) -> Option<u64> {
+    Some(time.duration_since(UNIX_EPOCH).ok()?.as_secs())
+}
+
+/// Packets passed, dropped and would-be dropped of each country over all interfaces, also where there
+/// were none yet: the increase of a counter is not seen when it begins at a million.
+fn country_packets(
+    interfaces: &[InterfaceCounters],
+    countries: &[CountryCode],
+) -> Vec<(CountryCode, [u64; 3])> {
+    let numbered = (usize::from(Class::FIRST_COUNTRY)..).zip(countries);
+    numbered
+        .map(|(class, code)| {
+            let sum = |of: fn(&InterfaceCounters) -> &Vec<Count>| {
+                let counts = interfaces.iter().filter_map(|it| of(it).get(class));
+                counts.map(|count| count.packets).sum()
+            };
+            let totals = [
+                sum(|it| &it.class_passed),
+                sum(|it| &it.class_dropped),
+                sum(|it| &it.class_would_drop),
+            ];
+            (*code, totals)
+        })
+        .collect()
 }
 
 /// Traffic by class over all interfaces, most drops first; only classes that were seen.
@@ -362,6 +381,25 @@ mod tests {
                 )
             })
             .collect();
+        let countries = ["AD", "AE", "AF", "AG", "AI", "AL", "AM"];
+        let countries = countries.map(|code| CountryCode::parse(code).unwrap());
+        let packets = country_packets(&interfaces, &countries);
+        let packets: Vec<(&str, [u64; 3])> = packets
+            .iter()
+            .map(|(code, totals)| (code.as_str(), *totals))
+            .collect();
+        assert_eq!(
+            packets,
+            [
+                ("AD", [0, 0, 0]),
+                ("AE", [0, 0, 0]),
+                ("AF", [0, 0, 0]),
+                ("AG", [7, 0, 0]),
+                ("AI", [1, 0, 0]),
+                ("AL", [0, 8, 0]),
+                ("AM", [0, 0, 0]),
+            ]
+        );
         assert_eq!(
             shown,
             [

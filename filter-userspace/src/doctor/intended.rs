@@ -12,7 +12,7 @@ use crate::{
     cause,
     compile::{CompiledPolicy, compile},
     config::{Config, DatabaseSource},
-    daemon::overlay::Overlay,
+    daemon::overlay::{Moment, Overlay},
     geo::GeoError,
     policy::Policy,
 };
@@ -49,7 +49,7 @@ impl Intended {
         }));
         let mut overlay = Overlay::load(&state.join("runtime.json")).unwrap_or_default();
         overlay.expire(SystemTime::now());
-        let (policy, _) = overlay.apply(&config.policy);
+        let (policy, _) = overlay.apply(&config.policy, Moment::now());
         match compile(&policy, &database) {
             Ok(compiled) => intended.compiled = Some((policy, compiled)),
             Err(error) => intended.compile_fault = Some(cause::chain(&error)),

@@ -3,12 +3,16 @@
 use std::path::Path;
 
 use filter_common::{
-    abi::{PolicyBlock, PortSet},
+    abi::{Exception, PolicyBlock, PortSet, Scope, action, scope_flag},
+    country::Class,
     table::Line,
 };
 
 use super::{commands::Commands, gate::Compared};
-use crate::{compile::CompiledPolicy, kernel::Live};
+use crate::{
+    compile::CompiledPolicy,
+    kernel::{self, Live},
+};
 
 /// The published generation, and what would be published now.
 struct Pair<'a> {
@@ -16,6 +20,8 @@ struct Pair<'a> {
     ports: &'a [PortSet],
     lines: &'a [Line],
     written: &'a CompiledPolicy,
+    /// Nanoseconds of CLOCK_BOOTTIME.
+    now_ns: u64,
 }
 
 /// Compares the policy that runs with `written`, which was compiled a moment ago.
@@ -45,6 +51,7 @@ pub fn compare(
         ports,
         lines,
         written,
+        now_ns: kernel::boot_ns(),
     }
     .differences();
     match live.is_current() {
@@ -63,12 +70,16 @@ impl Pair<'_> {
         let same = [
             (
                 "the actions of countries",
-                self.runs.actions == written.actions,
+                actions(self.runs) == actions(written),
+            ),
+            (
+                "the rules that end or name a port",
+                exceptions(self.runs, self.now_ns).eq(exceptions(written, self.now_ns)),
             ),
             ("limits", self.runs.limits == written.limits),
             (
                 "[protect]",
-                self.runs.scope == written.scope && self.ports == &self.written.ports[..],
+                scope(self.runs) == scope(written) && self.ports == &self.written.ports[..],
             ),
             (
                 "the networks of database and rules",
@@ -80,6 +91,31 @@ impl Pair<'_> {
             .map(|(what, _)| what)
             .collect()
     }
+}
+
+// Exceptions have a comparison of their own; here they show as marks.
+
+fn actions(policy: &PolicyBlock) -> [u8; Class::COUNT] {
+    policy.actions.map(|it| it & !action::HAS_EXCEPTIONS)
+}
+
+fn scope(policy: &PolicyBlock) -> Scope {
+    let flags = policy.scope.flags & !scope_flag::PREFIX_EXCEPTIONS;
+    Scope {
+        flags,
+        ..policy.scope
+    }
+}
+
+/// Those that are not over, with no word on their ends: these are kept on another clock, which somebody may have set.
+fn exceptions(policy: &PolicyBlock, now_ns: u64) -> impl Iterator<Item = Exception> {
+    let in_use = policy
+        .exceptions
+        .iter()
+        .take(policy.exception_count as usize);
+    in_use
+        .filter(move |it| it.until_ns > now_ns)
+        .map(|it| Exception { until_ns: 0, ..*it })
 }
 
 #[cfg(test)]
@@ -125,6 +161,7 @@ mod tests {
                 ports: &runs.ports[..],
                 lines: &runs.lines,
                 written: &written,
+                now_ns: 0,
             };
             assert_eq!(pair.differences(), expected, "{more}{networks}");
         }

@@ -281,7 +281,7 @@ fn prefix(key: &BanKey) -> Option<IpNetwork> {
 }
 
 /// Nanoseconds of CLOCK_BOOTTIME, the clock of the kernel side.
-pub(super) fn boot_ns() -> u64 {
+pub fn boot_ns() -> u64 {
     let mut time = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,

@@ -60,6 +60,18 @@ impl Gate {
         Ok(all)
     }
 
+    /// The name of an interface of this gate, or `#` and its number.
+    pub fn interface_name(&self, ifindex: u32) -> String {
+        let slot = self
+            .control
+            .read(0)
+            .interfaces
+            .into_iter()
+            .position(|it| it == ifindex);
+        slot.and_then(|slot| self.interfaces.get(slot).cloned())
+            .unwrap_or_else(|| format!("#{ifindex}"))
+    }
+
     /// Forgets what `slot` has counted; its interface is gone, so nothing counts there meanwhile.
     pub(super) fn clear_counters(&mut self, slot: usize) -> Result<(), KernelError> {
         let offset = offset_of!(Control, interfaces) + slot * size_of::<u32>();

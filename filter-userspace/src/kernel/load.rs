@@ -9,7 +9,7 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use filter_common::{
-    abi::{Control, InForce, MAX_INTERFACES, PolicyBlock, PortSet},
+    abi::{Control, InForce, MAX_INTERFACES, PolicyBlock, PortSet, action},
     country::Class,
     table::Line,
 };
@@ -239,9 +239,10 @@ impl Gate {
             return;
         };
         let offset = offset_of!(PolicyBlock, actions) + usize::from(class.0);
-        self.policy
-            .byte(generation, offset)
-            .store(action_number(action), Ordering::Release);
+        let place = self.policy.byte(generation, offset);
+        // Exceptions go over the action whatever it is.
+        let exceptions = place.load(Ordering::Acquire) & action::HAS_EXCEPTIONS;
+        place.store(action_number(action) | exceptions, Ordering::Release);
     }
 
     /// Maps the address table, for as long as the result lives: most of the daemon's memory would be

@@ -12,6 +12,7 @@ mod bpffs;
 mod counters;
 mod error;
 mod ethtool;
+mod events;
 mod flows;
 mod follow;
 mod inventory;
@@ -39,10 +40,12 @@ use std::{path::PathBuf, time::Duration};
 use ipnetwork::IpNetwork;
 
 pub use attach::{detach_all, interface_index};
+pub use bans::boot_ns;
 pub use bpffs::{PinPlace, pin_place};
 pub use counters::{Count, InterfaceCounters};
 pub use error::KernelError;
 pub use ethtool::{Channels, Ethtool};
+pub use events::{EVENTS_PER_SECOND, EventReader};
 pub use flows::FlowCount;
 pub use inventory::{
     StandingLink, StandingTracker, link_numbers, program_holder, program_names, standing_links,

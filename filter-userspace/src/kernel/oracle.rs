@@ -4,13 +4,13 @@ use std::{borrow::Borrow, net::IpAddr, sync::atomic::AtomicU64};
 
 use aya::maps::MapData;
 use filter_common::{
-    abi::{BanKey, Control, PORT_SETS, PolicyBlock, PortSet},
+    abi::{self, BanKey, Control, PORT_SETS, PolicyBlock, PortSet},
     country::Class,
     decide::{self, Charge},
-    flow,
+    exception, flow,
     limit::StampSet,
     packet::{Address, Family, IcmpMessage, Packet, TcpFlags, Transport, protocol},
-    table::Line,
+    table::{self, Line},
     verdict::Decision,
 };
 
@@ -45,6 +45,26 @@ impl Gate {
         service: Service,
     ) -> Result<Decision, KernelError> {
         Ok(self.oracle()?.decide(source, destination, service))
+    }
+
+    /// As [`Self::decide`], and the exception that has a say in it.
+    pub fn explain(
+        &self,
+        source: IpAddr,
+        destination: IpAddr,
+        service: Service,
+    ) -> Result<(Decision, Option<abi::Exception>), KernelError> {
+        let oracle = self.oracle()?;
+        let snapshot = oracle.snapshot(Planned::Running);
+        let packet = packet(source, destination, service);
+        let decision = decide::decide(&snapshot, &packet);
+        // Only of the stages behind the exceptions it can be said that one decided.
+        let exception = decision.class.and_then(|_| {
+            let policy = decide::Gate::policy(&snapshot)?;
+            let class = table::lookup(&decide::Gate::table(&snapshot)?, &packet.source())?;
+            exception::first(policy, &packet, class, boot_ns()).copied()
+        });
+        Ok((decision, exception))
     }
 
     /// Decides as the gate does; cheaper than [`Gate::decide`] for many packets.
@@ -85,6 +105,30 @@ pub enum Planned<'a> {
 }
 
 impl Oracle<'_> {
+    fn snapshot<'a>(&'a self, planned: Planned<'a>) -> Snapshot<'a, &'a MapData> {
+        let running = Snapshot::of_generation(
+            self.gate.generation(),
+            &self.gate.control,
+            &self.gate.policy,
+            &self.gate.ports,
+            &self.table,
+            &self.bans,
+        );
+        match planned {
+            Planned::Running => running,
+            Planned::Actions(policy) => Snapshot {
+                policy: Some(policy),
+                ..running
+            },
+            Planned::Compiled(compiled) => Snapshot {
+                policy: Some(&compiled.policy),
+                ports: Some(&compiled.ports[..]),
+                table: Some(&compiled.lines),
+                ..running
+            },
+        }
+    }
+
     /// As [`Gate::decide`].
     pub fn decide(&self, source: IpAddr, destination: IpAddr, service: Service) -> Decision {
         self.decide_under(Planned::Running, source, destination, service)
@@ -98,27 +142,7 @@ impl Oracle<'_> {
         destination: IpAddr,
         service: Service,
     ) -> Decision {
-        let running = Snapshot::of_generation(
-            self.gate.generation(),
-            &self.gate.control,
-            &self.gate.policy,
-            &self.gate.ports,
-            &self.table,
-            &self.bans,
-        );
-        let snapshot = match planned {
-            Planned::Running => running,
-            Planned::Actions(policy) => Snapshot {
-                policy: Some(policy),
-                ..running
-            },
-            Planned::Compiled(compiled) => Snapshot {
-                policy: Some(&compiled.policy),
-                ports: Some(&compiled.ports[..]),
-                table: Some(&compiled.lines),
-                ..running
-            },
-        };
+        let snapshot = self.snapshot(planned);
         decide::decide(&snapshot, &packet(source, destination, service))
     }
 }

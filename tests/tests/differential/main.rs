@@ -30,7 +30,7 @@ use filter_userspace::{
     compile::{CompiledPolicy, LIMITER_SETS, compile},
     geo,
     kernel::{Gate, GateOptions, InterfaceCounters, Mode, Replies},
-    policy::{Action, Limit, Policy, Scope},
+    policy::{Action, Exception, Gets, Limit, Policy, Port, Scope, Subject},
 };
 use integration_tests::{
     host_gate::HostGate,
@@ -109,8 +109,14 @@ fn kernel_and_host_decide_and_count_a_million_frames_alike() {
     let mut random = Rng::with_seed(0xce2c0);
     let mut expected = tally::zero("elsewhere");
     let mut compared = [0usize; 2];
+    let excepted = Policy {
+        exceptions: exceptions(),
+        ..policy(scope())
+    };
+    let excepted = compiled(&excepted, &database);
     let phases = [
         (&everything, Mode::Enforce),
+        (&excepted, Mode::Enforce),
         (&guarded, Mode::Enforce),
         (&guarded, Mode::Observe),
         (&everything, Mode::Observe),
@@ -317,6 +323,32 @@ fn policy(scope: Scope) -> Policy {
         deny: prefixes(&DENY),
         ..deny_all()
     }
+}
+
+/// Exceptions of every kind, over prefixes and countries that frames come from; some are over.
+fn exceptions() -> Vec<Exception> {
+    let exception = |subject, service, gets, until_ns| Exception {
+        subject,
+        service,
+        gets,
+        until_ns,
+    };
+    let prefix = |text: &str| Subject::Prefix(prefixes(&[text])[0]);
+    let of = |code| Subject::Country(country(code));
+    let (allow, deny) = (Gets::Action(Action::Allow), Gets::Action(Action::Deny));
+    vec![
+        exception(of("US"), Some(Port::Tcp(443)), allow, None),
+        exception(of("DE"), None, allow, Some(u64::MAX)),
+        exception(of("FR"), None, allow, Some(1)),
+        exception(of("MO"), Some(Port::Udp(53)), deny, Some(u64::MAX)),
+        exception(of("HK"), None, Gets::Action(Action::Limit(0)), None),
+        exception(prefix("198.51.0.0/16"), None, deny, None),
+        exception(prefix("5.5.0.0/16"), None, Gets::Trust, None),
+        exception(prefix("203.0.113.0/24"), Some(Port::Tcp(80)), allow, None),
+        exception(prefix("8.8.8.8/32"), None, deny, Some(1)),
+        exception(prefix("2001:4860::/28"), Some(Port::Tcp(443)), deny, None),
+        exception(prefix("2400::/20"), None, allow, None),
+    ]
 }
 
 fn scope() -> Scope {

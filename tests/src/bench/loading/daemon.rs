@@ -2,8 +2,6 @@
 
 use std::{
     fs,
-    io::{Read as _, Write as _},
-    net::TcpStream,
     net::{IpAddr, SocketAddr},
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -16,6 +14,7 @@ use super::{ALLOWED, MS, Samples};
 use crate::{
     daemon::Cerco,
     frames::Frame,
+    http,
     netns::NetNs,
     places::{Family, address_in},
     raw::RawSocket,
@@ -185,12 +184,11 @@ pub fn idle_cpu(host: &NetNs, cerco: &Cerco, duration: Duration) -> Result<Sampl
 }
 
 fn scrape(host: &NetNs) -> Result<()> {
-    let mut stream = host.run(|| TcpStream::connect(Cerco::METRICS))??;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    write!(stream, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    ensure!(answer.starts_with("HTTP/1.1 200"), "no metrics: {answer}");
+    let answer = http::ask(host, Cerco::METRICS, "GET /metrics HTTP/1.1", "")?;
+    ensure!(
+        answer.head.starts_with("HTTP/1.1 200"),
+        "no metrics: {answer:?}"
+    );
     Ok(())
 }
 

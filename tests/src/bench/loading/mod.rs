@@ -8,6 +8,7 @@ pub mod daemon;
 pub mod enforcing;
 pub mod growth;
 pub mod peers;
+pub mod scrape;
 pub mod toggle;
 
 use std::time::Duration;
@@ -66,6 +67,9 @@ pub fn measure(context: &Context) -> Result<Vec<Row>> {
     let bans = bans::by_command(&cerco, runs)?;
     add(&bans.what, &bans);
     drop(cerco);
+    context.step("a scrape of four interfaces and every country")?;
+    let scrape = scrape::time(runs)?;
+    add(&scrape.what, &scrape);
     add(what::KERNEL_MEMORY, &enforcing::map_memory()?);
 
     for list in peers::Peer::ALL {

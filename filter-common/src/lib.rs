@@ -24,4 +24,5 @@ pub mod track;
 pub mod abi;
 pub mod bits;
 pub mod country;
+pub mod observed;
 pub mod verdict;

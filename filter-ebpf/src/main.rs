@@ -10,6 +10,7 @@
 mod events;
 mod frame;
 mod maps;
+mod observed;
 mod skb;
 mod table;
 mod track;
@@ -25,6 +26,7 @@ use filter_common::{
     decide::{AtOnce, Gate as _, at_once, step_by_step, within_limit},
     exception::find,
     frame::FrameBytes as _,
+    observed::has_destination,
     packet::Packet,
     parse::{parse_into, parse_plain},
     reply::is_reply,
@@ -284,6 +286,9 @@ fn conclude(
         if let Some(class) = outcome.class() {
             count(&raw mut (*counters).classes[class][end], frame_len);
         }
+    }
+    if end == outcome::WOULD_DROP && has_destination(outcome.reason()) {
+        observed::count(ctx, control, counters, frame_len);
     }
     if outcome.drops() {
         events::consider(ctx, control, counters, outcome, observes, frame_len);

@@ -19,6 +19,7 @@ use filter_common::{
     decide::{Charge, Gate},
     flow::{self, FlowSet, HEARD_WAYS, HeardSet},
     limit::{StampSet, WAYS},
+    observed::Observed,
     packet::Packet,
     parse::parse_quoted,
     table::Line,
@@ -58,6 +59,9 @@ static HEARD: Array<[u64; HEARD_WAYS], { HEARD_SETS as usize }, MMAPABLE> = Arra
 static TRACKING: PerCpuArray<Tracking, 1> = PerCpuArray::new();
 #[btf_map]
 static COUNTERS: PerCpuArray<Counters, MAX_INTERFACES> = PerCpuArray::new();
+/// Shared by all CPUs, and written in observe mode only.
+#[btf_map]
+static OBSERVED: Array<Observed, 1, MMAPABLE> = Array::new();
 
 /// What is read as it comes: see [`Event`].
 #[btf_map]
@@ -73,6 +77,12 @@ pub fn control() -> Option<*mut Control> {
 #[inline(always)] // One map address.
 pub fn counters(slot: u32) -> Option<*mut Counters> {
     COUNTERS.get_ptr_mut(slot)
+}
+
+/// What observe mode let pass.
+#[inline(always)] // One map address.
+pub fn observed() -> Option<*mut Observed> {
+    OBSERVED.get_ptr_mut(0)
 }
 
 /// This CPU's place for the programs behind the gate.

@@ -18,6 +18,7 @@ pub mod faults;
 pub mod generations;
 pub mod geo;
 pub mod kernel;
+pub mod logins;
 pub mod metrics;
 pub mod policy;
 pub mod sessions;

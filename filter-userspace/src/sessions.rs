@@ -3,12 +3,22 @@
 use std::{
     collections::BTreeSet,
     fs,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
 /// Where sshd listens, unless somebody moved it; the port of the session in which a command is typed
 /// is known besides.
 pub const SSH_PORT: u16 = 22;
+
+/// An established connection with another host.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Connection {
+    pub local: SocketAddr,
+    pub peer: SocketAddr,
+    /// Somebody listens on the local port, so that the other side has opened it; this host's own have ports on
+    /// which nobody listens.
+    pub is_to_listener: bool,
+}
 
 /// A connection that somebody opened to this host.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -18,31 +28,46 @@ pub struct Session {
     pub port: u16,
 }
 
-/// The connections of this network namespace that others have opened, each address and port once.
+/// The established TCP connections of this network namespace, but for those with the host itself.
 ///
 /// Where the kernel does not say it (without /proc) nobody is connected.
-pub fn inbound() -> BTreeSet<Session> {
+pub fn connections() -> Vec<Connection> {
     let sockets: Vec<Socket> = ["/proc/net/tcp", "/proc/net/tcp6"]
         .into_iter()
         .filter_map(|path| fs::read_to_string(path).ok())
         .flat_map(|text| text.lines().filter_map(parse).collect::<Vec<_>>())
         .collect();
-    inbound_of(&sockets)
+    connections_of(&sockets)
 }
 
-fn inbound_of(sockets: &[Socket]) -> BTreeSet<Session> {
+/// The connections that others have opened, each address and port once.
+pub fn inbound() -> BTreeSet<Session> {
+    inbound_of(&connections())
+}
+
+fn connections_of(sockets: &[Socket]) -> Vec<Connection> {
     let listening: BTreeSet<u16> = sockets
         .iter()
         .filter(|socket| socket.state == LISTEN)
-        .map(|socket| socket.local_port)
+        .map(|socket| socket.local.port())
         .collect();
     sockets
         .iter()
-        .filter(|it| it.state == ESTABLISHED && listening.contains(&it.local_port))
-        .filter(|socket| !socket.remote.is_loopback())
-        .map(|socket| Session {
-            address: socket.remote,
-            port: socket.local_port,
+        .filter(|socket| socket.state == ESTABLISHED && !socket.remote.ip().is_loopback())
+        .map(|socket| Connection {
+            local: socket.local,
+            peer: socket.remote,
+            is_to_listener: listening.contains(&socket.local.port()),
+        })
+        .collect()
+}
+
+fn inbound_of(connections: &[Connection]) -> BTreeSet<Session> {
+    let inbound = connections.iter().filter(|it| it.is_to_listener);
+    inbound
+        .map(|it| Session {
+            address: it.peer.ip(),
+            port: it.local.port(),
         })
         .collect()
 }
@@ -53,21 +78,25 @@ const LISTEN: u8 = 0x0a;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Socket {
-    local_port: u16,
-    remote: IpAddr,
+    local: SocketAddr,
+    remote: SocketAddr,
     state: u8,
 }
 
 /// `sl: LOCAL:PORT REMOTE:PORT STATE …` in hexadecimal (proc_pid_net(5)).
 fn parse(line: &str) -> Option<Socket> {
     let mut fields = line.split_ascii_whitespace().skip(1);
-    let (_, local_port) = fields.next()?.split_once(':')?;
-    let (remote, _) = fields.next()?.split_once(':')?;
     Some(Socket {
-        local_port: u16::from_str_radix(local_port, 16).ok()?,
-        remote: address(remote)?,
+        local: end(fields.next()?)?,
+        remote: end(fields.next()?)?,
         state: u8::from_str_radix(fields.next()?, 16).ok()?,
     })
+}
+
+fn end(text: &str) -> Option<SocketAddr> {
+    let (ip, port) = text.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    Some(SocketAddr::new(address(ip)?, port))
 }
 
 /// Words of 32 bits, each printed as the number that the host reads in them.
@@ -111,7 +140,19 @@ mod tests {
    7: broken";
         let sockets: Vec<Socket> = text.lines().filter_map(parse).collect();
         assert_eq!(sockets.len(), 7);
-        let sessions: Vec<String> = inbound_of(&sockets)
+        let connections = connections_of(&sockets);
+        let own: Vec<Connection> = connections
+            .iter()
+            .copied()
+            .filter(|it| !it.is_to_listener)
+            .collect();
+        let own_to_https = Connection {
+            local: "192.0.2.1:50000".parse().unwrap(),
+            peer: "198.51.100.7:443".parse().unwrap(),
+            is_to_listener: false,
+        };
+        assert_eq!(own, [own_to_https]);
+        let sessions: Vec<String> = inbound_of(&connections)
             .iter()
             .map(|session| format!("{} {}", session.address, session.port))
             .collect();
@@ -130,8 +171,8 @@ mod tests {
         let text = fs::read_to_string("/proc/net/tcp").unwrap();
         let sockets: Vec<Socket> = text.lines().filter_map(parse).collect();
         let expected = Socket {
-            local_port: port,
-            remote: far.ip(),
+            local: listener.local_addr().unwrap(),
+            remote: far,
             state: ESTABLISHED,
         };
         assert!(sockets.contains(&expected), "{expected:?}\n{text}");

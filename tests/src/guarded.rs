@@ -50,6 +50,12 @@ pub enum Visitor<'a> {
 impl Guarded {
     /// Lays the cable, and starts the gate on the host's end. `config`: without `interfaces`.
     pub fn start(visitor: Visitor<'_>, mtu: u32, config: &str) -> Self {
+        Self::start_with_queues(visitor, mtu, 1, config)
+    }
+
+    /// As [`Guarded::start`], over a cable with several queues in each direction: with as many senders, as many CPUs
+    /// run the gate at a time.
+    pub fn start_with_queues(visitor: Visitor<'_>, mtu: u32, queues: u32, config: &str) -> Self {
         let (host, far) = (NetNs::new().unwrap(), NetNs::new().unwrap());
         if matches!(visitor, Visitor::Mute) {
             for scope in ["all", "default"] {
@@ -62,7 +68,7 @@ impl Guarded {
             Visitor::Speaking(addresses) => addresses.iter().map(whole_prefix).collect(),
         };
         let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
-        let veth = Veth::new(
+        let veth = Veth::with_queues(
             &End {
                 netns: &far,
                 name: LINK,
@@ -74,6 +80,7 @@ impl Guarded {
                 addresses: &[&format!("{HOST_V4}/32"), &format!("{HOST_V6}/128")],
             },
             mtu,
+            queues,
         )
         .unwrap();
         host.ip(&format!("route add default dev {LINK}")).unwrap();

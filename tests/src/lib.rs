@@ -29,3 +29,4 @@ pub mod site;
 pub mod talk;
 pub mod tap;
 pub mod veth;
+pub mod visits;

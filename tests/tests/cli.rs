@@ -19,7 +19,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 fn every_verb_prints_json_of_schema_1() {
     let site = Site::new().unwrap();
     let cerco = site.start().unwrap();
-    let cases: [&[&str]; 28] = [
+    let cases: [&[&str]; 29] = [
         &["check"],
         &["diff"],
         &["trust", "192.0.2.9", "--permanent"],
@@ -38,6 +38,7 @@ fn every_verb_prints_json_of_schema_1() {
         &["bans"],
         &["unban", "198.51.100.9"],
         &["observe"],
+        &["enforce", "--dry-run"],
         &["enforce", "--yes"],
         &["reload"],
         &["geo", "lookup", MACAU[0], MACAU[1]],
@@ -266,30 +267,40 @@ fn ssh_session_is_not_locked_out_without_force() {
         ended(command.env("SSH_CONNECTION", format!("{peer} 50000 192.0.2.1 22")))
     };
     let peer = MACAU[0];
-    for args in [
-        &["deny", "MO"][..],
-        &["deny", "198.51.100.0/24"],
-        &["ban", peer, "--for", "1h"],
-    ] {
+    let refusal = |what: &str, class: &str| {
+        format!(
+            "error: {what} would lock out your SSH session:\n  \
+             198.51.100.7 to port 22 ({class}), your own\n\
+             let in:   cerco trust 198.51.100.7\n\
+             or repeat it with --force; the way out, from the console:\n          \
+             cerco detach --force\n"
+        )
+    };
+    let cases: [(&[&str], &str, &str); 3] = [
+        (&["deny", "MO"], "`deny MO`", "MO"),
+        (
+            &["deny", "198.51.100.0/24"],
+            "`deny 198.51.100.0/24`",
+            "rule_deny",
+        ),
+        (&["ban", peer, "--for", "1h"], "the ban", "banned"),
+    ];
+    for (args, what, class) in cases {
         let refused = from(peer, args);
         assert_eq!(refused.code, 1, "{args:?}: {refused:?}");
-        assert!(refused.stderr.contains("lock out"), "{args:?}: {refused:?}");
-        assert!(
-            refused.stderr.contains("cerco detach --force"),
-            "{args:?}: {refused:?}"
-        );
+        assert_eq!(refused.stderr, refusal(what, class), "{args:?}");
     }
     // A new config that denies the peer, and one that does not look at its port.
     let denies = site.config().replace("MO = \"allow\"", "US = \"allow\"");
     cerco.write_config(&denies).unwrap();
     let refused = from(peer, &["reload"]);
     assert_eq!(refused.code, 1, "{refused:?}");
-    for words in [
-        "lock out your SSH session from 198.51.100.7 (MO)",
-        "--force",
-    ] {
-        assert!(refused.stderr.contains(words), "{refused:?}");
-    }
+    assert_eq!(refused.stderr, refusal("the new config", "MO"));
+    let status = cerco.cli(&["status"]).unwrap();
+    assert!(
+        status.contains("the new config would lock out your SSH session\n"),
+        "{status}"
+    );
     assert_eq!(cerco.json(&["explain", peer])["verdict"], "pass");
     assert_eq!(from(ABROAD[0], &["reload"]).code, 0);
     assert_eq!(cerco.json(&["explain", peer])["verdict"], "drop");

@@ -231,7 +231,7 @@ fn file_cut_at_a_thousand_places_never_comes_into_force() {
         let offsets = last.chain((1..1_000).map(|_| random.usize(..whole.len())));
         for offset in offsets {
             site.write("geo.db", &whole[..offset]).unwrap();
-            let reload = Request::Reload { ssh_peer: None };
+            let reload = Request::Reload;
             client::ask(&socket, reload, None).expect_err(&format!("{name} cut at {offset}"));
         }
         assert_eq!(cerco.json(&["status"])["published"], published, "{name}");
@@ -285,7 +285,7 @@ fn file_that_is_swapped_while_it_is_read_is_one_of_both_or_refused() {
         });
         let socket = cerco.socket();
         let outcome = poll::until("see enough reloads", LIMIT, || {
-            match client::ask(&socket, Request::Reload { ssh_peer: None }, None) {
+            match client::ask(&socket, Request::Reload, None) {
                 Ok(_) => drop(taken.fetch_add(1, Ordering::Relaxed)),
                 Err(_) => refused += 1,
             }
@@ -579,7 +579,6 @@ fn refused_database_can_be_accepted_as_long_as_it_is_the_one_that_was_shown() {
     let accept = |digest| {
         let request = Request::AcceptDatabase {
             sha256: Some(digest),
-            ssh_peer: None,
         };
         client::ask(&cerco.socket(), request, None)
     };

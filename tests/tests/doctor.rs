@@ -730,8 +730,9 @@ fn sessions_of_others_are_found_in_the_table_of_connections() {
         .run(|| TcpStream::connect_timeout(&"192.0.2.1:22".parse().unwrap(), LIMIT).unwrap())
         .unwrap();
     let (other_end, _) = listener.accept().unwrap();
-    // The machine's own sshd may have another port in its config.
-    let hide = "if [ -d /etc/ssh ]; then mount -t tmpfs none /etc/ssh; fi\nexec \"$@\"";
+    // The machine's own sshd may have another port in its config, and its logind knows nothing of this one.
+    let hide = "if [ -d /etc/ssh ]; then mount -t tmpfs none /etc/ssh; fi\n\
+                mount -t tmpfs none /run\nexec \"$@\"";
     let ask = || {
         let mut command = site.host.command("unshare");
         command

@@ -4,10 +4,10 @@ use std::{path::PathBuf, time::Duration};
 
 use ipnetwork::IpNetwork;
 
-use super::{Context, Failure, duration, lockout, prefix_list, rule::prefix, table};
+use super::{Context, Failure, duration, prefix_list, rule::prefix, table};
 use crate::{
     control::{
-        protocol::{Request, Target},
+        protocol::Request,
         reply::{Bans, Done},
     },
     kernel::Pinned,
@@ -38,7 +38,7 @@ pub struct BanArgs {
     /// How long, as in 90s, 10m, 1h or 7days
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     duration: Duration,
-    /// Also when it locks out the SSH session in which this is typed
+    /// Also when it cuts off sessions: yours, or those of others who are logged in
     #[arg(long)]
     force: bool,
 }
@@ -65,15 +65,12 @@ pub fn ban(args: BanArgs, context: &Context) -> Result<(), Failure> {
         (Some(file), _) => prefix_list::read(file)?,
         (None, prefix) => prefix.into_iter().collect(),
     };
-    if !args.force {
-        let targets = prefixes.iter().copied().map(Target::Prefix);
-        lockout::refuse_if_denial_reaches(context, targets)?;
-    }
     let duration = args.duration;
-    let done: Done = context.ask(match args.prefix {
+    let request = match args.prefix {
         Some(prefix) => Request::Ban { prefix, duration },
         None => Request::BanAll { prefixes, duration },
-    })?;
+    };
+    let done: Done = context.change(request, None, args.force)?;
     context.output.done(&done)
 }
 

@@ -52,9 +52,17 @@ impl From<ClientError> for Failure {
                  that stands in the kernel goes on filtering without it: see `cerco status`",
             ),
             ClientError::Refused(Refusal {
-                kind: RefusalKind::BadRequest,
+                kind,
                 message,
-            }) => Self::bad_usage(message),
+                hint,
+            }) => Self {
+                code: match kind {
+                    RefusalKind::BadRequest => BAD_USAGE,
+                    RefusalKind::Forbidden | RefusalKind::Failed => FAILED,
+                },
+                message,
+                hint,
+            },
             other => Self::failed(other.to_string()),
         }
     }

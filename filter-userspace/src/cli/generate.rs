@@ -135,6 +135,27 @@ const SECTIONS: &[(&str, Entries)] = &[
         ],
     ),
     (
+        "SESSIONS THAT STAND",
+        &[
+            (
+                "What is refused",
+                "A change of policy, mode, config, database or bans that would cut off who is logged \
+                 in, or a connection of an address that is trusted until then. --force does it all \
+                 the same, and says whom it cuts off. While the gate observes there is a warning.",
+            ),
+            (
+                "Who is logged in",
+                "The session in which the command is typed, and whoever logind knows to come from \
+                 another host. Where it does not tell, all connections to the ports that \
+                 sshd_config names. Sessions that do not come by the gate do not count.",
+            ),
+            (
+                "What is not judged",
+                "What ends by itself or is taken back: rules whose time is over, trials, a start.",
+            ),
+        ],
+    ),
+    (
         "EXIT STATUS",
         &[
             ("0", "Done."),

@@ -1,12 +1,6 @@
-//! Keeps the sysadmin from locking out the SSH session in which the command is typed.
+//! The SSH session in which the command is typed, which the daemon shall not cut off.
 
 use std::{fs, net::IpAddr};
-
-use super::{Context, Failure};
-use crate::control::{
-    protocol::{ModeWord, PacketKind, Request, Target},
-    reply::Explanation,
-};
 
 /// How far up the process tree to look: sudo, su, a shell in a multiplexer in a shell.
 const MAX_ANCESTORS: usize = 16;
@@ -27,65 +21,6 @@ pub fn ssh_peer() -> Option<(IpAddr, u16)> {
         }
     }
     None
-}
-
-/// Refuses when enforcing the policy now would deny the SSH peer.
-pub fn refuse_if_enforcing_denies(context: &Context) -> Result<(), Failure> {
-    let Some(explanation) = explain_peer(context)? else {
-        return Ok(());
-    };
-    if explanation.verdict == "pass" {
-        return Ok(());
-    }
-    Err(refusal(&explanation, "enforcing"))
-}
-
-/// Refuses when denying one of `targets` would reach the SSH peer, in enforce mode.
-pub fn refuse_if_denial_reaches(
-    context: &Context,
-    targets: impl IntoIterator<Item = Target>,
-) -> Result<(), Failure> {
-    let Some(explanation) = explain_peer(context)? else {
-        return Ok(());
-    };
-    if explanation.mode == ModeWord::Enforce
-        && let Some(target) = targets.into_iter().find(|it| reaches(it, &explanation))
-    {
-        return Err(refusal(&explanation, &format!("denying {target}")));
-    }
-    Ok(())
-}
-
-/// Whether a denial of `target` would change what `explanation` says.
-fn reaches(target: &Target, explanation: &Explanation) -> bool {
-    if matches!(explanation.reason.as_str(), "out_of_scope" | "trusted") {
-        return false;
-    }
-    match target {
-        Target::Country(code) => explanation.country.as_deref() == Some(code.as_str()),
-        Target::Prefix(prefix) => prefix.contains(explanation.address),
-    }
-}
-
-fn explain_peer(context: &Context) -> Result<Option<Explanation>, Failure> {
-    let Some((address, port)) = ssh_peer() else {
-        return Ok(None);
-    };
-    let packet = Some(PacketKind::Tcp(port));
-    context.ask(Request::Explain { address, packet }).map(Some)
-}
-
-fn refusal(explanation: &Explanation, what: &str) -> Failure {
-    let address = explanation.address;
-    Failure::failed(format!(
-        "{what} would lock out your SSH session from {address} ({})",
-        explanation.class.as_deref().unwrap_or(&explanation.reason)
-    ))
-    .hint(format!(
-        "let it in:    cerco trust {address}\n\
-         or do it all the same with --force; the way out, from the console:\n              \
-         cerco detach --force"
-    ))
 }
 
 /// `CLIENT CLIENT-PORT SERVER SERVER-PORT`, as sshd(8) sets it.
@@ -138,38 +73,5 @@ mod tests {
             connection_in(b"A=1\0SSH_CONNECTION=a b c d\0B=2\0"),
             Some("a b c d".to_owned())
         );
-    }
-
-    #[test]
-    fn denial_reaches_only_the_peer_that_it_names() {
-        let explanation = |reason: &str| Explanation {
-            address: "192.0.2.1".parse().unwrap(),
-            packet: "22/tcp".into(),
-            stages: Vec::new(),
-            reason: reason.into(),
-            verdict: "pass".into(),
-            mode: ModeWord::Enforce,
-            passes_now: true,
-            replies_pass: false,
-            class: Some("MO".into()),
-            country: Some("MO".into()),
-            country_name: None,
-        };
-        let cases = [
-            ("MO", "allowed", true),
-            ("CN", "allowed", false),
-            ("192.0.2.0/24", "allowed", true),
-            ("198.51.100.0/24", "allowed", false),
-            ("MO", "trusted", false),
-            ("192.0.2.0/24", "out_of_scope", false),
-        ];
-        for (target, reason, expected) in cases {
-            let target = target.parse().unwrap();
-            assert_eq!(
-                reaches(&target, &explanation(reason)),
-                expected,
-                "{target} {reason}"
-            );
-        }
     }
 }

@@ -19,6 +19,7 @@ mod mode;
 mod output;
 mod permanent;
 mod prefix_list;
+mod preview;
 mod reload;
 mod rule;
 mod rules;
@@ -36,7 +37,10 @@ pub use self::failure::Failure;
 use self::{failure::NO_DAEMON, output::Output};
 use crate::{
     config::{self, Paths},
-    control::{client, protocol::Request},
+    control::{
+        client,
+        protocol::{Asker, Request},
+    },
     kernel::{KernelError, Pinned},
 };
 
@@ -157,12 +161,27 @@ impl Context {
     }
 
     /// Asks the daemon for a change; with `confirm` it is undone after that time unless it is confirmed.
+    /// Refused when it cuts off a session.
     pub fn ask_on_trial<R: DeserializeOwned>(
         &self,
         request: Request,
         confirm: Option<Duration>,
     ) -> Result<R, Failure> {
-        let reply = client::ask(&self.paths().socket, request, confirm)?;
+        self.change(request, confirm, false)
+    }
+
+    /// As [`Context::ask_on_trial`]; with `force` also when it cuts off sessions.
+    pub fn change<R: DeserializeOwned>(
+        &self,
+        request: Request,
+        confirm: Option<Duration>,
+        force: bool,
+    ) -> Result<R, Failure> {
+        let asker = Asker {
+            ssh_peer: lockout::ssh_peer(),
+            force,
+        };
+        let reply = client::ask_as(&self.paths().socket, asker, request, confirm)?;
         serde_json::from_value(reply).map_err(|source| client::ClientError::Parse { source }.into())
     }
 

@@ -1,20 +1,19 @@
 //! `cerco observe` and `cerco enforce`.
 
-use std::{
-    io::{self, BufRead, IsTerminal, Write},
-    time::Duration,
-};
+use std::time::Duration;
 
 use super::{
-    Context, Failure, confirm, countries,
+    Context, Failure,
+    confirm::{self, on_a_terminal},
     failure::NO_DAEMON,
-    lockout,
     permanent::{self, Permanent},
+    preview,
     trial::OnTrial,
 };
 use crate::control::{
+    preview::Preview,
     protocol::{ModeWord, Request},
-    reply::{Countries, Done},
+    reply::Done,
 };
 
 /// Stop dropping: count what would be dropped, and let it pass
@@ -31,20 +30,23 @@ pub struct ObserveArgs {
 
 /// Drop what the policy denies
 ///
-/// Shows what would have been dropped so far, then asks. Refuses to lock out the SSH session in
-/// which it is typed. Holds over restarts, until `mode` in the config changes. With --permanent the
-/// config says it.
+/// Shows what would have been dropped so far, and which of this host's connections would end, then
+/// asks. Refuses to cut off whoever is logged in. Holds over restarts, until `mode` in the config
+/// changes. With --permanent the config says it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  cerco enforce
+  cerco enforce --dry-run           look, and change nothing
   cerco enforce --confirm 2m        undone in two minutes unless confirmed
   cerco enforce --permanent         the config says it
   cerco enforce --yes               in a script")]
 pub struct EnforceArgs {
-    /// Do not ask
+    /// Do not show and ask; sessions are not cut off all the same
     #[arg(long)]
     yes: bool,
-    /// Also when it locks out the SSH session in which this is typed
+    /// Show what it would drop and whom it would cut off, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Also when it cuts off sessions: yours, or those of others who are logged in
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -53,37 +55,36 @@ pub struct EnforceArgs {
     permanent: Permanent,
 }
 
-/// More countries than this are summed up in a question.
-const SHOWN_COUNTRIES: usize = 12;
-
 pub fn observe(args: ObserveArgs, context: &Context) -> Result<(), Failure> {
     if args.permanent.permanent {
-        // Whoever drops nothing locks nobody out.
-        return permanent::mode(ModeWord::Observe, None, context);
+        return permanent::mode(ModeWord::Observe, false, context);
     }
-    set(ModeWord::Observe, None, context)
+    set(ModeWord::Observe, None, false, context)
 }
 
 pub fn enforce(args: EnforceArgs, context: &Context) -> Result<(), Failure> {
+    if args.dry_run {
+        let seen: Preview = context.change(Request::Preview, None, args.force)?;
+        return context.output.show(&seen, preview::render);
+    }
     if args.permanent.permanent {
         return enforce_permanently(args, context);
     }
-    if !args.force {
-        lockout::refuse_if_enforcing_denies(context)?;
-    }
-    if !args.yes && !confirmed(context)? {
+    if !args.yes && !confirmed(args.force, context)? {
         return Err(Failure::failed("nothing was changed"));
     }
-    set(ModeWord::Enforce, args.on_trial.confirm, context)
+    set(
+        ModeWord::Enforce,
+        args.on_trial.confirm,
+        args.force,
+        context,
+    )
 }
 
 fn enforce_permanently(args: EnforceArgs, context: &Context) -> Result<(), Failure> {
     permanent::refuse_beside(&[], None, args.on_trial.confirm)?;
-    if !args.force {
-        permanent::if_a_daemon_runs(lockout::refuse_if_enforcing_denies(context))?;
-    }
     let yes = args.yes
-        || match confirmed(context) {
+        || match confirmed(args.force, context) {
             Err(failure) if failure.code == NO_DAEMON => confirm::confirmed(
                 "No daemon runs that could show what would be dropped. Drop it from the next start on?",
             )?,
@@ -92,33 +93,29 @@ fn enforce_permanently(args: EnforceArgs, context: &Context) -> Result<(), Failu
     if !yes {
         return Err(Failure::failed("nothing was changed"));
     }
-    permanent::mode(ModeWord::Enforce, permanent::ssh_peer(args.force), context)
+    permanent::mode(ModeWord::Enforce, args.force, context)
 }
 
-fn set(mode: ModeWord, confirm: Option<Duration>, context: &Context) -> Result<(), Failure> {
-    let done: Done = context.ask_on_trial(Request::SetMode { mode }, confirm)?;
+fn set(
+    mode: ModeWord,
+    confirm: Option<Duration>,
+    force: bool,
+    context: &Context,
+) -> Result<(), Failure> {
+    let done: Done = context.change(Request::SetMode { mode }, confirm, force)?;
     context.output.done(&done)
 }
 
-fn confirmed(context: &Context) -> Result<bool, Failure> {
-    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Err(Failure::bad_usage(
-            "there is no terminal to ask on; repeat it with --yes",
-        ));
-    }
-    let mut seen: Countries = context.ask(Request::Countries)?;
+/// Shows what it would cost, and asks.
+fn confirmed(force: bool, context: &Context) -> Result<bool, Failure> {
+    on_a_terminal()?;
+    let seen: Preview = context.change(Request::Preview, None, force)?;
     if seen.mode == ModeWord::Enforce {
         return Ok(true);
     }
-    let more = seen.countries.len().saturating_sub(SHOWN_COUNTRIES);
-    seen.countries.truncate(SHOWN_COUNTRIES);
-    eprint!("{}", countries::render(&seen, &context.output));
-    if more > 0 {
-        eprintln!("and {more} more sources: see `cerco countries`");
+    eprintln!("{}", preview::render(&seen, &context.output));
+    if let Some(refusal) = seen.refusal {
+        return Err(refusal.into());
     }
-    eprint!("Drop them from now on? [y/N] ");
-    io::stderr().flush()?;
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    confirm::confirmed("Drop them from now on?")
 }

@@ -6,10 +6,10 @@
 
 mod write;
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 use self::write::write;
-use super::{Context, Failure, failure::NO_DAEMON, lockout};
+use super::{Context, Failure};
 use crate::{
     config::edit::{Change, CountryAction, List},
     control::{
@@ -34,8 +34,8 @@ pub struct Asked {
     pub word: String,
     pub target: Option<Target>,
     pub comment: Option<String>,
-    /// Whose session must not be locked out.
-    pub ssh_peer: Option<(IpAddr, u16)>,
+    /// Also when it cuts off sessions.
+    pub force: bool,
 }
 
 /// Refuses what a config cannot hold.
@@ -72,7 +72,7 @@ pub fn rule(
     target: Target,
     limit: Option<String>,
     comment: Option<String>,
-    ssh_peer: Option<(IpAddr, u16)>,
+    force: bool,
     context: &Context,
 ) -> Result<(), Failure> {
     let word = rule_word(verb, &target, None, limit.as_deref());
@@ -97,17 +97,13 @@ pub fn rule(
         word,
         target: Some(target),
         comment,
-        ssh_peer,
+        force,
     };
     write(asked, context)
 }
 
 /// Takes everything away that the config and the runtime say about `target`.
-pub fn remove(
-    target: Target,
-    ssh_peer: Option<(IpAddr, u16)>,
-    context: &Context,
-) -> Result<(), Failure> {
+pub fn remove(target: Target, force: bool, context: &Context) -> Result<(), Failure> {
     let change = match target {
         Target::Country(code) => Change::NoCountry(code),
         Target::Prefix(prefix) => Change::NoPrefix(prefix),
@@ -117,35 +113,18 @@ pub fn remove(
         word: target.to_string(),
         target: Some(target),
         comment: None,
-        ssh_peer,
+        force,
     };
     write(asked, context)
 }
 
-pub fn mode(
-    mode: ModeWord,
-    ssh_peer: Option<(IpAddr, u16)>,
-    context: &Context,
-) -> Result<(), Failure> {
+pub fn mode(mode: ModeWord, force: bool, context: &Context) -> Result<(), Failure> {
     let asked = Asked {
         change: Change::Mode(mode.into()),
         word: mode.word().to_owned(),
         target: None,
         comment: None,
-        ssh_peer,
+        force,
     };
     write(asked, context)
-}
-
-/// Passes on what `outcome` says, but for "no daemon": without one there is nobody to ask.
-pub fn if_a_daemon_runs(outcome: Result<(), Failure>) -> Result<(), Failure> {
-    match outcome {
-        Err(failure) if failure.code == NO_DAEMON => Ok(()),
-        outcome => outcome,
-    }
-}
-
-/// The peer, unless --force is given.
-pub fn ssh_peer(force: bool) -> Option<(IpAddr, u16)> {
-    if force { None } else { lockout::ssh_peer() }
 }

@@ -1,6 +1,6 @@
 //! `cerco reload`: config and database, read again.
 
-use super::{Context, Failure, lockout, trial::OnTrial};
+use super::{Context, Failure, trial::OnTrial};
 use crate::control::{protocol::Request, reply::Done};
 
 /// Read config and database again, and put them in force as one
@@ -11,7 +11,7 @@ use crate::control::{protocol::Request, reply::Done};
   cerco check && cerco reload
   cerco apply --confirm 5m          undone in five minutes unless confirmed")]
 pub struct Args {
-    /// Also when it locks out the SSH session in which this is typed
+    /// Also when it cuts off sessions: yours, or those of others who are logged in
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -19,15 +19,10 @@ pub struct Args {
 }
 
 pub fn run(args: Args, context: &Context) -> Result<(), Failure> {
-    let ssh_peer = if args.force {
-        None
-    } else {
-        lockout::ssh_peer()
-    };
     let done: Done = context
-        .ask_on_trial(Request::Reload { ssh_peer }, args.on_trial.confirm)
+        .change(Request::Reload, args.on_trial.confirm, args.force)
         .map_err(|failure| {
-            if failure.code == super::failure::NO_DAEMON {
+            if failure.hint.is_some() {
                 return failure;
             }
             failure.hint("`cerco status` shows what is in force, and keeps showing this error")

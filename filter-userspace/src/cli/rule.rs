@@ -5,7 +5,7 @@ use std::time::Duration;
 use ipnetwork::IpNetwork;
 
 use super::{
-    Context, Failure, duration, lockout,
+    Context, Failure, duration,
     permanent::{self, Permanent},
     trial::OnTrial,
 };
@@ -51,9 +51,6 @@ pub struct AllowArgs {
 pub struct DenyArgs {
     /// A country code or a prefix
     target: Target,
-    /// Also when it locks out the SSH session in which this is typed
-    #[arg(long)]
-    force: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -86,6 +83,9 @@ struct Common {
     /// Why, for those who read `cerco rules`, or the config: there it stands beside the line
     #[arg(long, value_name = "TEXT", value_parser = comment)]
     comment: Option<String>,
+    /// Also when it cuts off sessions: yours, or those of others who are logged in
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     on_trial: OnTrial,
     #[command(flatten)]
@@ -93,39 +93,22 @@ struct Common {
 }
 
 pub fn allow(args: AllowArgs, context: &Context) -> Result<(), Failure> {
-    // Letting somebody in locks nobody out.
-    let force = true;
     add(
         RuleVerb::Allow,
         args.target,
         args.limit,
         args.common,
-        force,
         context,
     )
 }
 
 pub fn deny(args: DenyArgs, context: &Context) -> Result<(), Failure> {
-    if !args.force {
-        let refused = lockout::refuse_if_denial_reaches(context, [args.target]);
-        match args.common.permanent.permanent {
-            true => permanent::if_a_daemon_runs(refused)?,
-            false => refused?,
-        }
-    }
-    add(
-        RuleVerb::Deny,
-        args.target,
-        None,
-        args.common,
-        args.force,
-        context,
-    )
+    add(RuleVerb::Deny, args.target, None, args.common, context)
 }
 
 pub fn trust(args: TrustArgs, context: &Context) -> Result<(), Failure> {
     let target = Target::Prefix(args.prefix);
-    add(RuleVerb::Trust, target, None, args.common, true, context)
+    add(RuleVerb::Trust, target, None, args.common, context)
 }
 
 fn add(
@@ -133,13 +116,12 @@ fn add(
     target: Target,
     limit: Option<String>,
     common: Common,
-    force: bool,
     context: &Context,
 ) -> Result<(), Failure> {
     if common.permanent.permanent {
         permanent::refuse_beside(&common.ports, common.duration, common.on_trial.confirm)?;
-        let ssh_peer = permanent::ssh_peer(force);
-        return permanent::rule(rule, target, limit, common.comment, ssh_peer, context);
+        let (comment, force) = (common.comment, common.force);
+        return permanent::rule(rule, target, limit, comment, force, context);
     }
     let request = Request::AddRule {
         rule,
@@ -149,7 +131,7 @@ fn add(
         duration: common.duration,
         comment: common.comment,
     };
-    let done: Done = context.ask_on_trial(request, common.on_trial.confirm)?;
+    let done: Done = context.change(request, common.on_trial.confirm, common.force)?;
     context.output.done(&done)
 }
 

@@ -39,8 +39,8 @@ enum RulesVerb {
         /// Also what the config says about it
         #[arg(long)]
         permanent: bool,
-        /// Also when it locks out the SSH session in which this is typed
-        #[arg(long, requires = "permanent")]
+        /// Also when it cuts off sessions: yours, or those of others who are logged in
+        #[arg(long)]
         force: bool,
         #[command(flatten)]
         on_trial: OnTrial,
@@ -58,10 +58,10 @@ pub fn run(args: Args, context: &Context) -> Result<(), Failure> {
     {
         if permanent {
             permanent::refuse_beside(&[], None, on_trial.confirm)?;
-            return permanent::remove(target, permanent::ssh_peer(force), context);
+            return permanent::remove(target, force, context);
         }
         let request = Request::RemoveRule { target, port };
-        let done: Done = context.ask_on_trial(request, on_trial.confirm)?;
+        let done: Done = context.change(request, on_trial.confirm, force)?;
         return context.output.done(&done);
     }
     let rules: Rules = context.ask(Request::Rules)?;

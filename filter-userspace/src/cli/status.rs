@@ -131,6 +131,7 @@ fn render(status: &Status, output: &Output) -> String {
     }
     if let Some(error) = &status.last_reload_error {
         let first = error.lines().next().unwrap_or_default();
+        let first = first.trim_end_matches(':');
         let words = format!("refused, the earlier policy stays in force: {first}");
         line(&output.paint(Paint::Bad, "reload"), &words);
     }

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     ANSWER_TIMEOUT, MAX_ANSWER_BYTES, QUESTION_TIMEOUT,
-    protocol::{Answer, Outcome, Question, Refusal, Request, SCHEMA},
+    protocol::{Answer, Asker, Outcome, Question, Refusal, Request, SCHEMA},
 };
 use crate::events::Line;
 
@@ -40,8 +40,24 @@ pub fn ask(
     request: Request,
     confirm: Option<Duration>,
 ) -> Result<serde_json::Value, ClientError> {
+    ask_as(path, Asker::default(), request, confirm)
+}
+
+/// As [`ask`], on behalf of somebody.
+pub fn ask_as(
+    path: &Path,
+    asker: Asker,
+    request: Request,
+    confirm: Option<Duration>,
+) -> Result<serde_json::Value, ClientError> {
     let mut stream = connect(path)?;
-    let line = exchange(&mut stream, request, confirm).map_err(failed_at(path))?;
+    let question = Question {
+        schema: SCHEMA,
+        request,
+        confirm,
+        asker,
+    };
+    let line = exchange(&mut stream, &question).map_err(failed_at(path))?;
     read_answer(&line)
 }
 
@@ -57,7 +73,13 @@ impl Follower {
     /// `request` is [`Request::FollowEvents`].
     pub fn begin(path: &Path, request: Request) -> Result<Self, ClientError> {
         let mut stream = connect(path)?;
-        send(&mut stream, request, None).map_err(failed_at(path))?;
+        let question = Question {
+            schema: SCHEMA,
+            request,
+            confirm: None,
+            asker: Asker::default(),
+        };
+        send(&mut stream, &question).map_err(failed_at(path))?;
         let mut follower = Self {
             reader: BufReader::new(stream),
             path: path.to_owned(),
@@ -133,25 +155,16 @@ fn read_answer(line: &str) -> Result<serde_json::Value, ClientError> {
     }
 }
 
-fn send(stream: &mut UnixStream, request: Request, confirm: Option<Duration>) -> io::Result<()> {
+fn send(stream: &mut UnixStream, question: &Question) -> io::Result<()> {
     stream.set_write_timeout(Some(QUESTION_TIMEOUT))?;
     stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-    let question = Question {
-        schema: SCHEMA,
-        request,
-        confirm,
-    };
-    let mut line = serde_json::to_vec(&question)?;
+    let mut line = serde_json::to_vec(question)?;
     line.push(b'\n');
     stream.write_all(&line)
 }
 
-fn exchange(
-    stream: &mut UnixStream,
-    request: Request,
-    confirm: Option<Duration>,
-) -> io::Result<String> {
-    send(stream, request, confirm)?;
+fn exchange(stream: &mut UnixStream, question: &Question) -> io::Result<String> {
+    send(stream, question)?;
     let mut answer = String::new();
     BufReader::new(stream.take(MAX_ANSWER_BYTES as u64)).read_line(&mut answer)?;
     if !answer.ends_with('\n') {

@@ -1,6 +1,6 @@
 //! What the CLI and the daemon say to each other about the config files.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -38,8 +38,6 @@ pub struct Adoption {
     pub ports: bool,
     /// Whether a mode that was set at runtime ends.
     pub mode: bool,
-    /// As in [`super::protocol::Request::Reload`].
-    pub ssh_peer: Option<(IpAddr, u16)>,
 }
 
 /// What brings running and configured together.

@@ -6,6 +6,7 @@
 pub mod client;
 pub mod configured;
 mod follow;
+pub mod preview;
 pub mod protocol;
 pub mod reply;
 pub mod server;

@@ -215,12 +215,10 @@ pub enum Request {
     SetMode {
         mode: ModeWord,
     },
-    /// Reads config and database again. Refused when the outcome would drop `ssh_peer`, the address
-    /// and the local port of the session in which the question is asked.
-    Reload {
-        #[serde(default)]
-        ssh_peer: Option<(IpAddr, u16)>,
-    },
+    /// What enforcing would drop, and whom it would cut off.
+    Preview,
+    /// Reads config and database again.
+    Reload,
     /// The last events that are kept.
     Events {
         #[serde(default)]
@@ -247,8 +245,6 @@ pub enum Request {
     /// ends a hold.
     AcceptDatabase {
         sha256: Option<Digest>,
-        #[serde(default)]
-        ssh_peer: Option<(IpAddr, u16)>,
     },
     /// How an update that another process tried has ended, for `status` and the metrics.
     NoteUpdate {
@@ -257,8 +253,6 @@ pub enum Request {
     /// Puts a kept database in force, and holds it; without a number the one before.
     RollBackDatabase {
         generation: Option<u64>,
-        #[serde(default)]
-        ssh_peer: Option<(IpAddr, u16)>,
     },
 }
 
@@ -272,6 +266,7 @@ impl Request {
             | Self::Rules
             | Self::Bans
             | Self::Explain { .. }
+            | Self::Preview
             | Self::Events { .. }
             | Self::FollowEvents { heads: false, .. }
             | Self::Diff
@@ -282,7 +277,7 @@ impl Request {
             | Self::BanAll { .. }
             | Self::Unban { .. }
             | Self::SetMode { .. }
-            | Self::Reload { .. }
+            | Self::Reload
             | Self::Adopt(_)
             | Self::Confirm
             | Self::FollowEvents { heads: true, .. }
@@ -294,6 +289,17 @@ impl Request {
     }
 }
 
+/// Who asks. Changes are judged for every session of the host; this one is named as the asker's own.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct Asker {
+    /// The address and the local port of the SSH session in which the question is asked.
+    #[serde(default)]
+    pub ssh_peer: Option<(IpAddr, u16)>,
+    /// Do it although it cuts off sessions.
+    #[serde(default)]
+    pub force: bool,
+}
+
 /// One request on the wire.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Question {
@@ -303,6 +309,8 @@ pub struct Question {
     /// Undo the change after this time, unless [`Request::Confirm`] comes.
     #[serde(default)]
     pub confirm: Option<Duration>,
+    #[serde(default)]
+    pub asker: Asker,
 }
 
 /// One response on the wire.
@@ -327,6 +335,9 @@ pub enum Outcome {
 pub struct Refusal {
     pub kind: RefusalKind,
     pub message: String,
+    /// The next step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -345,6 +356,7 @@ impl Refusal {
         Self {
             kind: RefusalKind::BadRequest,
             message: message.into(),
+            hint: None,
         }
     }
 
@@ -352,6 +364,7 @@ impl Refusal {
         Self {
             kind: RefusalKind::Failed,
             message: message.into(),
+            hint: None,
         }
     }
 }

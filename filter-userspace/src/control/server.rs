@@ -20,7 +20,7 @@ use tracing::{debug, warn};
 use super::{
     MAX_CHANGE_BYTES, MAX_QUESTION_BYTES, QUESTION_TIMEOUT,
     follow::{Followed, MAX_FOLLOWERS},
-    protocol::{Answer, Outcome, Question, Refusal, RefusalKind, Request, SCHEMA},
+    protocol::{Answer, Asker, Outcome, Question, Refusal, RefusalKind, Request, SCHEMA},
 };
 use crate::events::Seen;
 
@@ -33,6 +33,7 @@ pub struct Asked {
     pub request: Request,
     /// See [`Question::confirm`].
     pub confirm: Option<Duration>,
+    pub asker: Asker,
     pub answer: oneshot::Sender<Result<serde_json::Value, Refusal>>,
 }
 
@@ -215,6 +216,7 @@ fn read_question(line: &str, limit: usize, peer_uid: u32) -> Result<Question, Re
         return Err(Refusal {
             kind: RefusalKind::Forbidden,
             message: format!("user {peer_uid} may only read: run this as root"),
+            hint: None,
         });
     }
     Ok(question)
@@ -228,6 +230,7 @@ async fn ask_daemon(
     let asked = Asked {
         request: question.request,
         confirm: question.confirm,
+        asker: question.asker,
         answer: sender,
     };
     let stopping = || Refusal::failed("the daemon is stopping");

@@ -24,6 +24,7 @@ fn every_request() -> Vec<Request> {
         Request::Countries,
         Request::Rules,
         Request::Bans,
+        Request::Preview,
         Request::Explain {
             address: "192.0.2.1".parse().unwrap(),
             packet: Some(super::protocol::PacketKind::Tcp(443)),
@@ -56,7 +57,7 @@ fn every_request() -> Vec<Request> {
         Request::SetMode {
             mode: super::protocol::ModeWord::Enforce,
         },
-        Request::Reload { ssh_peer: None },
+        Request::Reload,
     ]
 }
 
@@ -83,7 +84,7 @@ fn every_request_arrives_as_it_was_sent() {
                 .expect("a question within ten seconds")
                 .unwrap();
             let reply = match asked.request {
-                Request::Reload { .. } => Err(Refusal::bad_request("config is broken")),
+                Request::Reload => Err(Refusal::bad_request("config is broken")),
                 _ => Ok(serde_json::json!({ "number": seen.len() })),
             };
             seen.push(asked.request);

@@ -17,9 +17,12 @@ use crate::{
 impl Daemon {
     pub(super) fn ban(&mut self, prefix: IpNetwork, duration: Duration) -> Result<Done, Refusal> {
         refuse_host_bits(&[prefix])?;
+        let cut_off = self.ban_is_safe(&[prefix])?;
         self.ban_count = None;
         self.gate.ban(prefix, duration).map_err(failed)?;
-        Ok(self.banned(&prefix.to_string(), &[prefix], duration))
+        let mut done = self.banned(&prefix.to_string(), &[prefix], duration);
+        done.warnings.extend(cut_off);
+        Ok(done)
     }
 
     pub(super) fn ban_all(
@@ -28,11 +31,14 @@ impl Daemon {
         duration: Duration,
     ) -> Result<Done, Refusal> {
         refuse_host_bits(prefixes)?;
+        let cut_off = self.ban_is_safe(prefixes)?;
         self.ban_count = None;
         self.gate.ban_all(prefixes, duration).map_err(failed)?;
         // The list itself was megabytes.
         memory::give_back();
-        Ok(self.banned(&format!("{} prefixes", prefixes.len()), prefixes, duration))
+        let mut done = self.banned(&format!("{} prefixes", prefixes.len()), prefixes, duration);
+        done.warnings.extend(cut_off);
+        Ok(done)
     }
 
     fn banned(&self, what: &str, prefixes: &[IpNetwork], duration: Duration) -> Done {

@@ -34,7 +34,11 @@ impl Daemon {
         let packet = packet.unwrap_or_else(|| typical_packet(&self.policy.scope));
         let (decision, exception) = self
             .gate
-            .explain(address, self.some_destination(address), service(packet))
+            .explain(
+                address,
+                some_destination(&self.policy.scope, address),
+                service(packet),
+            )
             .map_err(failed)?;
         let mode = self.gate.mode();
         let country = decision
@@ -144,19 +148,6 @@ impl Daemon {
             country: country.map(|code| code.to_string()),
             country_name: country.and_then(countries::name).map(str::to_owned),
         })
-    }
-
-    /// One of the destinations that `[protect]` names, for a packet from `source`.
-    fn some_destination(&self, source: IpAddr) -> IpAddr {
-        let destinations = &self.policy.scope.destinations;
-        destinations
-            .iter()
-            .map(IpNetwork::network)
-            .find(|address| address.is_ipv4() == source.is_ipv4())
-            .unwrap_or(match source {
-                IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-                IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-            })
     }
 
     fn ban_of(&self, address: IpAddr) -> Result<Option<String>, Refusal> {
@@ -270,6 +261,18 @@ impl Daemon {
             },
         }
     }
+}
+
+/// One of the destinations that `[protect]` names, for a packet from `source`.
+pub(super) fn some_destination(scope: &Scope, source: IpAddr) -> IpAddr {
+    let destinations = scope.destinations.iter();
+    destinations
+        .map(IpNetwork::network)
+        .find(|address| address.is_ipv4() == source.is_ipv4())
+        .unwrap_or(match source {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        })
 }
 
 /// The stages up to the one where the decision falls; what comes after was never asked.

@@ -1,10 +1,369 @@
-//! Would a policy drop an SSH session?
+//! Whom a change would cut off: every change is judged before it comes in force, for the sessions that stand.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, fmt, net::IpAddr};
 
-use filter_common::{abi::action, country::Class, packet::Address};
+use filter_common::{
+    abi::action,
+    country::Class,
+    packet::Address,
+    verdict::{Decision, Reason, Verdict},
+};
+use ipnetwork::IpNetwork;
+use tracing::warn;
 
-use crate::{compile::CompiledPolicy, control::protocol::Refusal, policy::Policy};
+use super::{
+    explain::some_destination,
+    state::{Daemon, failed},
+};
+use crate::{
+    compile::CompiledPolicy,
+    control::protocol::{Asker, Refusal, RefusalKind},
+    kernel::{self, Mode, Oracle, Planned, Service},
+    logins,
+    policy::Policy,
+    sessions,
+};
+
+/// More sessions than this are only counted.
+const SHOWN: usize = 10;
+
+/// What is about to come in force.
+pub(super) struct Change<'a> {
+    /// In words, the subject of a sentence.
+    pub what: &'a str,
+    /// The mode afterwards.
+    pub mode: Mode,
+    pub policy: &'a Policy,
+    pub planned: Planned<'a>,
+    /// Bans that come in addition to those in force.
+    pub bans: &'a [IpNetwork],
+}
+
+/// Somebody who is connected to this host, behind the gate.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Standing {
+    pub peer: IpAddr,
+    /// The local port.
+    pub port: u16,
+    pub local: Option<IpAddr>,
+    /// Who is logged in, where that is known.
+    pub users: BTreeSet<String>,
+    pub what: Kind,
+}
+
+impl Standing {
+    /// Where its packets go; where that is not known, to whatever `policy` protects.
+    fn destination(&self, policy: &Policy) -> IpAddr {
+        let some = || some_destination(&policy.scope, self.peer);
+        self.local.unwrap_or_else(some)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    /// The session in which the change is asked for.
+    Own,
+    /// Another session of somebody who is logged in.
+    Login,
+    /// Of a trusted address, whatever it is about.
+    Trusted,
+}
+
+/// A session that ends with a change.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct CutOff {
+    session: Standing,
+    why: String,
+}
+
+impl fmt::Display for CutOff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Standing { peer, port, .. } = &self.session;
+        write!(f, "{peer} to port {port} ({})", self.why)?;
+        if !self.session.users.is_empty() {
+            let users: Vec<&str> = self.session.users.iter().map(String::as_str).collect();
+            write!(f, ", {}", users.join(", "))?;
+        }
+        match self.session.what {
+            Kind::Own => f.write_str(", your own"),
+            Kind::Login => Ok(()),
+            Kind::Trusted => f.write_str(", trusted until now"),
+        }
+    }
+}
+
+impl Daemon {
+    /// Refuses a change that would cut somebody off, unless it is forced; returns what is to be said of it.
+    pub(super) fn is_safe(&self, change: &Change<'_>) -> Result<Vec<String>, Refusal> {
+        let Some(asker) = self.asker else {
+            return Ok(Vec::new());
+        };
+        let mut standing = self.logged_in(asker);
+        standing.extend(self.no_longer_trusted(change.policy, &standing));
+        if standing.is_empty() {
+            return Ok(Vec::new());
+        }
+        let oracle = self.gate.oracle().map_err(failed)?;
+        let cut_off: Vec<CutOff> = standing
+            .into_iter()
+            .filter_map(|session| self.is_cut_off(&oracle, change, session))
+            .collect();
+        match (change.mode, asker.force) {
+            _ if cut_off.is_empty() => Ok(Vec::new()),
+            (Mode::Observe, _) => Ok(listed(&cut_off, "`cerco enforce` would cut off ")),
+            (Mode::Enforce, true) => Ok(listed(&cut_off, "cuts off ")),
+            (Mode::Enforce, false) => Err(refusal(change.what, &cut_off)),
+        }
+    }
+
+    pub(super) fn enforcing_is_safe(&self) -> Result<Vec<String>, Refusal> {
+        self.is_safe(&Change {
+            what: "enforcing",
+            mode: Mode::Enforce,
+            policy: &self.policy,
+            planned: Planned::Running,
+            bans: &[],
+        })
+    }
+
+    pub(super) fn rule_is_safe(
+        &self,
+        what: &str,
+        policy: &Policy,
+        planned: Planned<'_>,
+    ) -> Result<Vec<String>, Refusal> {
+        self.is_safe(&Change {
+            what,
+            mode: self.gate.mode(),
+            policy,
+            planned,
+            bans: &[],
+        })
+    }
+
+    pub(super) fn ban_is_safe(&self, bans: &[IpNetwork]) -> Result<Vec<String>, Refusal> {
+        self.is_safe(&Change {
+            what: "the ban",
+            mode: self.gate.mode(),
+            policy: &self.policy,
+            planned: Planned::Running,
+            bans,
+        })
+    }
+
+    /// Who is logged in, as far as it comes by the gate.
+    pub(super) fn logged_in(&self, asker: Asker) -> Vec<Standing> {
+        let found = logins::gather(asker.ssh_peer);
+        let behind = match found.is_empty() {
+            true => Behind::default(),
+            false => self.behind(),
+        };
+        let is_own = |it: &logins::Session| {
+            asker
+                .ssh_peer
+                .is_some_and(|(peer, port)| (it.peer, it.port) == (peer, port))
+        };
+        found
+            .into_iter()
+            .filter(|it| behind.holds(it.local))
+            .map(|it| Standing {
+                what: match is_own(&it) {
+                    true => Kind::Own,
+                    false => Kind::Login,
+                },
+                peer: it.peer,
+                port: it.port,
+                local: it.local,
+                users: it.users,
+            })
+            .collect()
+    }
+
+    /// Connections of addresses that were trusted and are not any more, beside those that are `known`.
+    fn no_longer_trusted(&self, policy: &Policy, known: &[Standing]) -> Vec<Standing> {
+        if policy.trusted == self.policy.trusted {
+            return Vec::new();
+        }
+        let is_in = |list: &[IpNetwork], peer| list.iter().any(|prefix| prefix.contains(peer));
+        let mut found: Vec<Standing> = sessions::connections()
+            .into_iter()
+            .filter(|it| it.is_to_listener)
+            .filter(|it| {
+                let peer = it.peer.ip();
+                is_in(&self.policy.trusted, peer) && !is_in(&policy.trusted, peer)
+            })
+            .map(|it| Standing {
+                peer: it.peer.ip(),
+                port: it.local.port(),
+                local: Some(it.local.ip()),
+                users: BTreeSet::new(),
+                what: Kind::Trusted,
+            })
+            .filter(|it| {
+                !known
+                    .iter()
+                    .any(|known| (known.peer, known.port) == (it.peer, it.port))
+            })
+            .collect();
+        found.sort_by_key(|it| (it.peer, it.port));
+        found.dedup_by_key(|it| (it.peer, it.port));
+        if !found.is_empty() {
+            let behind = self.behind();
+            found.retain(|it| behind.holds(it.local));
+        }
+        found
+    }
+
+    /// What the session is cut off for, when it passes now and will not.
+    fn is_cut_off(
+        &self,
+        oracle: &Oracle<'_>,
+        change: &Change<'_>,
+        session: Standing,
+    ) -> Option<CutOff> {
+        let now = self.decide_on(oracle, &session);
+        // Whoever is cut off already loses nothing: after a forced change the dead session would stand in the way
+        // of all others.
+        let passes_now = match (self.gate.mode(), change.mode) {
+            (Mode::Observe, Mode::Enforce) => true,
+            _ => now.verdict == Verdict::Pass,
+        };
+        let then = oracle.decide_under(
+            change.planned,
+            session.peer,
+            session.destination(change.policy),
+            Service::Tcp(session.port),
+        );
+        let then = with_bans(then, change.bans, session.peer);
+        (passes_now && then.verdict == Verdict::Drop).then(|| CutOff {
+            why: self.why(&then),
+            session,
+        })
+    }
+
+    /// What a session gets in enforce mode, as things stand.
+    pub(super) fn decide_on(&self, oracle: &Oracle<'_>, session: &Standing) -> Decision {
+        let destination = session.destination(&self.policy);
+        oracle.decide(session.peer, destination, Service::Tcp(session.port))
+    }
+
+    /// `US`, `unknown`, `rule_deny`, or `banned`.
+    pub(super) fn why(&self, decision: &Decision) -> String {
+        match (decision.reason, decision.class) {
+            (Reason::Banned, _) => "banned".to_owned(),
+            (_, Some(class)) => self.compiled.class_name(class),
+            (reason, None) => reason.label().to_owned(),
+        }
+    }
+
+    /// Which of this host's addresses are behind the gate. Where the kernel does not tell, all of them.
+    pub(super) fn behind(&self) -> Behind {
+        let (links, addresses) = match (kernel::links(), kernel::addresses()) {
+            (Ok(links), Ok(addresses)) => (links, addresses),
+            (Err(error), _) | (_, Err(error)) => {
+                warn!("the addresses of this host are not known: {error}");
+                return Behind::default();
+            }
+        };
+        let behind = logins::behind_the_gate(&links, self.gate.interfaces());
+        Behind {
+            addresses: addresses
+                .into_iter()
+                .map(|(index, address)| (address, behind.contains(&index)))
+                .collect(),
+        }
+    }
+}
+
+/// This host's addresses, and whether what goes there comes by the gate.
+#[derive(Default)]
+pub(super) struct Behind {
+    addresses: Vec<(IpAddr, bool)>,
+}
+
+impl Behind {
+    /// Whatever cannot be told counts as behind the gate.
+    pub(super) fn holds(&self, local: Option<IpAddr>) -> bool {
+        let mut of_local = self
+            .addresses
+            .iter()
+            .filter(|(address, _)| Some(*address) == local)
+            .peekable();
+        of_local.peek().is_none() || of_local.any(|(_, is_behind)| *is_behind)
+    }
+}
+
+/// The decision once `bans` are in force, too.
+fn with_bans(decision: Decision, bans: &[IpNetwork], peer: IpAddr) -> Decision {
+    let can_be_banned = !matches!(
+        decision.reason,
+        Reason::Essential | Reason::OutOfScope | Reason::Trusted | Reason::TableEmpty
+    );
+    match can_be_banned && bans.iter().any(|ban| ban.contains(peer)) {
+        true => Decision::new(Reason::Banned, decision.class),
+        false => decision,
+    }
+}
+
+/// A line for each.
+fn listed(cut_off: &[CutOff], before: &str) -> Vec<String> {
+    let mut lines: Vec<String> = cut_off
+        .iter()
+        .take(SHOWN)
+        .map(|it| format!("{before}{it}"))
+        .collect();
+    match cut_off.len().saturating_sub(SHOWN) {
+        0 => {}
+        more => lines.push(format!("{before}{more} more sessions")),
+    }
+    lines
+}
+
+/// In two lines what is too long for one.
+fn on_the_screen(line: &str) -> String {
+    const COLUMNS: usize = 80;
+    match line.chars().count() > COLUMNS {
+        true => line.replacen("), ", "),\n    ", 1),
+        false => line.to_owned(),
+    }
+}
+
+fn refusal(what: &str, cut_off: &[CutOff]) -> Refusal {
+    let own = cut_off.iter().any(|it| it.session.what == Kind::Own);
+    let others = cut_off.len() - usize::from(own);
+    let whom = match (own, others) {
+        (true, 0) => "your SSH session".to_owned(),
+        (true, 1) => "your SSH session and another one".to_owned(),
+        (true, others) => format!("your SSH session and {others} others"),
+        (false, 1) => "a session".to_owned(),
+        (false, others) => format!("{others} sessions"),
+    };
+    let peers: BTreeSet<IpAddr> = cut_off.iter().map(|it| it.session.peer).collect();
+    let trust = peers
+        .iter()
+        .take(SHOWN)
+        .enumerate()
+        .map(|(index, peer)| match index {
+            0 => format!("let in:   cerco trust {peer}"),
+            _ => format!("          cerco trust {peer}"),
+        });
+    let way_out = [
+        "or repeat it with --force; the way out, from the console:".to_owned(),
+        "          cerco detach --force".to_owned(),
+    ];
+    Refusal {
+        kind: RefusalKind::Failed,
+        message: format!(
+            "{what} would lock out {whom}:\n{}",
+            listed(cut_off, "  ")
+                .iter()
+                .map(|line| on_the_screen(line))
+                .collect::<Vec<_>>()
+                .join("\n")
+        ),
+        hint: Some(trust.chain(way_out).collect::<Vec<_>>().join("\n")),
+    }
+}
 
 /// The class for which `compiled` would deny the far end of a TCP connection to a local port; `None`
 /// when it would not.
@@ -21,18 +380,5 @@ pub fn denied_class(
     is_denied.then(|| compiled.class_name(class))
 }
 
-/// Refuses a policy that would drop the SSH session in which somebody asks for it.
-pub(super) fn refuse(
-    policy: &Policy,
-    compiled: &CompiledPolicy,
-    peer: (IpAddr, u16),
-) -> Result<(), Refusal> {
-    let Some(class) = denied_class(policy, compiled, peer) else {
-        return Ok(());
-    };
-    let (address, _) = peer;
-    Err(Refusal::failed(format!(
-        "the new policy would lock out your SSH session from {address} ({class}); let it in with \
-         `cerco trust {address}`, or repeat it with --force"
-    )))
-}
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,7 @@ mod lock;
 pub mod lockout;
 mod memory;
 pub mod overlay;
+mod preview;
 pub mod rates;
 mod reload;
 mod rollback;
@@ -46,7 +47,7 @@ use crate::{
     config::{Config, Interfaces, SourceFile},
     control::{
         self,
-        protocol::{ModeWord, Request},
+        protocol::{Asker, ModeWord, Request},
         server::Asked,
     },
     faults::{Step, reached},
@@ -155,12 +156,12 @@ async fn serve(
             _ = interrupt.recv() => break,
             _ = hangup.recv() => {
                 // The outcome is logged, and `status` shows a refusal.
-                let _ = daemon.handle(Request::Reload { ssh_peer: None }, None);
+                let _ = daemon.handle(Request::Reload, None, Asker::default());
             }
-            Some(Asked { request, confirm, answer }) = asked.recv() => {
+            Some(Asked { request, confirm, asker, answer }) = asked.recv() => {
                 debug!(?request, ?confirm, "asked");
                 // An asker that left meanwhile does not undo what it asked for.
-                let _ = answer.send(daemon.handle(request, confirm));
+                let _ = answer.send(daemon.handle(request, confirm, asker));
             }
             Some(scrape) = scrapes.recv() => {
                 let _ = scrape.send(daemon.snapshot().map_err(|error| error.to_string()));

@@ -1,13 +1,13 @@
 //! Config and database read again.
 
-use std::{net::IpAddr, time::SystemTime};
+use std::time::SystemTime;
 
 use tracing::{error, info};
 
 use super::{
     adopt,
     databases::Acceptance,
-    lockout,
+    lockout::Change,
     overlay::Moment,
     state::{Daemon, compile_and_check},
 };
@@ -19,19 +19,13 @@ use crate::{
         reply::Done,
     },
     geo::Database,
-    kernel::{Mode, Replies},
+    kernel::{Planned, Replies},
 };
 
 impl Daemon {
     /// Reads everything again. On any error the running policy stays, and the error stays visible.
-    ///
-    /// With `ssh_peer` (address and local port) a policy that would drop it is such an error.
-    pub(super) fn reload_with(
-        &mut self,
-        acceptance: Acceptance,
-        ssh_peer: Option<(IpAddr, u16)>,
-    ) -> Result<Done, Refusal> {
-        match self.try_reload(acceptance, ssh_peer, None) {
+    pub(super) fn reload_with(&mut self, acceptance: Acceptance) -> Result<Done, Refusal> {
+        match self.try_reload(acceptance, None) {
             Ok(done) => {
                 self.last_reload_error = None;
                 info!("{}", done.message);
@@ -51,7 +45,6 @@ impl Daemon {
     pub(super) fn try_reload(
         &mut self,
         acceptance: Acceptance,
-        ssh_peer: Option<(IpAddr, u16)>,
         adoption: Option<&Adoption>,
     ) -> Result<Done, Refusal> {
         let (config, report) = self.read_config()?;
@@ -67,21 +60,27 @@ impl Daemon {
             &self.config,
             (&config, &policy),
             acceptance,
-            ssh_peer,
+            self.asker.and_then(|it| it.ssh_peer.filter(|_| !it.force)),
         )?;
         let compiled = compile_and_check(&policy, database.as_ref().unwrap_or(&self.database));
         let compiled = self.blaming(&config, database.as_ref(), compiled)?;
-        if mode == Mode::Enforce
-            && let Some(peer) = ssh_peer
-        {
-            lockout::refuse(&policy, &compiled, peer)?;
-        }
+        let cut_off = self.is_safe(&Change {
+            what: match acceptance {
+                Acceptance::Judged => "the new config",
+                Acceptance::Accepted(_) => "the config and its database",
+            },
+            mode,
+            policy: &policy,
+            planned: Planned::Compiled(&compiled),
+            bans: &[],
+        })?;
         let published = self.publish(&compiled);
         self.blaming(&config, database.as_ref(), published)?;
         // From here on the new policy is in force; what fails now must not hide that.
         let mut config_warnings: Vec<String> = report.warning_lines();
         config_warnings.extend(self.needs_restart(&config));
-        let mut warnings = config_warnings.clone();
+        let mut warnings = cut_off;
+        warnings.extend(config_warnings.clone());
         warnings.extend(suspended.clone());
         self.config = Config {
             // What a running daemon cannot change stays what it is.

@@ -1,33 +1,32 @@
 //! Back to a database that was in force before.
 
-use std::{net::IpAddr, time::SystemTime};
+use std::time::SystemTime;
 
 use tracing::info;
 
 use super::{
-    age, lockout,
+    age,
+    lockout::Change,
     state::{Daemon, compile_and_check},
 };
 use crate::{
     control::{protocol::Refusal, reply::Done},
-    kernel::Mode,
+    kernel::Planned,
 };
 
 impl Daemon {
     /// Puts a kept database in force under the policy that runs, and holds it: the next reload would
     /// go forward again, to that which somebody has just gone back from.
-    pub(super) fn roll_back_database(
-        &mut self,
-        generation: Option<u64>,
-        ssh_peer: Option<(IpAddr, u16)>,
-    ) -> Result<Done, Refusal> {
+    pub(super) fn roll_back_database(&mut self, generation: Option<u64>) -> Result<Done, Refusal> {
         let (number, database) = self.databases.for_rollback(generation)?;
         let compiled = compile_and_check(&self.policy, &database)?;
-        if self.gate.mode() == Mode::Enforce
-            && let Some(peer) = ssh_peer
-        {
-            lockout::refuse(&self.policy, &compiled, peer)?;
-        }
+        let cut_off = self.is_safe(&Change {
+            what: &format!("generation {number}"),
+            mode: self.gate.mode(),
+            policy: &self.policy,
+            planned: Planned::Compiled(&compiled),
+            bans: &[],
+        })?;
         self.publish(&compiled)?;
         self.database = database;
         self.hold(compiled);
@@ -43,11 +42,9 @@ impl Daemon {
         let message = format!("{now}\nreloads and restarts keep it until `cerco geo accept`");
         Ok(Done {
             message,
-            warnings: self
-                .databases
-                .not_kept()
-                .map(str::to_owned)
+            warnings: cut_off
                 .into_iter()
+                .chain(self.databases.not_kept().map(str::to_owned))
                 .chain(self.database_warning())
                 .collect(),
         })

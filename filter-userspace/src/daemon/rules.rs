@@ -7,14 +7,14 @@ use tracing::{error, info};
 
 use super::{
     overlay::{Moment, Overlay, Rule},
-    state::{Daemon, failed},
+    state::{Daemon, compile_and_check},
 };
 use crate::{
-    compile::compile,
     control::{
         protocol::{Refusal, RuleVerb, Target},
         reply::{Done, rule_word},
     },
+    kernel::Planned,
     policy::{Action, Policy, Port},
 };
 
@@ -63,7 +63,7 @@ impl Daemon {
         if ports.is_empty() {
             overlay.add(rule);
         }
-        let mut warnings = self.install(overlay)?;
+        let mut warnings = self.install(overlay, &format!("`{word}`"))?;
         if let Some(why) = suspended {
             warnings.push(format!("it changes nothing: {why}"));
         }
@@ -86,9 +86,10 @@ impl Daemon {
                  `cerco rules remove {target} --permanent`"
             )));
         }
-        let warnings = self.install(overlay)?;
         let words: Vec<String> = removed.iter().map(Rule::word).collect();
-        let message = format!("{}: removed", words.join("; "));
+        let words = words.join("; ");
+        let warnings = self.install(overlay, &format!("removing `{words}`"))?;
+        let message = format!("{words}: removed");
         info!("{message}");
         Ok(Done { message, warnings })
     }
@@ -104,7 +105,7 @@ impl Daemon {
         if over.is_empty() {
             return;
         }
-        match self.install(overlay) {
+        match self.install(overlay, "the end of a rule") {
             Ok(_) => {
                 for rule in over {
                     info!("{}: ended, its time is over", rule.word());
@@ -118,18 +119,23 @@ impl Daemon {
         self.overlay.next_expiry()
     }
 
-    /// Puts `overlay` in force and keeps it. On error nothing has changed.
-    fn install(&mut self, overlay: Overlay) -> Result<Vec<String>, Refusal> {
+    /// Puts `overlay` in force and keeps it. On error nothing has changed. `what` is done.
+    fn install(&mut self, overlay: Overlay, what: &str) -> Result<Vec<String>, Refusal> {
         let (policy, suspended) = overlay.apply(&self.config.policy, Moment::now());
+        let mut warnings;
         match self.action_changes(&policy) {
             // What is on trial needs a generation of its own.
             Some(changes) if self.beginning_trial.is_none() => {
+                let block = self.gate.policy_with(&changes);
+                let planned = block.as_deref().map_or(Planned::Running, Planned::Actions);
+                warnings = self.rule_is_safe(what, &policy, planned)?;
                 for (class, action) in changes {
                     self.gate.set_action(class, action);
                 }
             }
             _ => {
-                let compiled = compile(&policy, &self.database).map_err(failed)?;
+                let compiled = compile_and_check(&policy, &self.database)?;
+                warnings = self.rule_is_safe(what, &policy, Planned::Compiled(&compiled))?;
                 self.publish(&compiled)?;
                 self.hold(compiled);
                 self.published = SystemTime::now();
@@ -138,7 +144,8 @@ impl Daemon {
         self.policy = policy;
         self.overlay = overlay;
         self.suspended = suspended;
-        Ok(self.save_overlay().into_iter().collect())
+        warnings.extend(self.save_overlay());
+        Ok(warnings)
     }
 
     /// The classes whose action differs in `policy`, when nothing else does: those need no rebuild.

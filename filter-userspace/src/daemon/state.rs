@@ -28,7 +28,7 @@ use crate::{
     compile::{CompiledPolicy, compile},
     config::{self, Config, Interfaces, Report, SourceFile},
     control::{
-        protocol::{ModeWord, Refusal, Request},
+        protocol::{Asker, ModeWord, Refusal, Request},
         reply::Done,
     },
     geo::Database,
@@ -47,6 +47,8 @@ pub struct Daemon {
     /// A change that is being made on trial, for how long (zero once that has begun), and what goes back.
     pub(super) beginning_trial: Option<(Duration, Before)>,
     pub(super) trial: Option<OnTrial>,
+    /// Who asks for what is done at the moment; `None`: nobody does, as when a rule's time is over.
+    pub(super) asker: Option<Asker>,
     pub(super) overlay: Overlay,
     /// The config's policy with the overlay over it: what is in force.
     pub(super) policy: Policy,
@@ -124,6 +126,7 @@ impl Daemon {
             config_files,
             beginning_trial: None,
             trial: None,
+            asker: None,
             overlay,
             policy,
             database,
@@ -152,13 +155,20 @@ impl Daemon {
     }
 
     /// `confirm`: undo the change after this time, unless it is confirmed.
-    pub fn handle(&mut self, request: Request, confirm: Option<Duration>) -> Reply {
+    pub fn handle(&mut self, request: Request, confirm: Option<Duration>, asker: Asker) -> Reply {
+        self.asker = Some(asker);
+        let reply = self.reply_to(request, confirm);
+        self.asker = None;
+        reply
+    }
+
+    fn reply_to(&mut self, request: Request, confirm: Option<Duration>) -> Reply {
         let can_be_tried = matches!(
             request,
             Request::AddRule { .. }
                 | Request::RemoveRule { .. }
                 | Request::SetMode { .. }
-                | Request::Reload { .. }
+                | Request::Reload
         );
         let is_policy_change = can_be_tried
             || matches!(
@@ -199,6 +209,7 @@ impl Daemon {
             Request::Countries => reply(self.countries()?),
             Request::Rules => reply(self.rules()),
             Request::Bans => reply(self.bans()?),
+            Request::Preview => reply(self.preview()?),
             Request::Explain { address, packet } => reply(self.explain(address, packet)?),
             Request::Ban { prefix, duration } => reply(self.ban(prefix, duration)?),
             Request::BanAll { prefixes, duration } => reply(self.ban_all(&prefixes, duration)?),
@@ -245,15 +256,10 @@ impl Daemon {
             }
             Request::RemoveRule { target, port } => self.remove_rule(target, port),
             Request::SetMode { mode } => self.set_mode(mode.into()),
-            Request::Reload { ssh_peer } => self.reload_with(Acceptance::Judged, ssh_peer),
+            Request::Reload => self.reload_with(Acceptance::Judged),
             Request::Adopt(adoption) => self.adopt(&adoption),
-            Request::AcceptDatabase { sha256, ssh_peer } => {
-                self.reload_with(Acceptance::Accepted(sha256), ssh_peer)
-            }
-            Request::RollBackDatabase {
-                generation,
-                ssh_peer,
-            } => self.roll_back_database(generation, ssh_peer),
+            Request::AcceptDatabase { sha256 } => self.reload_with(Acceptance::Accepted(sha256)),
+            Request::RollBackDatabase { generation } => self.roll_back_database(generation),
             other => Err(Refusal::bad_request(format!("{other:?} changes no policy"))),
         }
     }
@@ -289,6 +295,10 @@ impl Daemon {
     }
 
     fn set_mode(&mut self, mode: Mode) -> Result<Done, Refusal> {
+        let mut warnings = match mode {
+            Mode::Observe => Vec::new(),
+            Mode::Enforce => self.enforcing_is_safe()?,
+        };
         if self.beginning_trial.is_some() {
             let compiled = compile(&self.policy, &self.database).map_err(failed)?;
             self.publish(&compiled)?;
@@ -298,7 +308,7 @@ impl Daemon {
             mode: mode.into(),
             config_mode: self.config.mode.into(),
         });
-        let mut warnings: Vec<String> = self.save_overlay().into_iter().collect();
+        warnings.extend(self.save_overlay());
         if mode != self.config.mode {
             warnings.push(format!(
                 "the config still says mode = \"{}\"; this change holds, also over restarts, until \

@@ -2,13 +2,7 @@
 
 use std::{net::IpAddr, path::Path};
 
-use super::{
-    ask,
-    commands::Commands,
-    finding::Finding,
-    intended::Intended,
-    sessions::{self, Session},
-};
+use super::{ask, commands::Commands, finding::Finding, intended::Intended};
 use crate::{
     control::{
         protocol::{ModeWord, PacketKind, Request},
@@ -16,6 +10,7 @@ use crate::{
     },
     daemon::lockout::denied_class,
     kernel::{self, Link},
+    logins::{self, Session},
 };
 
 /// A session, and what the policies say about its far end.
@@ -45,7 +40,7 @@ pub fn gather(
     socket: &Path,
     intended: &Intended,
 ) -> Vec<Risk> {
-    let behind = sessions::behind_the_gate(links, names);
+    let behind = logins::behind_the_gate(links, names);
     let addresses = kernel::addresses().unwrap_or_default();
     let is_behind = |session: &Session| {
         let holder = |local| addresses.iter().find(|(_, it)| *it == local);
@@ -59,16 +54,13 @@ pub fn gather(
             denied_class(policy, compiled, peer).map_or(Said::Passes, Said::Denied)
         });
         Risk {
-            session,
             is_behind_the_gate: is_behind(&session),
+            session,
             runs: asked(socket, peer),
             written: written.unwrap_or(Said::Nothing),
         }
     };
-    sessions::gather(ssh_session)
-        .into_iter()
-        .map(risk)
-        .collect()
+    logins::gather(ssh_session).into_iter().map(risk).collect()
 }
 
 /// What the gate says, when a daemon can be asked.
@@ -157,6 +149,8 @@ impl Risk {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn risk(is_behind_the_gate: bool, runs: Said, written: Said) -> [Risk; 1] {
@@ -164,6 +158,7 @@ mod tests {
             peer: "203.0.113.7".parse().unwrap(),
             port: 2222,
             local: None,
+            users: BTreeSet::new(),
         };
         [Risk {
             session,

@@ -16,7 +16,6 @@ mod lockout;
 mod pin_place;
 mod reality;
 mod replies;
-mod sessions;
 
 use std::{
     fs, io,

@@ -84,6 +84,8 @@ impl Gate {
         self.store(offset, 0);
         wait_for_packets_in_flight();
         let carried = slots(&self.control.read(0)) + slot;
+        let counters = typed(self.ebpf.map("COUNTERS"), "COUNTERS")?;
+        self.forget_observed(&total(&counters, slot, &self.control)?)?;
         let mut own: PerCpuArray<_, Counters> = typed(self.ebpf.map_mut("COUNTERS"), "COUNTERS")?;
         for index in [slot, carried] {
             let values = PerCpuValues::try_from(vec![Counters::ZERO; cpus()?])
@@ -114,35 +116,38 @@ impl Gate {
         reached(Step::CountersDrained);
         let control = self.control.read(0);
         let mut own: PerCpuArray<_, Counters> = typed(self.ebpf.map_mut("COUNTERS"), "COUNTERS")?;
-        carry_over(&earlier, &mut own, &control)
+        carry_over(&earlier, &mut own, &control)?
+            .iter()
+            .try_for_each(|counted| self.forget_observed(counted))
     }
 }
 
-/// Writes what `earlier` has counted into the second half of `own`. Doing it again does no harm.
+/// Writes what `earlier` has counted into the second half of `own`; what it has counted of interfaces that are not
+/// there comes back. Doing it again does no harm.
 pub(super) fn carry_over<M: BorrowMut<MapData>>(
     (counters, control): &(pins::CounterMap, MappedArray<Control>),
     own: &mut PerCpuArray<M, Counters>,
     own_control: &Control,
-) -> Result<(), KernelError> {
+) -> Result<Vec<Counters>, KernelError> {
     let block = control.read(0);
-    let earlier: BTreeMap<u32, Counters> = (0..slots(&block))
+    let mut earlier: BTreeMap<u32, Counters> = (0..slots(&block))
         .filter(|slot| block.interfaces[*slot] != 0)
         .map(|slot| Ok((block.interfaces[slot], total(counters, slot, control)?)))
         .collect::<Result<_, KernelError>>()?;
     let carried = slots(own_control);
     for slot in 0..carried {
-        let Some(counted) = earlier.get(&own_control.interfaces[slot]) else {
+        let Some(counted) = earlier.remove(&own_control.interfaces[slot]) else {
             continue;
         };
         let mut values = vec![Counters::ZERO; cpus()?];
-        values[0] = *counted;
+        values[0] = counted;
         let write = KernelError::map("write to", "COUNTERS");
         let values = PerCpuValues::try_from(values)
             .map_err(|error| KernelError::map("write to", "COUNTERS")(error))?;
         own.set((carried + slot) as u32, values, 0).map_err(write)?;
         reached(Step::CountersOfOne);
     }
-    Ok(())
+    Ok(earlier.into_values().collect())
 }
 
 fn cpus() -> Result<usize, KernelError> {
@@ -241,6 +246,13 @@ fn by_outcome(total: &Counters, interface: String) -> InterfaceCounters {
         sums.class_would_drop[class] = counts[outcome::WOULD_DROP];
     }
     sums
+}
+
+/// Adds `counts` to `sums`, position by position.
+pub(super) fn add_all(sums: &mut [Count], counts: &[Count]) {
+    sums.iter_mut()
+        .zip(counts)
+        .for_each(|(sum, count)| add(sum, *count));
 }
 
 fn add(sum: &mut Count, count: Count) {

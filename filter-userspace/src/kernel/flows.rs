@@ -7,10 +7,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use aya::{
-    EbpfLoader,
-    maps::{MapData, MapType},
-};
+use aya::{EbpfLoader, maps::MapData};
 use filter_common::{
     abi::{ABI_VERSION, Control, FLOW_SETS, HEARD_SETS, PortSet, REPLY_PORT_SETS, reply_ports},
     flow::{self, HEARD_WAYS, Kind, WAYS, state},
@@ -78,20 +75,7 @@ impl KeptFlows {
             (FLOWS, size_of::<FlowWords>(), FLOW_SETS),
             (HEARD, size_of::<HeardWords>(), HEARD_SETS),
         ] {
-            let map = MapData::from_pin(of(name)).map_err(|error| error.to_string())?;
-            let info = map.info().map_err(|error| error.to_string())?;
-            let kind = info.map_type().map_err(|error| error.to_string())?;
-            let found = (
-                kind,
-                info.key_size() as usize,
-                info.value_size() as usize,
-                info.max_entries(),
-                info.map_flags(),
-            );
-            let expected = (MapType::Array, 4, value_bytes, len, BPF_F_MMAPABLE);
-            if found != expected {
-                return Err(format!("{name} is {found:?}, and not {expected:?}"));
-            }
+            pins::check_array(&of(name), name, value_bytes, len)?;
         }
         Ok(Some(Self {
             paths: [(FLOWS, of(FLOWS)), (HEARD, of(HEARD))],
@@ -111,9 +95,6 @@ impl KeptFlows {
         self.seed
     }
 }
-
-/// include/uapi/linux/bpf.h
-const BPF_F_MMAPABLE: u32 = 1 << 10;
 
 impl Gate {
     /// Writes the port sets anew from the flow table and puts them in use, so that ports whose flows are

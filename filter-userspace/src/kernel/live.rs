@@ -97,14 +97,14 @@ impl Live {
     }
 
     fn snapshot(&self) -> Snapshot<'_, MapData> {
-        Snapshot {
-            control: &self.pinned.control,
-            policy: &self.pinned.policy,
-            ports: &self.ports,
-            table: &self.table,
-            bans: &self.pinned.ban_map,
-            generation: self.generation,
-        }
+        Snapshot::of_generation(
+            self.generation,
+            &self.pinned.control,
+            &self.pinned.policy,
+            &self.ports,
+            &self.table,
+            &self.pinned.ban_map,
+        )
     }
 
     pub fn bans(&self) -> Result<Vec<Ban>, KernelError> {

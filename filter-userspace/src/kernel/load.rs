@@ -20,6 +20,7 @@ use super::{
     counters,
     flows::KeptFlows,
     mapped::MappedArray,
+    observed::KeptObserved,
     pins::PinPaths,
     table_map::{TABLE, TableMap},
     trackers::{TRACKERS, TrackerAttachment, TrackerFault, tracker},
@@ -119,6 +120,8 @@ impl Gate {
         if let Some(kept) = &kept_flows {
             kept.give_to(&mut loader);
         }
+        let observed = KeptObserved::find(&paths);
+        observed.give_to(&mut loader);
         let mut ebpf = loader
             .map_max_entries("PACKET_STAMPS", LIMITER_SETS)
             .map_max_entries("CONN_STAMPS", LIMITER_SETS)
@@ -159,6 +162,7 @@ impl Gate {
         };
         gate.write_control(options.mode, kept_flows.map(|kept| kept.seed()))?;
         reached(Step::LoadControl);
+        observed.go_on(&gate)?;
         Ok(gate)
     }
 
@@ -230,6 +234,9 @@ impl Gate {
 
     /// Takes effect with the next packet.
     pub fn set_mode(&self, mode: Mode) {
+        if mode == Mode::Observe && self.mode() == Mode::Enforce {
+            self.begin_observed_time();
+        }
         self.store(offset_of!(Control, observe), observe_flag(mode));
     }
 

@@ -23,6 +23,7 @@ mod load;
 mod mapped;
 mod memory;
 mod netlink;
+mod observed;
 mod oracle;
 mod pins;
 mod places;
@@ -59,7 +60,8 @@ pub use links::{
 pub use live::{EmptyProgram, Live};
 pub use load::{Gate, Loader, Logger, OBJECT};
 pub use mapped::MappedArray;
-pub use oracle::Service;
+pub use observed::{Destination, ObservedTime};
+pub use oracle::{Oracle, Planned, Service};
 pub use pins::Pinned;
 pub use places::{Place, name_before};
 pub use program_size::ProgramSize;

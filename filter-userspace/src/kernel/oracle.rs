@@ -5,6 +5,7 @@ use std::{borrow::Borrow, net::IpAddr, sync::atomic::AtomicU64};
 use aya::maps::MapData;
 use filter_common::{
     abi::{self, BanKey, Control, PORT_SETS, PolicyBlock, PortSet},
+    country::Class,
     decide::{self, Charge},
     exception, flow,
     limit::StampSet,
@@ -17,6 +18,10 @@ use super::{
     Gate, KernelError,
     bans::{BanMap, boot_ns},
     mapped::MappedArray,
+};
+use crate::{
+    compile::{CompiledPolicy, action_number},
+    policy::Action,
 };
 
 /// The traffic that a question is about.
@@ -39,7 +44,7 @@ impl Gate {
         destination: IpAddr,
         service: Service,
     ) -> Result<Decision, KernelError> {
-        Ok(self.explain(source, destination, service)?.0)
+        Ok(self.oracle()?.decide(source, destination, service))
     }
 
     /// As [`Self::decide`], and the exception that has a say in it.
@@ -49,39 +54,116 @@ impl Gate {
         destination: IpAddr,
         service: Service,
     ) -> Result<(Decision, Option<abi::Exception>), KernelError> {
-        let source = Address::from(source);
-        let transport = match (service, source.family()) {
-            (Service::Tcp(dst_port), _) => Transport::Tcp {
-                src_port: 0xffff,
-                dst_port,
-                flags: TcpFlags(TcpFlags::SYN),
-            },
-            (Service::Udp(dst_port), _) => Transport::Udp {
-                src_port: 0xffff,
-                dst_port,
-            },
-            // Echo request: type 8 (RFC 792) and 128 (RFC 4443 §4.1).
-            (Service::Ping, Family::V4) => Transport::Icmp(IcmpMessage::echo(8, 0)),
-            (Service::Ping, Family::V6) => Transport::Icmpv6(IcmpMessage::echo(128, 0)),
-        };
-        let packet = Packet::new(source, destination.into(), 64, transport);
-        let snapshot = Snapshot {
-            control: &self.control,
-            policy: &self.policy,
-            ports: &self.ports,
-            table: &self.table()?,
-            bans: &self.bans_map()?,
-            generation: self.generation(),
-        };
+        let oracle = self.oracle()?;
+        let snapshot = oracle.snapshot(Planned::Running);
+        let packet = packet(source, destination, service);
         let decision = decide::decide(&snapshot, &packet);
         // Only of the stages behind the exceptions it can be said that one decided.
         let exception = decision.class.and_then(|_| {
             let policy = decide::Gate::policy(&snapshot)?;
-            let class = table::lookup(&decide::Gate::table(&snapshot)?, &source)?;
+            let class = table::lookup(&decide::Gate::table(&snapshot)?, &packet.source())?;
             exception::first(policy, &packet, class, boot_ns()).copied()
         });
         Ok((decision, exception))
     }
+
+    /// Decides as the gate does; cheaper than [`Gate::decide`] for many packets.
+    pub fn oracle(&self) -> Result<Oracle<'_>, KernelError> {
+        Ok(Oracle {
+            gate: self,
+            table: self.table()?,
+            bans: self.bans_map()?,
+        })
+    }
+
+    /// The policy in force with other actions, to be judged before they come in force.
+    pub fn policy_with(&self, actions: &[(Class, Action)]) -> Option<Box<PolicyBlock>> {
+        let mut policy = Box::new(*self.policy.get(self.generation()?)?);
+        for (class, action) in actions {
+            policy.actions[usize::from(class.0)] = action_number(*action);
+        }
+        Some(policy)
+    }
+}
+
+/// A gate as it stands, to be asked about packets.
+pub struct Oracle<'a> {
+    gate: &'a Gate,
+    table: MappedArray<Line>,
+    bans: BanMap<&'a MapData>,
+}
+
+/// What may come in force.
+#[derive(Clone, Copy)]
+pub enum Planned<'a> {
+    /// What is.
+    Running,
+    /// Other actions in the running policy, see [`Gate::policy_with`].
+    Actions(&'a PolicyBlock),
+    /// Another policy, with its table.
+    Compiled(&'a CompiledPolicy),
+}
+
+impl Oracle<'_> {
+    fn snapshot<'a>(&'a self, planned: Planned<'a>) -> Snapshot<'a, &'a MapData> {
+        let running = Snapshot::of_generation(
+            self.gate.generation(),
+            &self.gate.control,
+            &self.gate.policy,
+            &self.gate.ports,
+            &self.table,
+            &self.bans,
+        );
+        match planned {
+            Planned::Running => running,
+            Planned::Actions(policy) => Snapshot {
+                policy: Some(policy),
+                ..running
+            },
+            Planned::Compiled(compiled) => Snapshot {
+                policy: Some(&compiled.policy),
+                ports: Some(&compiled.ports[..]),
+                table: Some(&compiled.lines),
+                ..running
+            },
+        }
+    }
+
+    /// As [`Gate::decide`].
+    pub fn decide(&self, source: IpAddr, destination: IpAddr, service: Service) -> Decision {
+        self.decide_under(Planned::Running, source, destination, service)
+    }
+
+    /// The same under what may come, with the bans that are in force now.
+    pub fn decide_under(
+        &self,
+        planned: Planned<'_>,
+        source: IpAddr,
+        destination: IpAddr,
+        service: Service,
+    ) -> Decision {
+        let snapshot = self.snapshot(planned);
+        decide::decide(&snapshot, &packet(source, destination, service))
+    }
+}
+
+fn packet(source: IpAddr, destination: IpAddr, service: Service) -> Packet {
+    let source = Address::from(source);
+    let transport = match (service, source.family()) {
+        (Service::Tcp(dst_port), _) => Transport::Tcp {
+            src_port: 0xffff,
+            dst_port,
+            flags: TcpFlags(TcpFlags::SYN),
+        },
+        (Service::Udp(dst_port), _) => Transport::Udp {
+            src_port: 0xffff,
+            dst_port,
+        },
+        // Echo request: type 8 (RFC 792) and 128 (RFC 4443 §4.1).
+        (Service::Ping, Family::V4) => Transport::Icmp(IcmpMessage::echo(8, 0)),
+        (Service::Ping, Family::V6) => Transport::Icmpv6(IcmpMessage::echo(128, 0)),
+    };
+    Packet::new(source, destination.into(), 64, transport)
 }
 
 impl Service {
@@ -96,15 +178,35 @@ impl Service {
     }
 }
 
-/// The maps of a gate, with the generation that decides now. A publication while this looks is the
-/// daemon's alone to prevent, as it does; others look again when the generation has changed.
+/// What a gate decides by, of one generation. A publication while this looks is the daemon's alone to
+/// prevent, as it does; others look again when the generation has changed.
 pub(super) struct Snapshot<'a, M> {
-    pub control: &'a MappedArray<Control>,
-    pub policy: &'a MappedArray<PolicyBlock>,
-    pub ports: &'a MappedArray<PortSet>,
-    pub table: &'a MappedArray<Line>,
-    pub bans: &'a BanMap<M>,
-    pub generation: Option<usize>,
+    control: &'a MappedArray<Control>,
+    policy: Option<&'a PolicyBlock>,
+    ports: Option<&'a [PortSet]>,
+    table: Option<&'a [Line]>,
+    bans: &'a BanMap<M>,
+}
+
+impl<'a, M> Snapshot<'a, M> {
+    /// One of the generations in the maps of a gate.
+    pub(super) fn of_generation(
+        generation: Option<usize>,
+        control: &'a MappedArray<Control>,
+        policy: &'a MappedArray<PolicyBlock>,
+        ports: &'a MappedArray<PortSet>,
+        table: &'a MappedArray<Line>,
+        bans: &'a BanMap<M>,
+    ) -> Self {
+        let lines = control.read(0).lines_per_generation as usize;
+        Self {
+            control,
+            policy: generation.and_then(|generation| policy.get(generation)),
+            ports: generation.map(|generation| ports.slice(generation * PORT_SETS, PORT_SETS)),
+            table: generation.map(|generation| table.slice(generation * lines, lines)),
+            bans,
+        }
+    }
 }
 
 impl<M: Borrow<MapData>> decide::Gate for Snapshot<'_, M> {
@@ -128,16 +230,15 @@ impl<M: Borrow<MapData>> decide::Gate for Snapshot<'_, M> {
     }
 
     fn policy(&self) -> Option<&PolicyBlock> {
-        self.policy.get(self.generation?)
+        self.policy
     }
 
     fn port_set(&self, index: usize) -> Option<&PortSet> {
-        self.ports.get(self.generation? * PORT_SETS + index)
+        self.ports?.get(index)
     }
 
     fn table(&self) -> Option<&[Line]> {
-        let lines = self.control().lines_per_generation as usize;
-        Some(self.table.slice(self.generation? * lines, lines))
+        self.table
     }
 
     fn ban_expiry_ns(&self, key: &BanKey) -> Option<u64> {

@@ -17,7 +17,7 @@ use std::{
 };
 
 use aya::{
-    maps::{HashMap, Map, MapData, PerCpuArray},
+    maps::{HashMap, Map, MapData, MapType, PerCpuArray},
     programs::links::{FdLink, PinnedLink},
 };
 use filter_common::{
@@ -272,6 +272,32 @@ pub(super) fn pinned_control(paths: &PinPaths) -> Result<MappedArray<Control>, K
     let map = MapData::from_pin(paths.map("CONTROL"))
         .map_err(KernelError::map("open pinned", "CONTROL"))?;
     MappedArray::new(&map, "CONTROL")
+}
+
+/// Whether a pinned map is the array that this build would make; else what it is, in words.
+pub(super) fn check_array(
+    path: &Path,
+    name: &str,
+    value_bytes: usize,
+    len: u32,
+) -> Result<(), String> {
+    // include/uapi/linux/bpf.h
+    const BPF_F_MMAPABLE: u32 = 1 << 10;
+    let map = MapData::from_pin(path).map_err(|error| error.to_string())?;
+    let info = map.info().map_err(|error| error.to_string())?;
+    let kind = info.map_type().map_err(|error| error.to_string())?;
+    let found = (
+        kind,
+        info.key_size() as usize,
+        info.value_size() as usize,
+        info.max_entries(),
+        info.map_flags(),
+    );
+    let expected = (MapType::Array, 4, value_bytes, len, BPF_F_MMAPABLE);
+    match found == expected {
+        true => Ok(()),
+        false => Err(format!("{name} is {found:?}, and not {expected:?}")),
+    }
 }
 
 /// One of the pinned maps.

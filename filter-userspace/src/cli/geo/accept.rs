@@ -1,9 +1,6 @@
 //! `cerco geo accept`: a database that was refused, or held back, comes into force all the same.
 
-use super::{
-    super::{confirm::confirmed, lockout},
-    Context, Failure, diff, in_force, load_config,
-};
+use super::{super::confirm::confirmed, Context, Failure, diff, in_force, load_config};
 use crate::control::{protocol::Request, reply::Done};
 
 /// Put the config's database in force, whatever the comparison says
@@ -18,7 +15,7 @@ pub struct Args {
     /// Do not ask
     #[arg(long)]
     yes: bool,
-    /// Also when it locks out the SSH session in which this is typed
+    /// Also when it cuts off sessions: yours, or those of others who are logged in
     #[arg(long)]
     force: bool,
 }
@@ -42,10 +39,6 @@ pub fn run(args: Args, context: &Context) -> Result<(), Failure> {
             return Err(Failure::failed("nothing was changed"));
         }
     }
-    let request = Request::AcceptDatabase {
-        sha256,
-        ssh_peer: lockout::ssh_peer().filter(|_| !args.force),
-    };
-    let done: Done = context.ask(request)?;
+    let done: Done = context.change(Request::AcceptDatabase { sha256 }, None, args.force)?;
     context.output.done(&done)
 }

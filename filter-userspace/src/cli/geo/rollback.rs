@@ -1,6 +1,6 @@
 //! `cerco geo rollback`: back to a database that is kept.
 
-use super::{super::lockout, Context, Failure};
+use super::{Context, Failure};
 use crate::control::{protocol::Request, reply::Done};
 
 /// Go back to a database that was in force before, and stay there
@@ -13,7 +13,7 @@ use crate::control::{protocol::Request, reply::Done};
 pub struct Args {
     /// Its number; if left out, the one before
     generation: Option<u64>,
-    /// Also when it locks out the SSH session in which this is typed
+    /// Also when it cuts off sessions: yours, or those of others who are logged in
     #[arg(long)]
     force: bool,
 }
@@ -21,8 +21,7 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let request = Request::RollBackDatabase {
         generation: args.generation,
-        ssh_peer: lockout::ssh_peer().filter(|_| !args.force),
     };
-    let done: Done = context.ask(request)?;
+    let done: Done = context.change(request, None, args.force)?;
     context.output.done(&done)
 }

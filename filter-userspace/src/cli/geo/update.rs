@@ -9,7 +9,7 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    super::{duration, failure::NO_DAEMON, lockout},
+    super::{duration, failure::NO_DAEMON},
     Context, Failure, in_force, load_config,
 };
 use crate::{
@@ -237,15 +237,13 @@ fn install(
         })
     };
     written(replace(path, Some(&edition.bytes), Some(sum.as_bytes())))?;
-    let ssh_peer = lockout::ssh_peer();
     let request = match accept {
         true => Request::AcceptDatabase {
             sha256: Some(edition.record.sha256),
-            ssh_peer,
         },
-        false => Request::Reload { ssh_peer },
+        false => Request::Reload,
     };
-    match context.ask::<Done>(request) {
+    match context.change::<Done>(request, None, false) {
         Ok(done) => Ok(done),
         Err(failure) if failure.code == NO_DAEMON => Ok(Done {
             message: "no daemon answers: the next start uses it".to_owned(),

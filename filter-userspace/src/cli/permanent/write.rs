@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Asked;
 use crate::{
-    cli::{Context, Failure, failure::NO_DAEMON},
+    cli::{Context, Failure, failure::NO_DAEMON, lockout},
     compile::compile,
     config::{
         self, Config, SourceFile,
@@ -16,7 +16,7 @@ use crate::{
     control::{
         client::{self, ClientError},
         configured::{Adoption, ConfigDiff, ConfigFile, DATABASE_FILE, Kind},
-        protocol::{RefusalKind, Request, Target},
+        protocol::{Asker, Request, Target},
         reply::{Done, RuleLine, Rules},
     },
     daemon::{
@@ -80,10 +80,13 @@ pub fn write(asked: Asked, context: &Context) -> Result<(), Failure> {
         target: asked.target,
         ports: matches!(asked.change, Change::NoCountry(_) | Change::NoPrefix(_)),
         mode: matches!(asked.change, Change::Mode(_)),
-        ssh_peer: asked.ssh_peer,
+    };
+    let ssh_peer = match asked.force {
+        true => None,
+        false => lockout::ssh_peer(),
     };
     let mut warnings = Vec::new();
-    if let (false, Some(edited), Some(peer)) = (runs, &edited, asked.ssh_peer) {
+    if let (false, Some(edited), Some(peer)) = (runs, &edited, ssh_peer) {
         warnings.extend(refuse_lockout_at_start(
             &edited.config,
             &adoption,
@@ -98,7 +101,13 @@ pub fn write(asked: Asked, context: &Context) -> Result<(), Failure> {
         .collect();
     put(&changed)?;
     let ended = match runs {
-        true => adopt(adoption.clone(), &changed, &mut warnings, context)?,
+        true => adopt(
+            adoption.clone(),
+            asked.force,
+            &changed,
+            &mut warnings,
+            context,
+        )?,
         false => None,
     };
     let in_force = ended.is_some();
@@ -268,12 +277,17 @@ fn put_back(changed: &[(&SourceFile, &SourceFile)], mut why: Failure) -> Failure
 /// Has the daemon read the files again. What has ended at runtime, in lines; `None`: the daemon is gone.
 fn adopt(
     adoption: Adoption,
+    force: bool,
     changed: &[(&SourceFile, &SourceFile)],
     warnings: &mut Vec<String>,
     context: &Context,
 ) -> Result<Option<String>, Failure> {
     let socket = context.paths().socket;
-    match client::ask(&socket, Request::Adopt(adoption), None) {
+    let asker = Asker {
+        ssh_peer: lockout::ssh_peer(),
+        force,
+    };
+    match client::ask_as(&socket, asker, Request::Adopt(adoption), None) {
         Ok(reply) => {
             let done: Done = serde_json::from_value(reply)
                 .map_err(|source| Failure::from(ClientError::Parse { source }))?;
@@ -282,11 +296,7 @@ fn adopt(
         }
         Err(ClientError::NoDaemon { .. }) => Ok(None),
         Err(ClientError::Refused(refusal)) => {
-            let failure = match refusal.kind {
-                RefusalKind::BadRequest => Failure::bad_usage(refusal.message),
-                _ => Failure::failed(refusal.message),
-            };
-            Err(put_back(changed, failure))
+            Err(put_back(changed, ClientError::Refused(refusal).into()))
         }
         // It may be in force: only the daemon knows.
         Err(error) => Err(Failure::from(error)

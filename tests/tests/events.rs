@@ -245,8 +245,16 @@ fn follower_is_told_when_the_daemon_goes_and_gets_only_what_it_asked_for() {
     assert_eq!(status.unwrap().code(), Some(1));
 }
 
-/// Interface names, and time, bytes, length and comment of each frame.
-fn read_capture(file: &[u8]) -> (Vec<String>, Vec<(Duration, Vec<u8>, u32, String)>) {
+/// One frame of a capture.
+struct Frame {
+    time: Duration,
+    data: Vec<u8>,
+    length: u32,
+    comment: String,
+}
+
+/// The names of interfaces, and the frames.
+fn read_capture(file: &[u8]) -> (Vec<String>, Vec<Frame>) {
     let mut reader = PcapNgReader::new(file).unwrap();
     let (mut interfaces, mut frames) = (Vec::new(), Vec::new());
     while let Some(block) = reader.next_block() {
@@ -259,8 +267,12 @@ fn read_capture(file: &[u8]) -> (Vec<String>, Vec<(Duration, Vec<u8>, u32, Strin
                     }
                     other => panic!("{other:?}"),
                 };
-                let data = block.data.to_vec();
-                frames.push((block.timestamp, data, block.original_len, comment));
+                frames.push(Frame {
+                    time: block.timestamp,
+                    data: block.data.to_vec(),
+                    length: block.original_len,
+                    comment,
+                });
             }
             other => panic!("{other:?}"),
         }
@@ -295,7 +307,13 @@ fn capture_holds_the_frames_that_were_dropped_and_why() {
     let (interfaces, frames) = read_capture(&fs::read(&path).unwrap());
     assert_eq!(interfaces, ["[IfName(\"eth0\")]"]);
     assert_eq!(frames.len(), 4);
-    for (time, data, length, comment) in &frames {
+    for frame_read in &frames {
+        let Frame {
+            time,
+            data,
+            length,
+            comment,
+        } = frame_read;
         let now = std::time::UNIX_EPOCH.elapsed().unwrap();
         assert!(
             now.saturating_sub(*time) < Duration::from_secs(60),
@@ -309,7 +327,7 @@ fn capture_holds_the_frames_that_were_dropped_and_why() {
         let begin = "country_denied, US (United States), dropped";
         assert!(comment.starts_with(begin), "{comment}");
     }
-    assert!(frames.iter().any(|(_, data, ..)| data.len() == EVENT_HEAD));
+    assert!(frames.iter().any(|it| it.data.len() == EVENT_HEAD));
     // What somebody has captured is not written over.
     let again = cerco.try_cli(&args);
     assert_eq!(again.code, 1);

@@ -248,19 +248,18 @@ fn refused_change_leaves_the_config_as_it_was() {
             "the config is no longer what was refused: {status}"
         );
     };
-    // By the verb, and by the daemon.
-    let refused = from_peer(&cerco, MACAU[0], &["deny", "MO", "--permanent"]);
-    as_before(&refused, 1, &["denying MO would lock out"]);
-    let refused = from_peer(&cerco, MACAU[0], &["rules", "remove", "MO", "--permanent"]);
-    as_before(
-        &refused,
-        1,
-        &[
-            "would lock out your SSH session from 198.51.100.7",
+    for args in [
+        &["deny", "MO", "--permanent"][..],
+        &["rules", "remove", "MO", "--permanent"],
+    ] {
+        let refused = from_peer(&cerco, MACAU[0], args);
+        let words = [
+            "the new config would lock out your SSH session:\n  198.51.100.7 to port 22 (MO)",
             "--force",
             "nothing was changed: the config is as it was before",
-        ],
-    );
+        ];
+        as_before(&refused, 1, &words);
+    }
     for (args, words) in [
         (
             &["allow", "PT", "--permanent", "--for", "1h"][..],

@@ -8,6 +8,7 @@ pub mod bench;
 pub mod besieged;
 pub mod counts;
 pub mod daemon;
+pub mod decided;
 pub mod demo;
 pub mod editions;
 pub mod error;

@@ -1,7 +1,7 @@
 //! A small site: a host behind the gate, the world outside, and a database of two countries.
 
 use crate::{
-    daemon::Cerco,
+    daemon::{Cerco, cerco_binary},
     error::{Error, Result},
     frames::Frame,
     netns::NetNs,
@@ -10,9 +10,10 @@ use crate::{
 };
 use std::{
     fs,
+    io::Write as _,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     time::Duration,
 };
 use tempfile::TempDir;
@@ -101,6 +102,17 @@ impl Site {
         fs::write(&path, content)
             .map_err(|source| Error::os(format!("write {}", path.display()), source))?;
         Ok(path)
+    }
+
+    /// A connection that the host itself has to `port` of `address`, outside: both ends of it.
+    pub fn own_connection(&self, address: &str, port: u16) -> (TcpListener, TcpStream) {
+        let address = SocketAddr::new(address.parse().unwrap(), port);
+        const LIMIT: Duration = Duration::from_secs(10);
+        let listen = || TcpListener::bind(address).unwrap();
+        let listener = self.world.run(listen).unwrap();
+        let connect = || TcpStream::connect_timeout(&address, LIMIT).unwrap();
+        let stream = self.host.run(connect).unwrap();
+        (listener, stream)
     }
 
     /// A frame that asks the host for port 80, from `source`.
@@ -202,6 +214,28 @@ pub fn ended(command: &mut Command) -> Ended {
 }
 
 impl Cerco {
+    /// Runs `cerco ARGS` on a terminal of its own (`script` makes one), where nobody came by SSH, and types
+    /// `answer`. What the terminal shows.
+    pub fn on_a_terminal(&self, netns: &NetNs, args: &str, answer: &str) -> String {
+        let line = format!(
+            "{} {args} -c {}",
+            cerco_binary().unwrap().display(),
+            self.config_path().display()
+        );
+        let mut child = netns
+            .command("script")
+            .args(["-qec", &line, "/dev/null"])
+            .env("SSH_CONNECTION", "")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        writeln!(child.stdin.take().unwrap(), "{answer}").unwrap();
+        let output = child.wait_with_output().unwrap();
+        String::from_utf8_lossy(&output.stdout).replace('\r', "")
+    }
+
     /// Runs `cerco ARGS` to its end, outside of any SSH session.
     pub fn try_cli(&self, args: &[&str]) -> Ended {
         ended(self.cli_command(args).env("SSH_CONNECTION", ""))

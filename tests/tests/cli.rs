@@ -230,26 +230,9 @@ fn observe_counts_what_enforce_would_drop() {
     assert_eq!(asked.code, 2, "{asked:?}");
     assert!(asked.stderr.contains("--yes"), "{asked:?}");
     assert_eq!(cerco.json(&["status"])["mode"], "observe");
-    // On one it asks, and takes no for an answer: `script` gives it a terminal.
+    // On one it asks, and takes no for an answer.
     for (answer, mode) in [("n", "observe"), ("y", "enforce")] {
-        let line = format!(
-            "{} enforce -c {}",
-            cerco_binary().unwrap().display(),
-            cerco.config_path().display()
-        );
-        let mut command = site.host.command("script");
-        command
-            .args(["-qec", &line, "/dev/null"])
-            .env("SSH_CONNECTION", "");
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        writeln!(child.stdin.take().unwrap(), "{answer}").unwrap();
-        let output = child.wait_with_output().unwrap();
-        let text = String::from_utf8_lossy(&output.stdout);
+        let text = cerco.on_a_terminal(&site.host, "enforce", answer);
         assert!(text.contains("Drop them from now on? [y/N]"), "{text}");
         assert!(text.contains("United States"), "{text}");
         assert_eq!(cerco.json(&["status"])["mode"], mode, "{answer}: {text}");

@@ -204,15 +204,7 @@ fn enforcing_is_refused_while_a_session_would_die_and_warned_of_before() {
     let _residents = residents(&site);
     let _abroad = visit(&site, ABROAD[1], SSH);
     // The host's own connection: answers pass.
-    let listener = site
-        .world
-        .run(|| TcpListener::bind((ABROAD[0], SSH)).unwrap())
-        .unwrap();
-    let address = listener.local_addr().unwrap();
-    let _own = site
-        .host
-        .run(|| TcpStream::connect_timeout(&address, LIMIT).unwrap())
-        .unwrap();
+    let _own = site.own_connection(ABROAD[0], SSH);
     // While it observes nothing is cut off.
     assert_done(
         &cerco.try_cli(&["deny", "MO"]),

@@ -1,39 +1,11 @@
 //! Rules that end, or are about one port: the kernel keeps both, also without a daemon.
 
 use integration_tests::{
-    counts::{Counts, assert_counted},
     daemon::Cerco,
-    poll,
+    decided::{assert_decided, wait_until_decided},
     site::{ABROAD, MACAU, Site},
 };
 use std::time::{Duration, Instant};
-
-const LIMIT: Duration = Duration::from_secs(10);
-
-/// What three packets from `source` to a TCP port are counted as.
-#[track_caller]
-fn assert_decided(site: &Site, cerco: &Cerco, source: &str, port: u16, expected: &str) {
-    let before = Counts::read(cerco.pins());
-    site.send_to(port, source, 3).unwrap();
-    let delta = || Counts::read(cerco.pins()).since(&before).without_chatter();
-    assert_counted(&format!("{source} to {port}"), delta, &[(expected, 3)]);
-}
-
-/// Waits until a packet of the source is counted so.
-#[track_caller]
-fn wait_until_decided(site: &Site, cerco: &Cerco, source: &str, port: u16, expected: &str) {
-    poll::until("see the rule end", LIMIT, || {
-        let before = Counts::read(cerco.pins());
-        site.send_to(port, source, 1).unwrap();
-        poll::until("count a packet", LIMIT, || {
-            let delta = Counts::read(cerco.pins()).since(&before).without_chatter();
-            (delta.total_packets() > 0).then(|| delta.packets(expected) == 1)
-        })
-        .unwrap()
-        .then_some(())
-    })
-    .unwrap();
-}
 
 #[test]
 fn opening_for_a_port_ends_in_the_kernel_though_the_daemon_is_killed() {

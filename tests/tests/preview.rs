@@ -2,7 +2,7 @@
 //! would cut off.
 
 use integration_tests::{
-    daemon::{Cerco, cerco_binary},
+    daemon::Cerco,
     frames::{Extension, Fragment, Frame, Network, Transport},
     guarded::{ELSEWHERE, Guarded, Visitor},
     poll,
@@ -13,9 +13,7 @@ use integration_tests::{
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
-    io::Write,
-    net::{IpAddr, TcpListener, TcpStream},
-    process::Stdio,
+    net::IpAddr,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
@@ -468,15 +466,7 @@ fn live_connections_and_sessions_that_would_die_are_shown() {
         visit(&site, MACAU[0], 80),
     ];
     // Answers to the host's own connections pass, so nothing would be cut off here.
-    let listener = site
-        .world
-        .run(|| TcpListener::bind((ABROAD[0], 443)).unwrap())
-        .unwrap();
-    let address = listener.local_addr().unwrap();
-    let _own = site
-        .host
-        .run(|| TcpStream::connect_timeout(&address, LIMIT).unwrap())
-        .unwrap();
+    let _own = site.own_connection(ABROAD[0], 443);
     let mut command = cerco.cli_command(&["enforce", "--dry-run", "--json"]);
     let own = command.env("SSH_CONNECTION", "2001:db8:2::7 50000 2001:db8::1 22");
     let output = own.output().unwrap();
@@ -541,24 +531,7 @@ fn live_connections_and_sessions_that_would_die_are_shown() {
     assert_eq!(cerco.json(&["status"])["mode"], "observe");
 
     // On a terminal it is shown, and not even asked.
-    let line = format!(
-        "{} enforce -c {}",
-        cerco_binary().unwrap().display(),
-        cerco.config_path().display()
-    );
-    let mut command = site.host.command("script");
-    command
-        .args(["-qec", &line, "/dev/null"])
-        .env("SSH_CONNECTION", "");
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    writeln!(child.stdin.take().unwrap(), "y").unwrap();
-    let output = child.wait_with_output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).replace('\r', "");
+    let text = cerco.on_a_terminal(&site.host, "enforce", "y");
     for words in [
         "2001:db8:2::7 to port 22 (US), root: ",
         "error",

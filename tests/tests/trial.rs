@@ -1,39 +1,14 @@
 //! A change that nobody confirms is undone, by the kernel itself.
 
 use integration_tests::{
-    counts::{Counts, assert_counted},
     daemon::Cerco,
+    decided::{assert_decided, wait_until_decided},
     poll,
     site::{ABROAD, MACAU, Site},
 };
 use std::time::{Duration, Instant};
 
 const LIMIT: Duration = Duration::from_secs(10);
-
-/// Packets of a source that are counted in a way.
-#[track_caller]
-fn assert_decided(site: &Site, cerco: &Cerco, source: &str, expected: &str) {
-    let before = Counts::read(cerco.pins());
-    site.send(source, 3).unwrap();
-    let delta = || Counts::read(cerco.pins()).since(&before).without_chatter();
-    assert_counted(source, delta, &[(expected, 3)]);
-}
-
-/// Waits until a packet of the source is counted so.
-#[track_caller]
-fn wait_until_decided(site: &Site, cerco: &Cerco, source: &str, expected: &str) {
-    poll::until("see the change undone", LIMIT, || {
-        let before = Counts::read(cerco.pins());
-        site.send(source, 1).unwrap();
-        poll::until("count a packet", LIMIT, || {
-            let delta = Counts::read(cerco.pins()).since(&before).without_chatter();
-            (delta.total_packets() > 0).then(|| delta.packets(expected) == 1)
-        })
-        .unwrap()
-        .then_some(())
-    })
-    .unwrap();
-}
 
 fn start(site: &Site, mode: &str) -> Cerco {
     let config = site.config_with(&format!("mode = \"{mode}\""), "");
@@ -48,18 +23,18 @@ fn kernel_undoes_it_though_the_daemon_is_killed() {
     let said = cerco.cli(&["enforce", "--yes", "--confirm", "3s"]).unwrap();
     assert!(said.contains("on trial until"), "{said}");
     cerco.kill().unwrap();
-    assert_decided(&site, &cerco, ABROAD[0], "country_denied");
+    assert_decided(&site, &cerco, ABROAD[0], 80, "country_denied");
     let status = cerco.try_cli(&["status", "--json"]);
     let status: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
     let left = status["trial"]["remaining_seconds"].as_u64();
     assert!(left.is_some_and(|left| left <= 3), "{status}");
-    wait_until_decided(&site, &cerco, ABROAD[0], "would country_denied");
+    wait_until_decided(&site, &cerco, ABROAD[0], 80, "would country_denied");
     let lasted = began.elapsed();
     assert!(lasted >= Duration::from_secs(3), "{lasted:?}");
     assert!(lasted < Duration::from_secs(5), "{lasted:?}");
     // Another daemon starts with what was confirmed.
     cerco.run().unwrap();
-    assert_decided(&site, &cerco, ABROAD[0], "would country_denied");
+    assert_decided(&site, &cerco, ABROAD[0], 80, "would country_denied");
 }
 
 #[test]
@@ -67,7 +42,7 @@ fn daemon_that_lives_forgets_the_change_too() {
     let site = Site::new().unwrap();
     let cerco = start(&site, "enforce");
     cerco.cli(&["deny", "MO", "--confirm", "1s"]).unwrap();
-    wait_until_decided(&site, &cerco, MACAU[0], "allowed");
+    wait_until_decided(&site, &cerco, MACAU[0], 80, "allowed");
     poll::until("see the rule gone", LIMIT, || {
         let rules = cerco.json(&["rules"])["rules"].clone();
         let denials = rules
@@ -97,7 +72,7 @@ fn confirmed_change_stays_also_over_a_restart() {
     let site = Site::new().unwrap();
     let mut cerco = start(&site, "enforce");
     cerco.cli(&["deny", "MO", "--confirm", "2s"]).unwrap();
-    assert_decided(&site, &cerco, MACAU[0], "country_denied");
+    assert_decided(&site, &cerco, MACAU[0], 80, "country_denied");
     let said = cerco.cli(&["confirm"]).unwrap();
     assert!(said.starts_with("confirmed: deny MO"), "{said}");
     // Nothing is to happen at the time when it would have been undone.
@@ -106,10 +81,10 @@ fn confirmed_change_stays_also_over_a_restart() {
         (Instant::now() >= end).then_some(())
     })
     .unwrap();
-    assert_decided(&site, &cerco, MACAU[0], "country_denied");
+    assert_decided(&site, &cerco, MACAU[0], 80, "country_denied");
     cerco.kill().unwrap();
     cerco.run().unwrap();
-    assert_decided(&site, &cerco, MACAU[0], "country_denied");
+    assert_decided(&site, &cerco, MACAU[0], 80, "country_denied");
 }
 
 #[test]
@@ -117,7 +92,7 @@ fn rollback_undoes_it_at_once_and_one_trial_is_enough_at_a_time() {
     let site = Site::new().unwrap();
     let cerco = start(&site, "enforce");
     cerco.cli(&["allow", "US", "--confirm", "1h"]).unwrap();
-    assert_decided(&site, &cerco, ABROAD[0], "allowed");
+    assert_decided(&site, &cerco, ABROAD[0], 80, "allowed");
     for refused in [
         &["deny", "MO"][..],
         &["observe"],
@@ -133,7 +108,7 @@ fn rollback_undoes_it_at_once_and_one_trial_is_enough_at_a_time() {
     }
     // A ban is no policy, and does not wait.
     cerco.cli(&["ban", "198.51.100.7", "--for", "1h"]).unwrap();
-    assert_decided(&site, &cerco, MACAU[0], "banned");
+    assert_decided(&site, &cerco, MACAU[0], 80, "banned");
     cerco.cli(&["unban", "198.51.100.7"]).unwrap();
     let status = cerco.json(&["status"]);
     assert_eq!(status["trial"]["change"], "allow US", "{status}");
@@ -147,9 +122,9 @@ fn rollback_undoes_it_at_once_and_one_trial_is_enough_at_a_time() {
     let status = cerco.json(&["status"]);
     assert_eq!(status["trial"], serde_json::Value::Null);
     assert_eq!(status["allowed_countries"], serde_json::json!(["MO"]));
-    assert_decided(&site, &cerco, ABROAD[0], "country_denied");
+    assert_decided(&site, &cerco, ABROAD[0], 80, "country_denied");
     cerco.cli(&["deny", "MO"]).unwrap();
-    assert_decided(&site, &cerco, MACAU[0], "country_denied");
+    assert_decided(&site, &cerco, MACAU[0], 80, "country_denied");
 }
 
 #[test]
@@ -159,11 +134,11 @@ fn config_that_was_not_confirmed_is_not_believed_at_the_next_start() {
     let tried = site.config().replace("MO = \"allow\"", "US = \"allow\"");
     cerco.write_config(&tried).unwrap();
     cerco.cli(&["apply", "--confirm", "1h"]).unwrap();
-    assert_decided(&site, &cerco, MACAU[0], "country_denied");
+    assert_decided(&site, &cerco, MACAU[0], 80, "country_denied");
     cerco.kill().unwrap();
     cerco.run().unwrap();
     // As before the trial, and said aloud.
-    assert_decided(&site, &cerco, MACAU[0], "allowed");
+    assert_decided(&site, &cerco, MACAU[0], 80, "allowed");
     let status = cerco.cli(&["status"]).unwrap();
     assert!(
         status.contains("on trial and nobody confirmed them"),
@@ -171,10 +146,10 @@ fn config_that_was_not_confirmed_is_not_believed_at_the_next_start() {
     );
     // Whoever says so without a trial means it.
     cerco.cli(&["reload", "--force"]).unwrap();
-    assert_decided(&site, &cerco, MACAU[0], "country_denied");
+    assert_decided(&site, &cerco, MACAU[0], 80, "country_denied");
     cerco.kill().unwrap();
     cerco.run().unwrap();
-    assert_decided(&site, &cerco, MACAU[0], "country_denied");
+    assert_decided(&site, &cerco, MACAU[0], 80, "country_denied");
 }
 
 #[test]
@@ -194,10 +169,10 @@ fn trial_of_a_config_is_undone_with_its_database() {
         .replace("MO = \"allow\"", "MO = \"allow\"\nPT = \"allow\"");
     cerco.write_config(&config).unwrap();
     cerco.cli(&["apply", "--confirm", "1h"]).unwrap();
-    assert_decided(&site, &cerco, "203.0.114.5", "allowed");
+    assert_decided(&site, &cerco, "203.0.114.5", 80, "allowed");
     assert_eq!(cerco.json(&["explain", "203.0.114.5"])["country"], "PT");
     cerco.cli(&["rollback"]).unwrap();
-    assert_decided(&site, &cerco, "203.0.114.5", "unknown_denied");
+    assert_decided(&site, &cerco, "203.0.114.5", 80, "unknown_denied");
     let explained = cerco.json(&["explain", "203.0.114.5"]);
     assert_eq!(explained["country"], serde_json::Value::Null, "{explained}");
 }
@@ -209,7 +184,7 @@ fn times_that_are_no_trial_are_refused() {
     let ended = cerco.try_cli(&["deny", "MO", "--confirm", "25h"]);
     assert_eq!(ended.code, 2, "{ended:?}");
     assert!(ended.stderr.contains("1s to 24h"), "{ended:?}");
-    assert_decided(&site, &cerco, MACAU[0], "allowed");
+    assert_decided(&site, &cerco, MACAU[0], 80, "allowed");
 }
 
 #[test]
@@ -236,9 +211,9 @@ fn trial_that_outgrows_the_table_is_refused() {
         refused.stderr.contains("the gate has to be loaded anew"),
         "{refused:?}"
     );
-    assert_decided(&site, &cerco, MACAU[0], "allowed");
+    assert_decided(&site, &cerco, MACAU[0], 80, "allowed");
     assert_eq!(cerco.json(&["status"])["trial"], serde_json::Value::Null);
     // Without a trial it is what everybody gets.
     cerco.cli(&["reload"]).unwrap();
-    assert_decided(&site, &cerco, MACAU[0], "rule_denied");
+    assert_decided(&site, &cerco, MACAU[0], 80, "rule_denied");
 }

@@ -37,9 +37,12 @@ fn observed(observed: &Observed) -> String {
         );
         return format!("{}\n", wrapped(&words, COLUMNS, 0));
     }
+    let packets = match observed.would_drop_packets {
+        1 => "1 packet".to_owned(),
+        count => format!("{} packets", grouped(count)),
+    };
     let words = format!(
-        "Observed since {since} ({time}): {} packets ({}) would have been dropped.",
-        grouped(observed.would_drop_packets),
+        "Observed since {since} ({time}): {packets} ({}) would have been dropped.",
         bytes(observed.would_drop_bytes)
     );
     let mut text = format!("{}\n", wrapped(&words, COLUMNS, 0));

@@ -122,9 +122,12 @@ fn render(status: &Status, output: &Output) -> String {
     if let Some(replies) = &status.replies {
         line("replies", &self::replies(replies, output));
     }
-    let rules = status.runtime_rules.map_or(String::new(), |rules| {
-        format!(", {} runtime rules", grouped(rules))
-    });
+    let rules = status
+        .runtime_rules
+        .map_or(String::new(), |rules| match rules {
+            1 => ", 1 runtime rule".to_owned(),
+            rules => format!(", {} runtime rules", grouped(rules)),
+        });
     line("bans", &format!("{}{rules}", grouped(status.bans)));
     for warning in &status.warnings {
         line(&output.paint(Paint::Caution, "warning"), warning);

@@ -47,7 +47,12 @@ impl Daemon {
     }
 
     /// Reads the events that are there, and begins a new window.
-    pub fn read_events(&mut self) {
+    pub fn begin_event_window(&mut self) {
+        self.read_events();
+        self.gate.begin_event_window();
+    }
+
+    fn read_events(&mut self) {
         match self.gate.take_events() {
             // The gate was loaded, at the start or anew.
             Ok(Some(reader)) => self.events.reader = Some(reader),
@@ -67,11 +72,12 @@ impl Daemon {
             let seen = decode(&raw, clock.since_1970(&raw), interface.clone(), class_name);
             self.events.keep(Arc::new(seen));
         }
-        self.gate.begin_event_window();
         self.events.reader = Some(reader);
     }
 
-    pub(super) fn recent_events(&self, filter: &Filter) -> Reply {
+    pub(super) fn recent_events(&mut self, filter: &Filter) -> Reply {
+        // What was dropped a moment ago shall be there, too.
+        self.read_events();
         let recent = self.events.recent.iter();
         Reply {
             events: recent

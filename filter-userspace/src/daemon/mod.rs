@@ -115,7 +115,7 @@ async fn serve(
         daemon.event_stream(),
     ));
     // The first frame that is dropped shall be seen, too.
-    daemon.read_events();
+    daemon.begin_event_window();
     announce(&daemon);
     reached(Step::Announced);
     daemon.keep_database();
@@ -170,7 +170,7 @@ async fn serve(
             _ = check_interfaces.tick() => daemon.look_at_interfaces(),
             () = next_look => daemon.look_at_interfaces(),
             _ = sample_rates.tick() => daemon.sample_rates(),
-            _ = read_events.tick() => daemon.read_events(),
+            _ = read_events.tick() => daemon.begin_event_window(),
             _ = sweep_bans.tick() => daemon.sweep_bans(),
             _ = sweep_flows.tick() => daemon.sweep_flows(),
             _ = check_database.tick() => {

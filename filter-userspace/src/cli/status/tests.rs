@@ -89,7 +89,7 @@ published   1970-01-01T00:00:00Z
 allowed     CN (limit residents), MO; all others: deny
 memory      12.4 MiB of tables, 26.2 MiB in the kernel
 replies     let in; connections opened here: 1,012 TCP, 3 UDP, 1 ping
-bans        2, 1 runtime rules
+bans        2, 1 runtime rule
 warning     runtime rule `allow CN (limit gone)` is not in force: the config has
             no limit `gone`; `cerco rules remove CN` ends it
 reload      refused, the earlier policy stays in force: 2026-11-23T10:00:00Z:

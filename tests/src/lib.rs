@@ -26,4 +26,5 @@ pub mod raw;
 pub mod site;
 pub mod talk;
 pub mod tap;
+pub mod terminal;
 pub mod veth;

@@ -10,6 +10,8 @@ use serde_json::Value;
 use std::{
     fs,
     io::{BufRead as _, BufReader},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
     process::{Child, Stdio},
     time::Duration,
 };
@@ -26,11 +28,15 @@ fn line<'a>(list: &'a Value, key: &str, value: &str) -> &'a Value {
         .unwrap_or_else(|| panic!("no {value} in {list}"))
 }
 
-/// `cerco top` with these arguments in a terminal.
-fn start_in(terminal: &Terminal, cerco: &Cerco, before: &str, args: &str) {
+/// Starts `cerco top` in a terminal, `before` it other words of the line.
+fn start_in(terminal: &Terminal, cerco: &Cerco, before: &str) {
+    start_binary_in(terminal, cerco, before, &cerco_binary().unwrap());
+}
+
+fn start_binary_in(terminal: &Terminal, cerco: &Cerco, before: &str, binary: &Path) {
     let line = format!(
-        "{before} {} top {args} -c {}; echo ended=$?",
-        cerco_binary().unwrap().display(),
+        "{before} {} top -c {}; echo ended=$?",
+        binary.display(),
         cerco.config_path().display()
     );
     terminal.enter(line.trim()).unwrap();
@@ -42,8 +48,9 @@ fn assert_restored(terminal: &Terminal, code: u8) {
     assert!(screen.contains(" top "), "the screen of before: {screen}");
     terminal.enter("clear; stty -a").unwrap();
     let screen = terminal.wait_for("iexten").unwrap();
-    for word in [" icanon", " isig", " echo "] {
-        assert!(screen.contains(word), "{word}: {screen}");
+    for word in ["icanon", "isig", "echo"] {
+        let is_set = screen.split_whitespace().any(|it| it == word);
+        assert!(is_set, "{word}: {screen}");
     }
 }
 
@@ -54,12 +61,8 @@ fn wait_until_it_follows(child: &Child) {
         let directory = format!("/proc/{}/fd", child.id());
         let entries = fs::read_dir(directory).into_iter().flatten().flatten();
         let links = entries.filter_map(|it| fs::read_link(it.path()).ok());
-        let mut links: Vec<_> = links.filter(|it| it.starts_with("socket:")).collect();
-        let names: Vec<_> = links
-            .drain(..)
-            .map(|it| it.to_string_lossy().into_owned())
-            .filter(|it| it.starts_with("socket:"))
-            .collect();
+        let names = links.map(|it| it.to_string_lossy().into_owned());
+        let names: Vec<_> = names.filter(|it| it.starts_with("socket:")).collect();
         names
     };
     let mut before = sockets();
@@ -87,8 +90,9 @@ fn once_tells_what_was_sent_in_its_interval() {
         .spawn()
         .unwrap();
     wait_until_it_follows(&child);
-    site.send(ABROAD[0], 60).unwrap();
-    site.send_to(443, ABROAD[1], 30).unwrap();
+    // No more than a window lets through of one reason on one CPU.
+    site.send(ABROAD[0], 25).unwrap();
+    site.send_to(443, ABROAD[1], 15).unwrap();
     site.send(MACAU[0], 50).unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0));
@@ -100,17 +104,17 @@ fn once_tells_what_was_sent_in_its_interval() {
     let dropped = line(&document["verdicts"], "verdict", "drop");
     assert_eq!(
         (&dropped["packets"], &dropped["total_packets"]),
-        (&90.into(), &120.into())
+        (&40.into(), &70.into())
     );
     // A SYN of IPv4 has 54 bytes, one of IPv6 74.
-    assert_eq!(dropped["bytes"], 60 * 54 + 30 * 74);
+    assert_eq!(dropped["bytes"], 25 * 54 + 15 * 74);
     let rate = dropped["packets_per_second"].as_f64().unwrap();
-    assert!((rate * seconds - 90.0).abs() < 1e-6, "{rate}");
+    assert!((rate * seconds - 40.0).abs() < 1e-6, "{rate}");
     let reason = line(&document["reasons"], "reason", "country_denied");
-    assert_eq!(reason["packets"], 90);
+    assert_eq!(reason["packets"], 40);
     let abroad = line(&document["countries"], "class", "US");
-    assert_eq!(abroad["dropped"]["packets"], 90);
-    assert_eq!(abroad["dropped_last_minute"], 90);
+    assert_eq!(abroad["dropped"]["packets"], 40);
+    assert_eq!(abroad["dropped_last_minute"], 40);
     let home = line(&document["countries"], "class", "MO");
     assert_eq!(
         (&home["passed"]["packets"], &home["dropped"]["packets"]),
@@ -121,13 +125,13 @@ fn once_tells_what_was_sent_in_its_interval() {
     let events = &document["events"];
     assert_eq!(
         (&events["packets"], &events["missed"]),
-        (&120.into(), &0.into()),
+        (&70.into(), &0.into()),
         "{events}"
     );
     let source = line(&events["sources"], "source", ABROAD[0]);
     assert_eq!(
         (&source["packets"], &source["class"]),
-        (&90.into(), &"US".into())
+        (&55.into(), &"US".into())
     );
     let services = events["services"].as_array().unwrap();
     let services: Vec<_> = services
@@ -136,7 +140,7 @@ fn once_tells_what_was_sent_in_its_interval() {
         .collect();
     assert_eq!(
         services,
-        [(&80.into(), &90.into()), (&443.into(), &30.into())]
+        [(&80.into(), &55.into()), (&443.into(), &15.into())]
     );
 }
 
@@ -242,13 +246,13 @@ fn live_view_shows_explains_and_bans_at_80x24() {
     let site = Site::new().unwrap();
     let mut cerco = site.start().unwrap();
     let terminal = Terminal::open(&site.host, 80, 24).unwrap();
-    start_in(&terminal, &cerco, "", "");
+    start_in(&terminal, &cerco, "");
     terminal.wait_for("cerco enforcing on eth0").unwrap();
-    site.send(ABROAD[0], 75).unwrap();
+    site.send(ABROAD[0], 35).unwrap();
     site.send_to(443, ABROAD[1], 5).unwrap();
     let screen = terminal
         .wait_until("see all that was sent", |screen| {
-            screen.contains("stand for 80 packets") && screen.contains("@US")
+            screen.contains("stand for 40 packets") && screen.contains("@US")
         })
         .unwrap();
     let lines: Vec<&str> = screen.lines().collect();
@@ -259,9 +263,9 @@ fn live_view_shows_explains_and_bans_at_80x24() {
     assert!(starts(" 2001:db8:2::7 "), "{screen}");
     assert!(starts(" US United States"), "{screen}");
     let total = lines.iter().find(|it| it.starts_with("dropped ")).unwrap();
-    assert_eq!(total.split_whitespace().nth(3), Some("80"), "{screen}");
+    assert_eq!(total.split_whitespace().nth(3), Some("40"), "{screen}");
     let port = lines.iter().find(|it| it.contains(" 80/tcp ")).unwrap();
-    assert!(port.trim_end().ends_with("93.8%"), "{screen}");
+    assert!(port.trim_end().ends_with("87.5%"), "{screen}");
     assert!(lines[23].starts_with("q quit  ? help"), "{screen}");
 
     terminal.press(&["?"]).unwrap();
@@ -301,7 +305,7 @@ fn live_view_shows_explains_and_bans_at_80x24() {
     terminal.press(&["Space"]).unwrap();
     terminal
         .wait_until("see it go on", |it| {
-            !it.contains("FROZEN") && it.contains("stand for 90 packets")
+            !it.contains("FROZEN") && it.contains("stand for 50 packets")
         })
         .unwrap();
 
@@ -325,7 +329,7 @@ fn live_view_shows_explains_and_bans_at_80x24() {
         .wait_for("no daemon answers: the kernel counts")
         .unwrap();
     site.send(ABROAD[1], 10).unwrap();
-    terminal.wait_for(" 100  ").unwrap();
+    terminal.wait_for("        60 ").unwrap();
     cerco.run().unwrap();
     terminal
         .wait_until("see the daemon again", |it| {
@@ -345,7 +349,7 @@ fn terminal_is_given_back_on_signals_and_for_a_while_on_ctrl_z() {
     let pid_of = format!("sh -c 'echo $$ > {}; exec \"$@\"' sh", pid_file.display());
     for signal in [libc::SIGTERM, libc::SIGHUP, libc::SIGINT] {
         terminal.enter("clear").unwrap();
-        start_in(&terminal, &cerco, &pid_of, "");
+        start_in(&terminal, &cerco, &pid_of);
         terminal.wait_for("cerco enforcing on eth0").unwrap();
         let pid: i32 = fs::read_to_string(&pid_file)
             .unwrap()
@@ -357,7 +361,7 @@ fn terminal_is_given_back_on_signals_and_for_a_while_on_ctrl_z() {
         assert_restored(&terminal, 0);
     }
     terminal.enter("clear").unwrap();
-    start_in(&terminal, &cerco, "", "");
+    start_in(&terminal, &cerco, "");
     terminal.wait_for("cerco enforcing on eth0").unwrap();
     terminal.press(&["C-z"]).unwrap();
     terminal.wait_for("Stopped").unwrap();
@@ -387,7 +391,7 @@ fn colours_are_shown_unless_they_are_not_wanted() {
     };
     for (before, colored) in [("", true), ("NO_COLOR=1", false)] {
         let terminal = Terminal::open(&site.host, 80, 24).unwrap();
-        start_in(&terminal, &cerco, before, "");
+        start_in(&terminal, &cerco, before);
         terminal.wait_for("cerco enforcing on eth0").unwrap();
         let painted = terminal.painted().unwrap();
         assert_eq!(has_color(&painted), colored, "{painted:?}");
@@ -395,8 +399,35 @@ fn colours_are_shown_unless_they_are_not_wanted() {
     }
     // A terminal that shows ASCII alone.
     let terminal = Terminal::open(&site.host, 80, 24).unwrap();
-    start_in(&terminal, &cerco, "LC_ALL=C", "");
+    start_in(&terminal, &cerco, "LC_ALL=C");
     let screen = terminal.wait_for("cerco enforcing on eth0").unwrap();
     assert!(screen.is_ascii(), "{screen}");
     assert!(screen.contains(".."), "the map is there: {screen}");
+}
+
+#[test]
+fn ban_by_who_may_only_read_is_refused_and_said() {
+    let site = Site::new().unwrap();
+    let cerco = site.start().unwrap();
+    // A member of the group is let through to the socket by its mode; here the test opens the way.
+    let open = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    open(cerco.config_path().parent().unwrap(), 0o755);
+    open(&cerco.socket(), 0o666);
+    let binary = site.path("cerco");
+    fs::copy(cerco_binary().unwrap(), &binary).unwrap();
+    open(site.directory(), 0o755);
+    site.send(ABROAD[0], 3).unwrap();
+    let terminal = Terminal::open(&site.host, 80, 24).unwrap();
+    let nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups";
+    start_binary_in(&terminal, &cerco, nobody, &binary);
+    terminal.wait_for(">203.0.113.7").unwrap();
+    terminal.press(&["b", "y"]).unwrap();
+    terminal
+        .wait_for("not done: user 65534 may only read")
+        .unwrap();
+    assert_eq!(cerco.json(&["bans"])["bans"], Value::Array(Vec::new()));
+    terminal.press(&["x", "q"]).unwrap();
+    assert_restored(&terminal, 0);
 }

@@ -360,6 +360,17 @@ fn terminal_is_given_back_on_signals_and_for_a_while_on_ctrl_z() {
         assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
         assert_restored(&terminal, 0);
     }
+    // A terminal that goes away takes it along.
+    let closed = Terminal::open(&site.host, 80, 24).unwrap();
+    start_in(&closed, &cerco, &pid_of);
+    closed.wait_for("cerco enforcing on eth0").unwrap();
+    let pid = fs::read_to_string(&pid_file).unwrap();
+    drop(closed);
+    let process = format!("/proc/{}", pid.trim());
+    poll::until("see it end", LIMIT, || {
+        (!Path::new(&process).exists()).then_some(())
+    })
+    .unwrap();
     terminal.enter("clear").unwrap();
     start_in(&terminal, &cerco, "");
     terminal.wait_for("cerco enforcing on eth0").unwrap();

@@ -33,6 +33,9 @@ use crate::control::{
 /// The longest time between a message and its taking.
 const TICK: Duration = Duration::from_millis(100);
 
+/// How long after a signal the loop may still be busy.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Leaves the screen when it is dropped; a panic leaves it by the hook that `ratatui::try_init` sets.
 struct Opened(DefaultTerminal);
 
@@ -67,7 +70,8 @@ pub fn run(context: &Context, interval: Duration) -> Result<(), Failure> {
                 .draw(|frame| view::draw(frame, &mut screen, look))?;
             is_old = false;
         }
-        if event::poll(TICK)? {
+        wait_for_input()?;
+        if event::poll(Duration::ZERO)? {
             is_old = true;
             if let Event::Key(key) = event::read()?
                 && key.kind != KeyEventKind::Release
@@ -100,13 +104,35 @@ pub fn run(context: &Context, interval: Duration) -> Result<(), Failure> {
     }
 }
 
+/// Waits for a key, a signal or the end of a tick. Fails when the terminal has hung up.
+///
+/// crossterm 0.29 reads on for ever at the end of its input, so it must not be asked then.
+fn wait_for_input() -> io::Result<()> {
+    let mut wait = libc::pollfd {
+        fd: libc::STDIN_FILENO,
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: pointer and count describe `wait`.
+    let ready = unsafe { libc::poll(&raw mut wait, 1, TICK.as_millis() as libc::c_int) };
+    // An interruption, as by a resize, is for crossterm to look at.
+    if ready > 0 && wait.revents & (libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) != 0 {
+        return Err(io::Error::other("the terminal is gone"));
+    }
+    Ok(())
+}
+
 fn end_on_signals(sender: Sender<Message>) -> io::Result<()> {
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
     thread::spawn(move || {
-        for _ in signals.forever() {
+        if signals.forever().next().is_some() {
             if sender.send(Message::End).is_err() {
                 return;
             }
+            // The loop may hang in the terminal or in a question; a signal ends it all the same.
+            thread::sleep(PATIENCE);
+            ratatui::restore();
+            std::process::exit(1);
         }
     });
     Ok(())

@@ -220,7 +220,7 @@ fn notice(buffer: &mut Buffer, area: Rect, screen: &Screen, look: Look) {
 fn rates(buffer: &mut Buffer, area: Rect, screen: &Screen, look: Look) {
     let model = screen.shown();
     let heading = format!(
-        "{:<11}{:>10}{:>10}{:>10}  over time",
+        "{:<10}{:>10}{:>10}{:>10}  over time",
         "packets", "per second", "bit/s", "total"
     );
     line(buffer, area, 0, &heading, look.heading());
@@ -228,14 +228,14 @@ fn rates(buffer: &mut Buffer, area: Rect, screen: &Screen, look: Look) {
     for (index, (_, name)) in VERDICTS.iter().enumerate() {
         let growth = model.verdicts[index];
         let words = format!(
-            "{name:<11}{:>10}{:>10}{:>10}",
+            "{name:<10}{:>10}{:>10}{:>10}",
             rate(growth.packets_per_second),
             scaled(growth.bits_per_second.round() as u64),
             scaled(growth.total_packets),
         );
         let y = index as u16 + 1;
         line(buffer, area, y, &words, Style::new());
-        let width = area.width.saturating_sub(43).min(60);
+        let width = area.width.saturating_sub(42).min(60);
         if width == 0 || y >= area.height {
             continue;
         }
@@ -249,7 +249,7 @@ fn rates(buffer: &mut Buffer, area: Rect, screen: &Screen, look: Look) {
             )
             .direction(RenderDirection::RightToLeft)
             .style(look.paint(colors[index]))
-            .render(Rect::new(area.x + 43, area.y + y, width, 1), buffer);
+            .render(Rect::new(area.x + 42, area.y + y, width, 1), buffer);
     }
 }
 

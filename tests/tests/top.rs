@@ -42,6 +42,14 @@ fn start_binary_in(terminal: &Terminal, cerco: &Cerco, before: &str, binary: &Pa
     terminal.enter(line.trim()).unwrap();
 }
 
+/// Wipes the screen; what is typed before this is over could be wiped, too.
+fn clear(terminal: &Terminal) {
+    terminal.enter("clear; echo cleared").unwrap();
+    terminal
+        .wait_until("see a clear screen", |it| it.starts_with("cleared\n$"))
+        .unwrap();
+}
+
 /// Whether the shell reads lines again, with echo.
 fn assert_restored(terminal: &Terminal, code: u8) {
     let screen = terminal.wait_for(&format!("ended={code}\n")).unwrap();
@@ -348,7 +356,7 @@ fn terminal_is_given_back_on_signals_and_for_a_while_on_ctrl_z() {
     let pid_file = terminal.directory().join("pid");
     let pid_of = format!("sh -c 'echo $$ > {}; exec \"$@\"' sh", pid_file.display());
     for signal in [libc::SIGTERM, libc::SIGHUP, libc::SIGINT] {
-        terminal.enter("clear").unwrap();
+        clear(&terminal);
         start_in(&terminal, &cerco, &pid_of);
         terminal.wait_for("cerco enforcing on eth0").unwrap();
         let pid: i32 = fs::read_to_string(&pid_file)
@@ -371,7 +379,7 @@ fn terminal_is_given_back_on_signals_and_for_a_while_on_ctrl_z() {
         (!Path::new(&process).exists()).then_some(())
     })
     .unwrap();
-    terminal.enter("clear").unwrap();
+    clear(&terminal);
     start_in(&terminal, &cerco, "");
     terminal.wait_for("cerco enforcing on eth0").unwrap();
     terminal.press(&["C-z"]).unwrap();

@@ -39,10 +39,13 @@ fn shown(screen: &mut Screen, width: u16, height: u16, look: Look) -> String {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
     terminal.draw(|frame| draw(frame, screen, look)).unwrap();
     let buffer = terminal.backend().buffer();
-    let lines = buffer.content.chunks(usize::from(width).max(1)).map(|cells| {
-        let line: String = cells.iter().map(|cell| cell.symbol()).collect();
-        format!("{}\n", line.trim_end())
-    });
+    let lines = buffer
+        .content
+        .chunks(usize::from(width).max(1))
+        .map(|cells| {
+            let line: String = cells.iter().map(|cell| cell.symbol()).collect();
+            format!("{}\n", line.trim_end())
+        });
     lines.collect()
 }
 

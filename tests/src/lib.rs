@@ -29,5 +29,6 @@ pub mod siege;
 pub mod site;
 pub mod talk;
 pub mod tap;
+pub mod terminal;
 pub mod veth;
 pub mod visits;

@@ -19,7 +19,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 fn every_verb_prints_json_of_schema_1() {
     let site = Site::new().unwrap();
     let cerco = site.start().unwrap();
-    let cases: [&[&str]; 29] = [
+    let cases: [&[&str]; 30] = [
         &["check"],
         &["diff"],
         &["trust", "192.0.2.9", "--permanent"],
@@ -29,6 +29,7 @@ fn every_verb_prints_json_of_schema_1() {
         &["explain", ABROAD[1], "--port", "53/udp"],
         &["countries"],
         &["countries", "--list"],
+        &["top", "--once"],
         &["allow", "PT"],
         &["deny", "203.0.113.0/25"],
         &["trust", "2001:db8:9::/48"],
@@ -506,7 +507,7 @@ fn man_pages_and_completions_are_clean() {
         }
         count += 1;
     }
-    assert_eq!(count, 27);
+    assert_eq!(count, 28);
     for (shell, check) in [("bash", true), ("zsh", false), ("fish", false)] {
         let script = ended(Command::new(&binary).args(["completions", shell]));
         assert_eq!(script.code, 0, "{shell}: {script:?}");

@@ -43,6 +43,11 @@ const RUN_COMMANDS: &[(&str, &str, &str)] = &[
         "nftables",
         "a test puts a container behind the host's address",
     ),
+    (
+        "tmux",
+        "tmux",
+        "a test looks at the live view in a real terminal",
+    ),
     ("tshark", "tshark", "a test opens a capture with it"),
 ];
 

@@ -122,7 +122,7 @@ fn render(events: &Events, _: &Output) -> String {
 }
 
 /// `05:12:33.123 country_denied US 203.0.113.7:40000 > 192.0.2.1:80/tcp x 250`.
-fn words(event: &Event) -> String {
+pub(super) fn words(event: &Event) -> String {
     let time = UNIX_EPOCH.checked_add(Duration::from_micros(event.unix_us));
     let time = humantime::format_rfc3339_millis(time.unwrap_or(SystemTime::UNIX_EPOCH)).to_string();
     let clock = time.get(11..23).unwrap_or(&time);

@@ -37,7 +37,7 @@ pub fn run(args: Args, context: &Context) -> Result<(), Failure> {
     context.output.show(&explanation, render)
 }
 
-fn render(explanation: &Explanation, output: &Output) -> String {
+pub(super) fn render(explanation: &Explanation, output: &Output) -> String {
     let Explanation {
         address, packet, ..
     } = explanation;

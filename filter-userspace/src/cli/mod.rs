@@ -26,6 +26,7 @@ mod rules;
 mod run;
 mod status;
 mod table;
+mod top;
 mod trial;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
@@ -129,6 +130,7 @@ pub enum Verb {
     Reload(reload::Args),
     Confirm(trial::ConfirmArgs),
     Rollback(trial::RollbackArgs),
+    Top(top::Args),
     Events(events::Args),
     Capture(capture::Args),
     Geo(geo::Args),
@@ -274,6 +276,7 @@ fn dispatch(verb: Verb, context: &Context) -> Result<(), Failure> {
         Verb::Reload(args) => reload::run(args, context),
         Verb::Confirm(args) => trial::confirm(args, context),
         Verb::Rollback(args) => trial::rollback(args, context),
+        Verb::Top(args) => top::run(args, context),
         Verb::Events(args) => events::run(args, context),
         Verb::Capture(args) => capture::run(args, context),
         Verb::Geo(args) => geo::run(args, context),

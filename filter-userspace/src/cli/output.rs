@@ -102,7 +102,12 @@ impl Output {
         self.json
     }
 
-    #[cfg(test)]
+    /// Whether standard output shows colours.
+    pub const fn shows_color(&self) -> bool {
+        self.color
+    }
+
+    /// Text without colours, wherever it goes.
     pub const fn plain() -> Self {
         Self {
             json: false,

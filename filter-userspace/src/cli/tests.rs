@@ -28,7 +28,7 @@ fn every_help_fits_80_columns_and_shows_an_example() {
             assert!(line.chars().count() <= 80, "{name}: {line}");
         }
     }
-    assert_eq!(verbs, 26);
+    assert_eq!(verbs, 27);
     for line in root.render_long_help().to_string().lines() {
         assert!(line.chars().count() <= 80, "{line}");
     }
@@ -43,6 +43,8 @@ fn good_lines_parse() {
         "explain 192.0.2.1 --port 443/tcp",
         "explain 2001:db8::1 --port ping",
         "countries --list --json",
+        "top",
+        "top --once --json --interval 2s",
         "allow mo --limit residents --for 10m --comment why",
         "deny 203.0.113.0/24 --force",
         "trust 192.0.2.1",

@@ -1,0 +1,223 @@
+//! Where the numbers come from: the daemon, or without one the pins.
+
+use std::{
+    sync::mpsc::Sender,
+    thread,
+    time::{Duration, Instant, UNIX_EPOCH},
+};
+
+use super::{
+    super::failure::{Failure, NO_DAEMON},
+    model::{MINUTE, Sample},
+};
+use crate::{
+    config::Paths,
+    control::{
+        client::{self, ClientError, Follower},
+        protocol::Request,
+        reply::{Countries, Events, Status, TrialStatus},
+    },
+    countries,
+    daemon::{
+        rates::Totals,
+        view::{attached, class_totals, reason_totals},
+    },
+    events::{Event, Filter, Line},
+    kernel::{KernelError, Pinned},
+};
+use filter_common::country::CountryCode;
+
+/// As many as the daemon keeps; with fewer it has forgotten none.
+const KEPT_BY_DAEMON: usize = 1_000;
+/// Between two tries to follow the events.
+const RETRY: Duration = Duration::from_secs(1);
+/// The longest wait for an event, after which it is seen whether somebody listens still.
+const LISTEN: Duration = Duration::from_secs(1);
+
+pub enum Message {
+    Sample(Box<Result<Sample, Failure>>),
+    /// Those of the last minute that the daemon has kept, and whether these are all.
+    Began(Vec<Event>, bool),
+    Event(Box<Event>),
+    Missed(u64),
+    NotFollowing(String),
+    /// A signal to end.
+    End,
+}
+
+/// The counters now. Fails when neither a daemon nor the pins tell.
+pub fn sample(paths: &Paths) -> Result<Sample, Failure> {
+    match of_daemon(paths) {
+        Err(ClientError::NoDaemon { .. } | ClientError::Gone { .. } | ClientError::Io { .. }) => {
+            of_pins(paths)
+        }
+        asked => Ok(asked?),
+    }
+}
+
+fn of_daemon(paths: &Paths) -> Result<Sample, ClientError> {
+    let parse = |source| ClientError::Parse { source };
+    let at = Instant::now();
+    let countries = client::ask(&paths.socket, Request::Countries, None)?;
+    let status = client::ask(&paths.socket, Request::Status, None)?;
+    let countries: Countries = serde_json::from_value(countries).map_err(parse)?;
+    let status: Status = serde_json::from_value(status).map_err(parse)?;
+    Ok(Sample {
+        at,
+        daemon: true,
+        mode: status.mode,
+        trial: status.trial,
+        interfaces: status.interfaces,
+        totals: status.totals,
+        countries: countries.countries,
+        warnings: status.warnings,
+    })
+}
+
+fn of_pins(paths: &Paths) -> Result<Sample, Failure> {
+    let pins = &paths.pins;
+    let read = Pinned::open(pins).and_then(|it| it.as_ref().map(read).transpose());
+    match read {
+        Ok(Some(sample)) => Ok(sample),
+        Ok(None) => Err(Failure::new(
+            NO_DAEMON,
+            format!(
+                "no daemon answers and no gate stands under {}: every packet passes",
+                pins.display()
+            ),
+        )
+        .hint("start it with `systemctl start cerco`, or `cerco run` in the foreground")),
+        Err(error) => Err(Failure::new(
+            NO_DAEMON,
+            format!(
+                "no daemon answers; what stands under {} cannot be read: {error}",
+                pins.display()
+            ),
+        )
+        .hint("only root can read the pins")),
+    }
+}
+
+fn read(pinned: &Pinned) -> Result<Sample, KernelError> {
+    let at = Instant::now();
+    let counters = pinned.counters()?;
+    let names = pinned.class_names();
+    let mut countries: Vec<_> =
+        class_totals(&counters, |class| names[usize::from(class.0)].clone())
+            .into_iter()
+            .map(|(_, line)| line)
+            .collect();
+    for line in &mut countries {
+        let code = CountryCode::parse(&line.class);
+        line.name = code.and_then(countries::name).map(str::to_owned);
+    }
+    Ok(Sample {
+        at,
+        daemon: false,
+        mode: pinned.mode().into(),
+        trial: pinned.trial().map(|trial| TrialStatus {
+            change: None,
+            remaining_seconds: trial.left.as_secs(),
+        }),
+        interfaces: attached(pinned.attachments()),
+        totals: reason_totals(&Totals::of(&counters), None),
+        countries,
+        warnings: Vec::new(),
+    })
+}
+
+/// Samples every `interval`, until nobody listens.
+pub fn sample_into(sender: Sender<Message>, paths: Paths, interval: Duration) {
+    thread::spawn(move || {
+        let mut next = Instant::now();
+        loop {
+            let sample = Message::Sample(Box::new(sample(&paths)));
+            if sender.send(sample).is_err() {
+                return;
+            }
+            // After a pause, as by Ctrl-Z, nothing is caught up on.
+            next = (next + interval).max(Instant::now());
+            thread::sleep(next.saturating_duration_since(Instant::now()));
+        }
+    });
+}
+
+/// Events as they come, until nobody listens. When the daemon goes it tries again.
+pub fn follow_into(sender: Sender<Message>, paths: Paths) {
+    thread::spawn(move || {
+        loop {
+            let Err(error) = follow(&sender, &paths) else {
+                return;
+            };
+            let message = Message::NotFollowing(error.to_string());
+            if sender.send(message).is_err() {
+                return;
+            }
+            thread::sleep(RETRY);
+        }
+    });
+}
+
+/// `Ok`: nobody listens any more.
+fn follow(sender: &Sender<Message>, paths: &Paths) -> Result<(), ClientError> {
+    let mut follower = Follower::begin(
+        &paths.socket,
+        Request::FollowEvents {
+            filter: Filter::default(),
+            heads: false,
+        },
+    )?;
+    let filter = Filter::default();
+    let listing = client::ask(&paths.socket, Request::Events { filter }, None)?;
+    let listing: Events =
+        serde_json::from_value(listing).map_err(|source| ClientError::Parse { source })?;
+    let is_whole = listing.events.len() < KEPT_BY_DAEMON;
+    // The stream has begun before the listing was made: what both have is taken once.
+    let listed_until = listing.events.last().map_or(0, |it| it.unix_us);
+    if sender
+        .send(Message::Began(listing.events, is_whole))
+        .is_err()
+    {
+        return Ok(());
+    }
+    loop {
+        let message = match follower.next(LISTEN)? {
+            None => continue,
+            Some(Line::Event(event)) if event.unix_us <= listed_until => continue,
+            Some(Line::Event(event)) => Message::Event(Box::new(event)),
+            Some(Line::Missed(count)) => Message::Missed(count),
+        };
+        if sender.send(message).is_err() {
+            return Ok(());
+        }
+    }
+}
+
+/// Microseconds since 1970.
+pub fn now_us() -> u64 {
+    let since = UNIX_EPOCH.elapsed().unwrap_or(MINUTE);
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
+impl super::model::Model {
+    /// Takes what came. [`Message::End`] is nothing to it.
+    pub fn take(&mut self, message: Message) {
+        match message {
+            Message::Sample(sample) => {
+                match *sample {
+                    Ok(sample) => self.observe(sample),
+                    Err(failure) => self.fault = Some(failure.message),
+                }
+                self.events.go_to(now_us());
+            }
+            Message::Began(listing, is_whole) => {
+                self.events.begin(listing, is_whole, now_us());
+                self.following = Some(Ok(()));
+            }
+            Message::Event(event) => self.events.push(*event),
+            Message::Missed(count) => self.events.missed += count,
+            Message::NotFollowing(why) => self.following = Some(Err(why)),
+            Message::End => {}
+        }
+    }
+}

@@ -16,6 +16,7 @@ mod durable;
 pub mod events;
 pub mod generations;
 pub mod geo;
+pub mod history;
 pub mod kernel;
 pub mod metrics;
 pub mod policy;

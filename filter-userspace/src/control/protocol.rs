@@ -7,7 +7,7 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 use super::{configured::Adoption, reply::RefusedDatabase};
-use crate::{config, countries, events::Filter, geo::Digest, policy::Port};
+use crate::{config, countries, events::Filter, geo::Digest, history::Query, policy::Port};
 
 /// Raised when a field changes its meaning or goes away; new fields do not raise it.
 pub const SCHEMA: u32 = 1;
@@ -234,6 +234,8 @@ pub enum Request {
         #[serde(default)]
         heads: bool,
     },
+    /// What the gate has seen; the history's own thread answers.
+    History(Query),
     /// Compares what runs with what the config files say.
     Diff,
     /// A reload of config files that were changed by command.
@@ -274,6 +276,7 @@ impl Request {
             | Self::Explain { .. }
             | Self::Events { .. }
             | Self::FollowEvents { heads: false, .. }
+            | Self::History(_)
             | Self::Diff
             | Self::GeoStatus => false,
             Self::AddRule { .. }

@@ -22,7 +22,7 @@ use super::{
     follow::{Followed, MAX_FOLLOWERS},
     protocol::{Answer, Outcome, Question, Refusal, RefusalKind, Request, SCHEMA},
 };
-use crate::events::Seen;
+use crate::{events::Seen, history::changes::Actor};
 
 /// Questions in flight; more wait in the kernel's backlog.
 const MAX_CONNECTIONS: usize = 32;
@@ -33,6 +33,7 @@ pub struct Asked {
     pub request: Request,
     /// See [`Question::confirm`].
     pub confirm: Option<Duration>,
+    pub actor: Actor,
     pub answer: oneshot::Sender<Result<serde_json::Value, Refusal>>,
 }
 
@@ -142,7 +143,12 @@ async fn converse(
     daemon: mpsc::Sender<Asked>,
     followed: Followed,
 ) -> io::Result<()> {
-    let peer_uid = stream.peer_cred()?.uid();
+    let peer = stream.peer_cred()?;
+    let peer_uid = peer.uid();
+    let actor = Actor::Peer {
+        uid: peer_uid,
+        pid: peer.pid(),
+    };
     let mut line = String::new();
     let limit = match may_change(peer_uid) {
         true => MAX_CHANGE_BYTES,
@@ -164,7 +170,7 @@ async fn converse(
         return followed.stream_to(stream, &filter, heads).await;
     }
     let outcome = match question {
-        Ok(question) => ask_daemon(question, daemon).await,
+        Ok(question) => ask_daemon(question, actor, daemon).await,
         Err(refusal) => Err(refusal),
     };
     write_line(&mut stream, &answer(outcome)).await
@@ -222,12 +228,14 @@ fn read_question(line: &str, limit: usize, peer_uid: u32) -> Result<Question, Re
 
 async fn ask_daemon(
     question: Question,
+    actor: Actor,
     daemon: mpsc::Sender<Asked>,
 ) -> Result<serde_json::Value, Refusal> {
     let (sender, receiver) = oneshot::channel();
     let asked = Asked {
         request: question.request,
         confirm: question.confirm,
+        actor,
         answer: sender,
     };
     let stopping = || Refusal::failed("the daemon is stopping");

@@ -65,9 +65,15 @@ impl Daemon {
                 .or_insert_with(|| self.gate.interface_name(raw.ifindex));
             let class_name = |class| self.compiled.class_name(class);
             let seen = decode(&raw, clock.since_1970(&raw), interface.clone(), class_name);
+            if let Some(history) = self.history.worker_mut() {
+                history.see((&seen.event).into());
+            }
             self.events.keep(Arc::new(seen));
         }
         self.gate.begin_event_window();
+        if let Some(history) = self.history.worker_mut() {
+            history.hand_over();
+        }
         self.events.reader = Some(reader);
     }
 

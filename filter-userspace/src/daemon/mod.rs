@@ -7,6 +7,7 @@ pub mod databases;
 mod diff;
 mod events;
 mod explain;
+mod history;
 mod interfaces;
 mod lock;
 pub mod lockout;
@@ -49,6 +50,7 @@ use crate::{
         protocol::{ModeWord, Request},
         server::Asked,
     },
+    history::changes::Actor,
     kernel::{self, LinkWatch},
     metrics::{self, Scrape},
 };
@@ -111,7 +113,8 @@ async fn serve(
     ));
     // The first frame that is dropped shall be seen, too.
     daemon.read_events();
-    announce(&daemon);
+    let status = announce(&daemon);
+    daemon.begin_history(&status);
     daemon.keep_database();
     let mut messages: Option<JoinHandle<()>> = None;
 
@@ -144,17 +147,17 @@ async fn serve(
                 None => std::future::pending().await,
             }
         };
+        let history_look = tokio::time::sleep(daemon.until_history_look());
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hangup.recv() => {
                 // The outcome is logged, and `status` shows a refusal.
-                let _ = daemon.handle(Request::Reload { ssh_peer: None }, None);
+                let _ = daemon.handle_for(Actor::Signal, Request::Reload { ssh_peer: None }, None);
             }
-            Some(Asked { request, confirm, answer }) = asked.recv() => {
-                debug!(?request, ?confirm, "asked");
-                // An asker that left meanwhile does not undo what it asked for.
-                let _ = answer.send(daemon.handle(request, confirm));
+            Some(asked) = asked.recv() => {
+                debug!(request = ?asked.request, confirm = ?asked.confirm, "asked");
+                daemon.respond(asked);
             }
             Some(scrape) = scrapes.recv() => {
                 let _ = scrape.send(daemon.snapshot().map_err(|error| error.to_string()));
@@ -162,6 +165,7 @@ async fn serve(
             Some(()) = interfaces_changed.recv() => daemon.look_at_interfaces(),
             _ = check_interfaces.tick() => daemon.look_at_interfaces(),
             () = next_look => daemon.look_at_interfaces(),
+            () = history_look => daemon.look_for_history(),
             _ = sample_rates.tick() => daemon.sample_rates(),
             _ = read_events.tick() => daemon.read_events(),
             _ = sweep_bans.tick() => daemon.sweep_bans(),
@@ -181,6 +185,7 @@ async fn serve(
         }
     }
     notify(&[NotifyState::Stopping]);
+    daemon.end_history();
     if let Err(error) = std::fs::remove_file(&socket) {
         debug!("failed to remove {}: {error}", socket.display());
     }
@@ -216,7 +221,7 @@ async fn forward_messages(logger: kernel::Logger) {
 }
 
 /// Says what stands where, to the log and to the service manager.
-fn announce(daemon: &Daemon) {
+fn announce(daemon: &Daemon) -> String {
     let attached: Vec<String> = daemon
         .gate
         .attachments()
@@ -242,6 +247,7 @@ fn announce(daemon: &Daemon) {
         warn!("{warning}");
     }
     notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
+    status
 }
 
 fn notify(state: &[NotifyState<'_>]) {

@@ -264,7 +264,13 @@ mod tests {
             sample("eth1", 3, &[("a", 1)]),
         ];
         let eth0 = |pairs: &[(&str, u64)]| vec![("eth0".to_owned(), counts(pairs))];
-        let cases: [(&str, Since, Vec<InterfaceSample>, Vec<(String, Counts)>); 8] = [
+        type Case = (
+            &'static str,
+            Since,
+            Vec<InterfaceSample>,
+            Vec<(String, Counts)>,
+        );
+        let cases: [Case; 8] = [
             (
                 "rows that did not rise are left out",
                 Since::SameRun,

@@ -17,6 +17,7 @@ pub mod events;
 pub mod faults;
 pub mod generations;
 pub mod geo;
+pub mod history;
 pub mod kernel;
 pub mod logins;
 pub mod metrics;

@@ -68,6 +68,8 @@ pub struct Snapshot {
     pub database_failures: Vec<(&'static str, u64)>,
     pub database_held: bool,
     pub database_refused: bool,
+    /// Bytes of the history, and whether it cannot be written; `None`: there is none.
+    pub history: Option<(u64, bool)>,
     pub process: Process,
 }
 

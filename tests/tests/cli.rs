@@ -507,7 +507,7 @@ fn man_pages_and_completions_are_clean() {
         }
         count += 1;
     }
-    assert_eq!(count, 28);
+    assert_eq!(count, 29);
     for (shell, check) in [("bash", true), ("zsh", false), ("fish", false)] {
         let script = ended(Command::new(&binary).args(["completions", shell]));
         assert_eq!(script.code, 0, "{shell}: {script:?}");

@@ -14,6 +14,7 @@ mod explain;
 mod failure;
 mod generate;
 mod geo;
+mod history;
 mod lockout;
 mod mode;
 mod output;
@@ -133,6 +134,7 @@ pub enum Verb {
     Top(top::Args),
     Events(events::Args),
     Capture(capture::Args),
+    History(history::Args),
     Geo(geo::Args),
     Doctor(doctor::Args),
     Bench(bench::Args),
@@ -279,6 +281,7 @@ fn dispatch(verb: Verb, context: &Context) -> Result<(), Failure> {
         Verb::Top(args) => top::run(args, context),
         Verb::Events(args) => events::run(args, context),
         Verb::Capture(args) => capture::run(args, context),
+        Verb::History(args) => history::run(args, context),
         Verb::Geo(args) => geo::run(args, context),
         Verb::Doctor(args) => doctor::run(args, context),
         Verb::Bench(args) => bench::run(args, context),

@@ -61,6 +61,7 @@ fn from_pins(pinned: &Pinned) -> Result<Status, KernelError> {
         runtime_rules: None,
         warnings: Vec::new(),
         last_reload_error: None,
+        history: None,
     })
 }
 
@@ -129,6 +130,19 @@ fn render(status: &Status, output: &Output) -> String {
             rules => format!(", {} runtime rules", grouped(rules)),
         });
     line("bans", &format!("{}{rules}", grouped(status.bans)));
+    if let Some(history) = &status.history {
+        let since = history
+            .hours_since
+            .map_or("nothing yet".to_owned(), |unix| {
+                format!("since {}", super::history::time(unix))
+            });
+        let size = format!(
+            "{} of at most {}",
+            bytes(history.bytes),
+            bytes(history.max_bytes)
+        );
+        line("history", &format!("{since}; {size}"));
+    }
     for warning in &status.warnings {
         line(&output.paint(Paint::Caution, "warning"), warning);
     }

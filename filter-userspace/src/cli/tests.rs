@@ -28,7 +28,7 @@ fn every_help_fits_80_columns_and_shows_an_example() {
             assert!(line.chars().count() <= 80, "{name}: {line}");
         }
     }
-    assert_eq!(verbs, 27);
+    assert_eq!(verbs, 28);
     for line in root.render_long_help().to_string().lines() {
         assert!(line.chars().count() <= 80, "{line}");
     }
@@ -77,6 +77,9 @@ fn good_lines_parse() {
         "geo update",
         "geo update --from dbip-lite --retries 0 --timeout 90s --accept",
         "bench --quick --json",
+        "history",
+        "history --since 7days --by day --country us --json",
+        "history --since 2026-11-24 --until 2026-11-25T06:00:00Z --reason banned",
         "doctor -v --json",
         "detach --force",
         "completions zsh",

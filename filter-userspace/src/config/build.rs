@@ -12,6 +12,7 @@ use super::{
     value::{At, nearest},
 };
 use crate::{
+    history::{DAY, HistoryConfig},
     kernel::{AttachPreference, FlowTimeouts, Mode, Replies},
     policy::{Action, Limit, Policy, Scope},
     update::UpdateConfig,
@@ -95,8 +96,26 @@ pub fn build(draft: &Draft, report: &mut Report) -> Option<Config> {
         paths: paths(draft),
         replies: replies(draft),
         metrics,
+        history: history(draft),
     };
     (!report.has_errors()).then_some(config)
+}
+
+fn history(draft: &Draft) -> HistoryConfig {
+    let default = HistoryConfig::default();
+    let limit = |key, unit: u64, otherwise| {
+        let written = draft.history_limits.get(key);
+        written.map_or(otherwise, |at| u64::from(at.value) * unit)
+    };
+    HistoryConfig {
+        enabled: draft
+            .history_enabled
+            .as_ref()
+            .map_or(default.enabled, |at| at.value),
+        keep_minutes: limit("keep_minutes_days", DAY, default.keep_minutes),
+        keep_hours: limit("keep_hours_days", DAY, default.keep_hours),
+        max_bytes: limit("max_megabytes", 1_000_000, default.max_bytes),
+    }
 }
 
 fn replies(draft: &Draft) -> Replies {

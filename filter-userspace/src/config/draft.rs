@@ -82,9 +82,12 @@ pub struct Draft {
     pub pins: Option<PathBuf>,
     pub listen: Option<At<Listen>>,
     pub allow_remote: Option<At<bool>>,
+    pub history_enabled: Option<At<bool>>,
+    /// By key: days, and millions of bytes.
+    pub history_limits: BTreeMap<&'static str, At<u32>>,
 }
 
-const TOP_LEVEL: [&str; 12] = [
+const TOP_LEVEL: [&str; 13] = [
     "interfaces",
     "mode",
     "attach",
@@ -97,6 +100,14 @@ const TOP_LEVEL: [&str; 12] = [
     "replies",
     "paths",
     "metrics",
+    "history",
+];
+
+const HISTORY_KEYS: [&str; 4] = [
+    "enabled",
+    "keep_minutes_days",
+    "keep_hours_days",
+    "max_megabytes",
 ];
 
 pub(super) const REPLY_KEYS: [&str; 9] = [
@@ -111,6 +122,8 @@ pub(super) const REPLY_KEYS: [&str; 9] = [
     "icmp_echo_seconds",
 ];
 
+/// Ten years.
+const MAX_KEPT_DAYS: u32 = 3653;
 /// A year.
 const MAX_TIMEOUT_SECONDS: u32 = 365 * 24 * 60 * 60;
 
@@ -174,6 +187,7 @@ impl Draft {
                 "replies" => self.read_replies(value, reader),
                 "paths" => self.read_paths(value, reader),
                 "metrics" => self.read_metrics(value, reader),
+                "history" => self.read_history(value, reader),
                 unknown => reader.unknown_key("", unknown, key, &TOP_LEVEL),
             }
         }
@@ -443,6 +457,27 @@ impl Draft {
                     replace(&mut self.allow_remote, flag);
                 }
                 _ => return Err(&["listen", "allow_remote"]),
+            }
+            Ok(())
+        });
+    }
+
+    fn read_history(&mut self, value: &Value<'_>, reader: &mut Reader<'_>) {
+        each_key("history", value, reader, |name, _, value, reader| {
+            let key = format!("history.{name}");
+            let range = match name {
+                "enabled" => {
+                    replace(&mut self.history_enabled, reader.boolean(&key, value));
+                    return Ok(());
+                }
+                "keep_minutes_days" => 1..=MAX_KEPT_DAYS,
+                "keep_hours_days" => 1..=MAX_KEPT_DAYS,
+                "max_megabytes" => 8..=1_000_000,
+                _ => return Err(&HISTORY_KEYS),
+            };
+            let known = HISTORY_KEYS.into_iter().find(|key| *key == name);
+            if let (Some(known), Some(number)) = (known, reader.integer(&key, value, range)) {
+                self.history_limits.insert(known, number);
             }
             Ok(())
         });

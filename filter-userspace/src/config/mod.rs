@@ -29,6 +29,7 @@ pub use self::{
 use crate::{
     compile,
     geo::{self, Database, GeoError, ReadOptions},
+    history::HistoryConfig,
     kernel::{AttachPreference, Mode, Replies},
     policy::Policy,
     update::UpdateConfig,
@@ -97,6 +98,7 @@ pub struct Config {
     pub replies: Replies,
     /// Where to serve the metrics; `None`: nowhere.
     pub metrics: Option<SocketAddr>,
+    pub history: HistoryConfig,
 }
 
 impl Config {

@@ -86,6 +86,11 @@ fn every_key_arrives_where_it_belongs() {
         pins = "/tmp/p"
         [metrics]
         listen = "[::1]:1"
+        [history]
+        enabled = false
+        keep_minutes_days = 7
+        keep_hours_days = 8
+        max_megabytes = 9
         [replies]
         enabled = false
         attach = "clsact"
@@ -167,6 +172,12 @@ fn every_key_arrives_where_it_belongs() {
             },
         },
         metrics: Some("[::1]:1".parse().unwrap()),
+        history: HistoryConfig {
+            enabled: false,
+            keep_minutes: 7 * 86_400,
+            keep_hours: 8 * 86_400,
+            max_bytes: 9_000_000,
+        },
     };
     assert_eq!(config, expected);
 }
@@ -193,6 +204,7 @@ fn example_is_valid_and_observes() {
     assert_eq!(config.policy.limits.len(), 1);
     assert_eq!(config.policy.scope.tcp.len(), 3);
     assert_eq!(config.replies, Replies::default());
+    assert_eq!(config.history, HistoryConfig::default());
     for key in draft::REPLY_KEYS {
         assert!(
             all.lines().any(|line| line.starts_with(&format!("{key} "))),

@@ -7,7 +7,7 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 use super::{configured::Adoption, reply::RefusedDatabase};
-use crate::{config, countries, events::Filter, geo::Digest, policy::Port};
+use crate::{config, countries, events::Filter, geo::Digest, history::Query, policy::Port};
 
 /// Raised when a field changes its meaning or goes away; new fields do not raise it.
 pub const SCHEMA: u32 = 1;
@@ -232,6 +232,8 @@ pub enum Request {
         #[serde(default)]
         heads: bool,
     },
+    /// What the gate has seen; the history's own thread answers.
+    History(Query),
     /// Compares what runs with what the config files say.
     Diff,
     /// A reload of config files that were changed by command.
@@ -269,6 +271,7 @@ impl Request {
             | Self::Preview
             | Self::Events { .. }
             | Self::FollowEvents { heads: false, .. }
+            | Self::History(_)
             | Self::Diff
             | Self::GeoStatus => false,
             Self::AddRule { .. }

@@ -10,6 +10,7 @@ use crate::{
     events::Event,
     generations::About,
     geo::Digest,
+    history::reply::HistoryStatus,
     kernel::{Ban, FlowCount, TrackerFault},
     policy::Port,
 };
@@ -193,6 +194,9 @@ pub struct Status {
     pub runtime_rules: Option<u64>,
     pub warnings: Vec<String>,
     pub last_reload_error: Option<String>,
+    /// Absent when it is off, and without a daemon.
+    #[serde(default)]
+    pub history: Option<HistoryStatus>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

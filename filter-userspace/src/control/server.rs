@@ -22,7 +22,7 @@ use super::{
     follow::{Followed, MAX_FOLLOWERS},
     protocol::{Answer, Asker, Outcome, Question, Refusal, RefusalKind, Request, SCHEMA},
 };
-use crate::events::Seen;
+use crate::{events::Seen, history::changes::Actor};
 
 /// Questions in flight; more wait in the kernel's backlog.
 const MAX_CONNECTIONS: usize = 32;
@@ -34,6 +34,7 @@ pub struct Asked {
     /// See [`Question::confirm`].
     pub confirm: Option<Duration>,
     pub asker: Asker,
+    pub actor: Actor,
     pub answer: oneshot::Sender<Result<serde_json::Value, Refusal>>,
 }
 
@@ -143,7 +144,12 @@ async fn converse(
     daemon: mpsc::Sender<Asked>,
     followed: Followed,
 ) -> io::Result<()> {
-    let peer_uid = stream.peer_cred()?.uid();
+    let peer = stream.peer_cred()?;
+    let peer_uid = peer.uid();
+    let actor = Actor::Peer {
+        uid: peer_uid,
+        pid: peer.pid(),
+    };
     let mut line = String::new();
     let limit = match may_change(peer_uid) {
         true => MAX_CHANGE_BYTES,
@@ -165,7 +171,7 @@ async fn converse(
         return followed.stream_to(stream, &filter, heads).await;
     }
     let outcome = match question {
-        Ok(question) => ask_daemon(question, daemon).await,
+        Ok(question) => ask_daemon(question, actor, daemon).await,
         Err(refusal) => Err(refusal),
     };
     write_line(&mut stream, &answer(outcome)).await
@@ -224,6 +230,7 @@ fn read_question(line: &str, limit: usize, peer_uid: u32) -> Result<Question, Re
 
 async fn ask_daemon(
     question: Question,
+    actor: Actor,
     daemon: mpsc::Sender<Asked>,
 ) -> Result<serde_json::Value, Refusal> {
     let (sender, receiver) = oneshot::channel();
@@ -231,6 +238,7 @@ async fn ask_daemon(
         request: question.request,
         confirm: question.confirm,
         asker: question.asker,
+        actor,
         answer: sender,
     };
     let stopping = || Refusal::failed("the daemon is stopping");

@@ -52,7 +52,7 @@ impl Daemon {
         self.gate.begin_event_window();
     }
 
-    fn read_events(&mut self) {
+    pub(super) fn read_events(&mut self) {
         match self.gate.take_events() {
             // The gate was loaded, at the start or anew.
             Ok(Some(reader)) => self.events.reader = Some(reader),
@@ -70,7 +70,13 @@ impl Daemon {
                 .or_insert_with(|| self.gate.interface_name(raw.ifindex));
             let class_name = |class| self.compiled.class_name(class);
             let seen = decode(&raw, clock.since_1970(&raw), interface.clone(), class_name);
+            if let Some(history) = self.history.worker_mut() {
+                history.see((&seen.event).into());
+            }
             self.events.keep(Arc::new(seen));
+        }
+        if let Some(history) = self.history.worker_mut() {
+            history.hand_over();
         }
         self.events.reader = Some(reader);
     }

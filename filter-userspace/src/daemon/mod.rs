@@ -7,6 +7,7 @@ pub mod databases;
 mod diff;
 mod events;
 mod explain;
+mod history;
 mod interfaces;
 mod lock;
 pub mod lockout;
@@ -51,6 +52,7 @@ use crate::{
         server::Asked,
     },
     faults::{Step, reached},
+    history::changes::Actor,
     kernel::{self, LinkWatch},
     metrics::{self, Scrape},
 };
@@ -116,8 +118,9 @@ async fn serve(
     ));
     // The first frame that is dropped shall be seen, too.
     daemon.begin_event_window();
-    announce(&daemon);
+    let status = announce(&daemon);
     reached(Step::Announced);
+    daemon.begin_history(&status);
     daemon.keep_database();
     reached(Step::DatabaseKept);
     let mut messages: Option<JoinHandle<()>> = None;
@@ -151,17 +154,17 @@ async fn serve(
                 None => std::future::pending().await,
             }
         };
+        let history_look = tokio::time::sleep(daemon.until_history_look());
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hangup.recv() => {
                 // The outcome is logged, and `status` shows a refusal.
-                let _ = daemon.handle(Request::Reload, None, Asker::default());
+                let _ = daemon.handle_for(Actor::Signal, Request::Reload, None, Asker::default());
             }
-            Some(Asked { request, confirm, asker, answer }) = asked.recv() => {
-                debug!(?request, ?confirm, "asked");
-                // An asker that left meanwhile does not undo what it asked for.
-                let _ = answer.send(daemon.handle(request, confirm, asker));
+            Some(asked) = asked.recv() => {
+                debug!(request = ?asked.request, confirm = ?asked.confirm, "asked");
+                daemon.respond(asked);
             }
             Some(scrape) = scrapes.recv() => {
                 let _ = scrape.send(daemon.snapshot().map_err(|error| error.to_string()));
@@ -169,6 +172,7 @@ async fn serve(
             Some(()) = interfaces_changed.recv() => daemon.look_at_interfaces(),
             _ = check_interfaces.tick() => daemon.look_at_interfaces(),
             () = next_look => daemon.look_at_interfaces(),
+            () = history_look => daemon.look_for_history(),
             _ = sample_rates.tick() => daemon.sample_rates(),
             _ = read_events.tick() => daemon.begin_event_window(),
             _ = sweep_bans.tick() => daemon.sweep_bans(),
@@ -188,6 +192,7 @@ async fn serve(
         }
     }
     notify(&[NotifyState::Stopping]);
+    daemon.end_history();
     if let Err(error) = std::fs::remove_file(&socket) {
         debug!("failed to remove {}: {error}", socket.display());
     }
@@ -223,7 +228,7 @@ async fn forward_messages(logger: kernel::Logger) {
 }
 
 /// Says what stands where, to the log and to the service manager.
-fn announce(daemon: &Daemon) {
+fn announce(daemon: &Daemon) -> String {
     let attached: Vec<String> = daemon
         .gate
         .attachments()
@@ -249,6 +254,7 @@ fn announce(daemon: &Daemon) {
         warn!("{warning}");
     }
     notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
+    status
 }
 
 fn notify(state: &[NotifyState<'_>]) {

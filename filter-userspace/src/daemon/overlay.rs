@@ -139,6 +139,20 @@ impl Overlay {
         Ok(overlay)
     }
 
+    /// What the file holds; `None` when it says nothing.
+    pub fn text(&self) -> Option<Vec<u8>> {
+        if *self == Self::default() {
+            return None;
+        }
+        self.to_bytes().ok()
+    }
+
+    fn to_bytes(&self) -> serde_json::Result<Vec<u8>> {
+        let mut text = serde_json::to_vec_pretty(self)?;
+        text.push(b'\n');
+        Ok(text)
+    }
+
     /// Writes `path` so that a crash leaves either the old file or the new one, never a part.
     pub fn save(&self, path: &Path) -> Result<(), OverlayError> {
         let io_error = |attempt| {
@@ -150,11 +164,10 @@ impl Overlay {
         };
         let directory = path.parent().unwrap_or(Path::new("."));
         let new = path.with_extension("json.new");
-        let mut text = serde_json::to_vec_pretty(self).map_err(|source| OverlayError::Parse {
+        let text = self.to_bytes().map_err(|source| OverlayError::Parse {
             path: path.to_owned(),
             source,
         })?;
-        text.push(b'\n');
         let mut file = File::create(&new).map_err(io_error("create the successor of"))?;
         file.write_all(&text)
             .map_err(io_error("write the successor of"))?;

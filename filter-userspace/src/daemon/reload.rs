@@ -88,6 +88,7 @@ impl Daemon {
             attach: self.config.attach,
             paths: self.config.paths.clone(),
             metrics: self.config.metrics,
+            history: self.config.history,
             replies: Replies {
                 enabled: self.config.replies.enabled,
                 attach: self.config.replies.attach,
@@ -147,6 +148,7 @@ impl Daemon {
             ("attach", self.config.attach != new.attach),
             ("[paths]", self.config.paths != new.paths),
             ("[metrics]", self.config.metrics != new.metrics),
+            ("[history]", self.config.history != new.history),
             (
                 "[replies] enabled or attach",
                 (self.config.replies.enabled, self.config.replies.attach)

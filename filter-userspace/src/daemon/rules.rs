@@ -105,8 +105,10 @@ impl Daemon {
         if over.is_empty() {
             return;
         }
+        let before = self.before_change();
         match self.install(overlay, "the end of a rule") {
             Ok(_) => {
+                self.note_timed(&before);
                 for rule in over {
                     info!("{}: ended, its time is over", rule.word());
                 }

@@ -16,6 +16,7 @@ use super::{
     age,
     databases::{Acceptance, Databases},
     events::Events,
+    history::Recorder,
     interfaces::{AUTO_SLOTS, Following},
     memory,
     overlay::{ModeOverride, Moment, Overlay, Rule},
@@ -32,7 +33,7 @@ use crate::{
         reply::Done,
     },
     geo::Database,
-    kernel::{FlowCount, Gate, GateOptions, KernelError, Mode},
+    kernel::{FlowCount, Gate, GateOptions, KernelError, Mode, Pinned},
     policy::Policy,
 };
 
@@ -74,6 +75,7 @@ pub struct Daemon {
     pub(super) metrics_fault: watch::Receiver<Option<String>>,
     pub(super) last_reload_error: Option<String>,
     pub(super) reload_failures: u64,
+    pub(super) history: Recorder,
 }
 
 type Reply = Result<serde_json::Value, Refusal>;
@@ -88,6 +90,7 @@ impl Daemon {
         metrics_fault: watch::Receiver<Option<String>>,
     ) -> anyhow::Result<Self> {
         let process_started = SystemTime::now();
+        let gate_is_new = !matches!(Pinned::open(&config.paths.pins), Ok(Some(_)));
         let interfaces = config.interfaces.resolve()?;
         let (loaded, overlay_warning) = load_overlay(&runtime_file(&config));
         config_warnings.extend(overlay_warning);
@@ -118,6 +121,8 @@ impl Daemon {
         compiled.release_lines();
         memory::give_back();
         let written = config::load_texts(config_files.clone());
+        let gate_name = gate.identity().unwrap_or_default();
+        let history = Recorder::new(&config, gate_name, gate_is_new);
         let mut daemon = Self {
             socket_by_option: written
                 .is_ok_and(|(written, _)| written.paths.socket != config.paths.socket),
@@ -146,6 +151,7 @@ impl Daemon {
             metrics_fault,
             last_reload_error: None,
             reload_failures: 0,
+            history,
         };
         if overlay_changed {
             let warning = daemon.save_overlay();
@@ -215,6 +221,8 @@ impl Daemon {
             Request::BanAll { prefixes, duration } => reply(self.ban_all(&prefixes, duration)?),
             Request::Unban { prefix } => reply(self.unban(prefix)?),
             Request::Events { filter } => reply(self.recent_events(&filter)),
+            // Its own thread answers this, see `respond`.
+            Request::History(_) => Err(Refusal::failed("the history is not asked here")),
             // The server answers this itself.
             Request::FollowEvents { .. } => Err(Refusal::failed("events are not followed here")),
             Request::NoteUpdate { failure } => reply(self.databases.note_update(failure)?),

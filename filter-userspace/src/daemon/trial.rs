@@ -160,6 +160,7 @@ impl Daemon {
         if self.trial_left().is_none_or(|left| !left.is_zero()) {
             return;
         }
+        let before_end = self.before_change();
         let Some(trial) = self.trial.take() else {
             return;
         };
@@ -170,6 +171,7 @@ impl Daemon {
         for warning in self.put_back(trial.before) {
             warn!("{warning}");
         }
+        self.note_timed(&before_end);
     }
 
     /// The kernel decides as before; so does what this process says about it.

@@ -20,6 +20,7 @@ use crate::{
         },
     },
     countries,
+    history::reply::HistoryStatus,
     kernel::{AttachMode, Attachment, Count, InterfaceCounters, KernelError},
     metrics::{Process, Snapshot},
     policy::Action,
@@ -38,6 +39,8 @@ impl Daemon {
         warnings.extend(self.database_warning());
         warnings.extend(self.metrics_fault.borrow().clone());
         warnings.extend(self.interface_warnings());
+        let history = self.history.status();
+        warnings.extend(history.as_ref().and_then(HistoryStatus::warning));
         let replies = self.replies();
         warnings.extend(replies.faults.iter().map(ReplyFault::warning));
         Ok(Status {
@@ -71,6 +74,7 @@ impl Daemon {
             runtime_rules: Some(self.overlay.rules.len() as u64),
             warnings,
             last_reload_error: self.last_reload_error.clone(),
+            history,
         })
     }
 
@@ -213,6 +217,10 @@ impl Daemon {
             database_failures: self.databases.failures().collect(),
             database_held: self.databases.held_since().is_some(),
             database_refused: self.databases.refused().is_some(),
+            history: self
+                .history
+                .status()
+                .map(|it| (it.bytes, it.fault.is_some())),
             process: Process::this(self.process_started),
         })
     }

@@ -66,6 +66,12 @@ impl Gate {
         Ok(all)
     }
 
+    /// Which gate's counters these are: they go on over restarts of the daemon, not over a detach and not over
+    /// the next boot.
+    pub fn identity(&self) -> std::io::Result<String> {
+        self.paths.identity()
+    }
+
     /// The name of an interface of this gate, or `#` and its number.
     pub fn interface_name(&self, ifindex: u32) -> String {
         let slot = self

@@ -11,7 +11,7 @@
 
 use std::{
     fs, io,
-    os::fd::AsRawFd as _,
+    os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -104,6 +104,13 @@ impl PinPaths {
     /// One of the maps of the program on the links.
     pub(super) fn map(&self, name: &str) -> PathBuf {
         self.maps_directory().join(name)
+    }
+
+    /// A name that no other gate of this host has: the directory is made when a gate is put up, and goes with it.
+    pub(super) fn identity(&self) -> io::Result<String> {
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+        let inode = fs::metadata(&self.version)?.ino();
+        Ok(format!("{}:{inode}", boot.trim()))
     }
 
     /// Whether a gate is up here.

@@ -25,6 +25,7 @@ impl Collector for Snapshot {
         self.policy(&mut encoder)?;
         self.database(&mut encoder)?;
         self.replies(&mut encoder)?;
+        self.history(&mut encoder)?;
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         encoder
             .encode_descriptor("cerco_build", "The running version", None, MetricType::Info)?
@@ -208,6 +209,26 @@ impl Snapshot {
             "Interfaces on which answers to connections of this host may be denied",
             None,
             self.tracker_faults,
+        )
+    }
+
+    fn history(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let Some((bytes, is_faulty)) = self.history else {
+            return Ok(());
+        };
+        gauge(
+            encoder,
+            "cerco_history",
+            "Size of the file that `cerco history` reads",
+            Some(&Unit::Bytes),
+            bytes,
+        )?;
+        gauge(
+            encoder,
+            "cerco_history_fault",
+            "1 while the history cannot be written, as on a full disk",
+            None,
+            u64::from(is_faulty),
         )
     }
 

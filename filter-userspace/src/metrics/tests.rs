@@ -54,6 +54,7 @@ fn snapshot() -> Snapshot {
         database_failures: vec![("invalid", 0), ("networks", 2)],
         database_held: false,
         database_refused: true,
+        history: Some((4_096_000, true)),
         process: Process {
             cpu_seconds: 1.25,
             started: 1_780_299_999.5,
@@ -106,6 +107,9 @@ fn exposition_has_every_reason_and_its_units() {
         "cerco_flows{protocol=\"icmp\"} 1",
         "# TYPE cerco_tracker_faults gauge",
         "cerco_tracker_faults 2",
+        "# UNIT cerco_history_bytes bytes",
+        "cerco_history_bytes 4096000",
+        "cerco_history_fault 1",
         "cerco_reload_failures_total 1",
         "cerco_build_info{version=\"0.1.0\"} 1",
         "# UNIT process_cpu_seconds seconds",

@@ -1,8 +1,9 @@
 use std::time::UNIX_EPOCH;
 
 use super::*;
-use crate::control::reply::{
-    AttachedInterface, DatabaseStatus, OpenFlows, ReasonTotal, ReplyFault,
+use crate::{
+    control::reply::{AttachedInterface, DatabaseStatus, OpenFlows, ReasonTotal, ReplyFault},
+    history::reply::HistoryStatus,
 };
 
 fn total(reason: &str, verdict: &str, packets: u64, rate: Option<f64>) -> ReasonTotal {
@@ -74,6 +75,12 @@ fn status() -> Status {
                 .into(),
         ],
         last_reload_error: Some("2026-11-23T10:00:00Z: error: mode: unknown value\n --> a".into()),
+        history: Some(HistoryStatus {
+            bytes: 1 << 20,
+            max_bytes: 512_000_000,
+            hours_since: Some(1_795_543_200),
+            ..HistoryStatus::default()
+        }),
     }
 }
 
@@ -90,6 +97,7 @@ allowed     CN (limit residents), MO; all others: deny
 memory      12.4 MiB of tables, 26.2 MiB in the kernel
 replies     let in; connections opened here: 1,012 TCP, 3 UDP, 1 ping
 bans        2, 1 runtime rule
+history     since 2026-11-24 18:00; 1.0 MiB of at most 488.3 MiB
 warning     runtime rule `allow CN (limit gone)` is not in force: the config has
             no limit `gone`; `cerco rules remove CN` ends it
 reload      refused, the earlier policy stays in force: 2026-11-23T10:00:00Z:
@@ -120,6 +128,7 @@ fn status_from_the_pins_says_that_no_daemon_answers() {
         runtime_rules: None,
         warnings: Vec::new(),
         last_reload_error: None,
+        history: None,
         totals: vec![total("allowed", "pass", 1, None)],
         ..status()
     };

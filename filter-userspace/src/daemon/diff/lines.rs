@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     config::{Config, DatabaseSource, Interfaces, Paths},
     control::configured::{Form, Kind},
+    history::{DAY, HistoryConfig},
     kernel::{AttachPreference, FlowTimeouts, Replies, TrackerPreference},
     policy::{Limit, Policy, Scope},
 };
@@ -39,6 +40,7 @@ pub fn lines(config: &Config) -> Vec<Line> {
         paths,
         replies,
         metrics,
+        history,
     } = config;
     let mut lines = Lines(Vec::new());
     match interfaces {
@@ -78,6 +80,16 @@ pub fn lines(config: &Config) -> Vec<Line> {
     lines.replies(replies);
     let listen = metrics.map_or("off".to_owned(), |address| address.to_string());
     lines.restart("metrics.listen", json!(listen));
+    let HistoryConfig {
+        enabled,
+        keep_minutes,
+        keep_hours,
+        max_bytes,
+    } = history;
+    lines.restart("history.enabled", json!(enabled));
+    lines.restart("history.keep_minutes_days", json!(keep_minutes / DAY));
+    lines.restart("history.keep_hours_days", json!(keep_hours / DAY));
+    lines.restart("history.max_megabytes", json!(max_bytes / 1_000_000));
     lines.0
 }
 

@@ -64,6 +64,7 @@ fn status() -> Status {
         runtime_rules: None,
         warnings: Vec::new(),
         last_reload_error: None,
+        history: None,
     }
 }
 

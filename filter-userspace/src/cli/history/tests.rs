@@ -1,0 +1,179 @@
+use super::*;
+use crate::history::{
+    changes::{Change, Kind, Standing},
+    reply::{PortLine, SourceLine},
+};
+
+/// 2026-11-24 18:00.
+const EVENING: u64 = 1_795_543_200;
+
+fn fates(passed: u64, dropped: u64) -> Fates {
+    Fates {
+        passed_packets: passed,
+        dropped_packets: dropped,
+        ..Fates::default()
+    }
+}
+
+fn line(name: &str, passed: u64, dropped: u64) -> Line {
+    Line {
+        name: name.to_owned(),
+        fates: fates(passed, dropped),
+    }
+}
+
+fn history() -> History {
+    let point = |unix, counted_since, dropped| Point {
+        unix,
+        counted_since,
+        fates: fates(10, dropped),
+    };
+    History {
+        daemon: true,
+        since: EVENING,
+        until: EVENING + 2 * HOUR,
+        by: "hour".to_owned(),
+        country: None,
+        reason: None,
+        begins: Some(EVENING + 60),
+        total: fates(20, 1_234_567),
+        points: vec![
+            point(EVENING, None, 1_000_000),
+            point(EVENING + HOUR, Some(EVENING + 1800), 234_567),
+        ],
+        reasons: vec![line("country_denied", 0, 1_234_567), line("allowed", 20, 0)],
+        countries: (0..17).map(|it| line(&format!("C{it}"), 1, 2)).collect(),
+        interfaces: vec![line("eth0", 20, 1_234_567)],
+        sampled: Sampled {
+            events: 1_000,
+            frames: 1_234_000,
+            protocols: vec![line("6", 0, 1_234_000), line("132", 0, 1)],
+            sources: vec![SourceLine {
+                source: "2001:db8:1:2::/64".to_owned(),
+                class: "US".to_owned(),
+                at_least: 900,
+                at_most: 1_100,
+            }],
+            other_sources_at_most: 200,
+            ports: vec![PortLine {
+                port: "443/tcp".to_owned(),
+                at_least: 7,
+                at_most: 7,
+            }],
+            other_ports_at_most: 0,
+            distinct_sources: Some(151),
+            distinct_error: 0.01625,
+        },
+        changes: vec![Change {
+            unix: EVENING + 61,
+            kind: Kind::Mode,
+            who: "alice as root".to_owned(),
+            what: "enforcing: what the policy denies is dropped".to_owned(),
+            after: Standing::default(),
+        }],
+        store: HistoryStatus {
+            bytes: 1 << 20,
+            max_bytes: 512_000_000,
+            hours_since: Some(EVENING),
+            minutes_since: Some(EVENING + 60),
+            ..HistoryStatus::default()
+        },
+    }
+}
+
+#[test]
+fn text_says_what_is_exact_and_what_is_not() {
+    let text = render(&history(), &Output::plain());
+    let expected = "\
+2026-11-24 18:00 to 2026-11-24 20:00 UTC; totals are exact
+nothing is known of the time before 2026-11-24 18:01
+
+hour                passed    dropped  would drop
+2026-11-24 18:00        10  1,000,000           0
+2026-11-24 19:00 *      10    234,567           0
+total                   20  1,234,567           0
+* 2026-11-24 19:00: counted since 2026-11-24 18:30, nobody looked meanwhile
+
+reason          passed    dropped  would drop
+country_denied       0  1,234,567           0
+allowed             20          0           0
+";
+    assert!(text.starts_with(expected), "{text}");
+    let expected = "
+2 more        2        4           0
+
+interface  passed    dropped  would drop
+eth0           20  1,234,567           0
+
+from a sample: 1,000 events, which stand for 1,234,000 frames that were dropped
+or would have been
+at least 151 different sources: those seen in the sample, with an error of 1.6 %
+
+protocol         frames
+tcp           1,234,000
+protocol 132          1
+
+port     frames
+443/tcp       7
+
+source             country        frames
+2001:db8:1:2::/64  US       900 to 1,100
+no source that was not counted all the time sent more than 200
+
+changes
+2026-11-24 18:01  alice as root: enforcing: what the policy denies is dropped
+
+kept since 2026-11-24 18:00; 1.0 MiB of at most 488.3 MiB
+";
+    assert!(text.ends_with(expected), "{text}");
+    for line in text.lines() {
+        assert!(line.chars().count() <= WIDTH, "{line}");
+    }
+}
+
+#[test]
+fn quiet_time_is_told_as_such() {
+    let quiet = History {
+        points: Vec::new(),
+        reasons: Vec::new(),
+        countries: Vec::new(),
+        interfaces: Vec::new(),
+        sampled: Sampled::default(),
+        changes: Vec::new(),
+        begins: None,
+        store: HistoryStatus::default(),
+        country: Some("MO".to_owned()),
+        ..history()
+    };
+    assert_eq!(
+        render(&quiet, &Output::plain()),
+        "2026-11-24 18:00 to 2026-11-24 20:00 UTC, sources in MO; totals are exact\n\
+         nothing was recorded yet\n\nno frame was counted in this time\n"
+    );
+}
+
+#[test]
+fn times_are_read_as_people_write_them() {
+    let now = EVENING + 5;
+    let cases = [
+        ("90m", EVENING + 5 - 5400),
+        ("7days", EVENING + 5 - 7 * DAY),
+        ("2026-11-24", EVENING - 18 * HOUR),
+        ("2026-11-24T18:00:00Z", EVENING),
+        ("2026-11-24 18:00:00", EVENING),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(moment(text, now), Ok(expected), "{text}");
+    }
+    for text in ["", "yesterday", "2026-13-01", "24"] {
+        assert!(moment(text, now).is_err(), "{text}");
+    }
+    for (length, step) in [
+        (7200, Step::Minute),
+        (7201, Step::Hour),
+        (4 * DAY, Step::Hour),
+        (4 * DAY + 1, Step::Day),
+    ] {
+        assert_eq!(suitable(length), step);
+    }
+}

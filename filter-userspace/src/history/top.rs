@@ -1,0 +1,260 @@
+//! The most frequent of many, in bounded memory: the space-saving algorithm (Metwally, Agrawal, El Abbadi:
+//! Efficient Computation of Frequent and Top-k Elements in Data Streams, 2005), with weights.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    hash::Hash,
+};
+
+/// What is known of one element. It came at most `count` times and at least `count - error` times.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Entry<T> {
+    pub count: u64,
+    pub error: u64,
+    pub tag: T,
+}
+
+/// Counts elements; each carries a tag, of which the last one is kept.
+#[derive(Clone, Debug)]
+pub struct SpaceSaving<K, T> {
+    capacity: usize,
+    /// What is not among the entries came at most so often.
+    floor: u64,
+    entries: HashMap<K, Entry<T>>,
+    /// The entries by count, so that the smallest is found without a search.
+    order: BTreeSet<(u64, K)>,
+}
+
+impl<K: Clone + Eq + Hash + Ord, T> SpaceSaving<K, T> {
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            capacity: capacity.max(1),
+            floor: 0,
+            entries: HashMap::new(),
+            order: BTreeSet::new(),
+        }
+    }
+
+    /// Counts `key` `weight` times.
+    pub fn add(&mut self, key: K, weight: u64, tag: T) {
+        if let Some(entry) = self.entries.get_mut(&key) {
+            self.order.remove(&(entry.count, key.clone()));
+            entry.count = entry.count.saturating_add(weight);
+            entry.tag = tag;
+            self.order.insert((entry.count, key));
+            return;
+        }
+        if self.entries.len() >= self.capacity
+            && let Some((count, evicted)) = self.order.pop_first()
+        {
+            self.entries.remove(&evicted);
+            self.floor = count;
+        }
+        // It may have come as often as what was evicted, and nobody knows.
+        let entry = Entry {
+            count: self.floor.saturating_add(weight),
+            error: self.floor,
+            tag,
+        };
+        self.order.insert((entry.count, key.clone()));
+        self.entries.insert(key, entry);
+    }
+
+    /// The first `len` entries, and how often anything else came at most.
+    pub fn first(&self, len: usize) -> (Vec<(&K, &Entry<T>)>, u64) {
+        let mut largest = self.order.iter().rev();
+        let first = largest
+            .by_ref()
+            .take(len)
+            .filter_map(|(_, key)| self.entries.get_key_value(key))
+            .collect();
+        let floor = largest.next().map_or(self.floor, |(count, _)| *count);
+        (first, floor)
+    }
+}
+
+/// The sum of several counts, each of another part of the stream.
+#[derive(Clone, Debug)]
+pub struct Merged<K, T> {
+    floor: u64,
+    entries: HashMap<K, Bounds<T>>,
+}
+
+/// Between `at_least` and `floor + above_floor` times.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Bounds<T> {
+    at_least: u64,
+    above_floor: u64,
+    tag: T,
+}
+
+/// What is known of one element of a sum.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ranked<K, T> {
+    pub key: K,
+    pub at_least: u64,
+    pub at_most: u64,
+    pub tag: T,
+}
+
+impl<K: Clone + Eq + Hash + Ord, T: Clone> Default for Merged<K, T> {
+    fn default() -> Self {
+        Self {
+            floor: 0,
+            entries: HashMap::new(),
+        }
+    }
+}
+
+impl<K: Clone + Eq + Hash + Ord, T: Clone> Merged<K, T> {
+    /// Adds a part in which everything but its entries came at most `floor` times.
+    pub fn add_floor(&mut self, floor: u64) {
+        self.floor = self.floor.saturating_add(floor);
+    }
+
+    /// Adds an entry of a part that has this `floor`, which is not above the count of any of its entries.
+    pub fn add(&mut self, key: K, entry: Entry<T>, floor: u64) {
+        let bounds = self.entries.entry(key).or_insert_with(|| Bounds {
+            at_least: 0,
+            above_floor: 0,
+            tag: entry.tag.clone(),
+        });
+        let certain = entry.count.saturating_sub(entry.error);
+        bounds.at_least = bounds.at_least.saturating_add(certain);
+        let above = entry.count.saturating_sub(floor);
+        bounds.above_floor = bounds.above_floor.saturating_add(above);
+        bounds.tag = entry.tag;
+    }
+
+    /// The first `len` of those that `wanted` wants, by what is certain, and how often anything that was
+    /// in no part came at most.
+    pub fn first(&self, len: usize, wanted: impl Fn(&T) -> bool) -> (Vec<Ranked<K, T>>, u64) {
+        let mut ranked: Vec<Ranked<K, T>> = self
+            .entries
+            .iter()
+            .filter(|(_, bounds)| wanted(&bounds.tag))
+            .map(|(key, bounds)| Ranked {
+                key: key.clone(),
+                at_least: bounds.at_least,
+                at_most: self.floor.saturating_add(bounds.above_floor),
+                tag: bounds.tag.clone(),
+            })
+            .collect();
+        ranked
+            .sort_by(|a, b| (b.at_least, b.at_most, &a.key).cmp(&(a.at_least, a.at_most, &b.key)));
+        ranked.truncate(len);
+        (ranked, self.floor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stream in which few elements are frequent and many are rare, and the true counts.
+    fn stream(seed: u64, len: usize) -> (Vec<(u32, u64)>, HashMap<u32, u64>) {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut truth = HashMap::new();
+        let stream: Vec<(u32, u64)> = (0..len)
+            .map(|_| {
+                let key = match random.u32(0..10) {
+                    0..5 => random.u32(0..8),
+                    _ => random.u32(100..100_000),
+                };
+                (key, random.u64(1..50))
+            })
+            .collect();
+        for (key, weight) in &stream {
+            *truth.entry(*key).or_default() += weight;
+        }
+        (stream, truth)
+    }
+
+    #[test]
+    fn few_elements_are_counted_exactly() {
+        let mut top = SpaceSaving::new(3);
+        for (key, weight) in [("a", 5), ("b", 1), ("a", 2), ("c", 3)] {
+            top.add(key, weight, ());
+        }
+        let entry = |count| Entry {
+            count,
+            error: 0,
+            tag: (),
+        };
+        let (first, floor) = top.first(2);
+        assert_eq!(first, [(&"a", &entry(7)), (&"c", &entry(3))]);
+        // What is not shown is the one that came once.
+        assert_eq!(floor, 1);
+        top.add("d", 10, ());
+        let (first, floor) = top.first(3);
+        assert_eq!(first[0].1.count - first[0].1.error, 10);
+        assert_eq!((first[0].1.count, floor), (11, 1));
+    }
+
+    #[test]
+    fn true_count_lies_within_the_bounds_and_memory_is_bounded() {
+        for seed in 0..20 {
+            let (stream, truth) = stream(seed, 20_000);
+            let mut top = SpaceSaving::new(64);
+            for (key, weight) in &stream {
+                top.add(*key, *weight, ());
+            }
+            assert_eq!((top.entries.len(), top.order.len()), (64, 64));
+            for len in [64, 20] {
+                let (first, floor) = top.first(len);
+                assert_eq!(first.len(), len);
+                for (key, entry) in &first {
+                    let count = truth[*key];
+                    assert!(entry.count - entry.error <= count && count <= entry.count);
+                }
+                let absent = truth
+                    .keys()
+                    .filter(|key| !first.iter().any(|it| it.0 == *key));
+                for key in absent {
+                    assert!(truth[key] <= floor, "{key}: {} > {floor}", truth[key]);
+                }
+                // The algorithm's own bound: no error above the sum by the number of counters.
+                let sum: u64 = truth.values().sum();
+                assert!(first.iter().all(|(_, entry)| entry.error <= sum / 64));
+            }
+            // The eight frequent ones are all found.
+            let (first, _) = top.first(8);
+            assert!(first.iter().all(|(key, _)| **key < 8));
+        }
+    }
+
+    #[test]
+    fn bounds_hold_in_sums_of_parts() {
+        let mut merged = Merged::default();
+        let mut sums: HashMap<u32, u64> = HashMap::new();
+        for seed in 0..6 {
+            let (stream, truth) = stream(seed, 5_000);
+            let mut top = SpaceSaving::new(64);
+            for (key, weight) in stream {
+                top.add(key, weight, key % 2);
+            }
+            let (first, floor) = top.first(32);
+            merged.add_floor(floor);
+            for (key, entry) in first {
+                merged.add(*key, entry.clone(), floor);
+            }
+            for (key, count) in truth {
+                *sums.entry(key).or_default() += count;
+            }
+        }
+        let (ranked, floor) = merged.first(usize::MAX, |_| true);
+        for it in &ranked {
+            let count = sums[&it.key];
+            assert!(
+                it.at_least <= count && count <= it.at_most,
+                "{it:?}: {count}"
+            );
+        }
+        let known: Vec<u32> = ranked.iter().map(|it| it.key).collect();
+        for (key, count) in sums.iter().filter(|(key, _)| !known.contains(key)) {
+            assert!(*count <= floor, "{key}: {count} > {floor}");
+        }
+        let (even, _) = merged.first(4, |tag| *tag == 0);
+        assert!(even.iter().all(|it| it.key % 2 == 0 && it.key < 8));
+    }
+}

@@ -65,9 +65,12 @@ impl Inventory {
             },
             files: names(&cerco.state())
                 .into_iter()
-                // Whether they are there tells what was changed, and by whom it was confirmed.
+                // Whether they are there tells what was changed, and by whom it was confirmed; the last one, that the
+                // history is being written at this moment.
                 .filter(|path| {
-                    !path.ends_with("runtime.json") && !path.ends_with("unconfirmed.json")
+                    !["runtime.json", "unconfirmed.json", "history.db-journal"]
+                        .iter()
+                        .any(|name| path.ends_with(name))
                 })
                 .collect(),
             trackers: [TcAttachType::Ingress, TcAttachType::Egress].map(trackers),

@@ -438,11 +438,11 @@ fn full_disk_stops_the_history_and_not_the_gate() {
             .to_owned()
     };
     assert_eq!(fault_metric(), "1");
-    assert!(
-        cerco.log().contains("the history is not written"),
-        "{}",
-        cerco.log()
-    );
+    poll::until("read of the fault", LIMIT, || {
+        let log = cerco.log();
+        log.contains("the history is not written").then_some(())
+    })
+    .unwrap();
     // An open file keeps its room.
     drop(file);
     fs::remove_file(&filler).unwrap();
@@ -450,9 +450,10 @@ fn full_disk_stops_the_history_and_not_the_gate() {
     assert_eq!(history["store"]["fault"], Value::Null);
     assert_eq!(fault_metric(), "0");
     assert_eq!(cerco.json(&["status"])["warnings"], serde_json::json!([]));
-    assert!(
-        cerco.log().contains("the history is written again"),
-        "{}",
-        cerco.log()
-    );
+    // What the daemon has logged is read by a thread of its own.
+    poll::until("read of the end of the fault", LIMIT, || {
+        let log = cerco.log();
+        log.contains("the history is written again").then_some(())
+    })
+    .unwrap();
 }

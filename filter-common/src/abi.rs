@@ -416,7 +416,7 @@ pub const fn elsewhere_slot(interface_count: u32) -> u32 {
 /// Nanoseconds that a window of [`Control::event_window`] lasts.
 pub const EVENT_WINDOW_NS: u64 = 100_000_000;
 
-/// Bytes of the ring buffer for events: all budgets of a window of a common host, twice.
+/// Bytes of the ring buffer for events: those of 22 reasons that all spend the budget of a window, 100 events.
 pub const EVENT_BYTES: usize = 512 * 1024;
 
 /// Bytes of a frame that an event holds: all headers of nearly all packets, and the beginning of what they carry.

@@ -54,7 +54,7 @@ reasons! {
     RuleAllowed = 4, "rule_allowed", Pass;
     /// The country (or the default, for an unknown address) is allowed, without limit or within it.
     Allowed = 5, "allowed", Pass;
-    /// Belongs to a connection that this host opened (no stage writes this yet).
+    /// Belongs to a connection that this host opened.
     Reply = 6, "reply", Pass;
     /// The tables are empty, as before the first policy is loaded.
     TableEmpty = 7, "table_empty", Pass;

@@ -13,11 +13,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use filter_common::{
     abi::{
         self, MAX_DESTINATIONS, MAX_EXCEPTIONS, MAX_LIMITS, PolicyBlock, PortSet, action,
-        scope_flag,
+        exception, scope_flag,
     },
     country::{Class, CountryCode},
+    exception::find,
     limit::{MAX_TOLERANCE_TICKS, TICK_NS, sets_for},
-    packet::Address,
+    packet::{Address, Packet},
     table::{self, Line},
 };
 use ipnetwork::IpNetwork;
@@ -105,6 +106,17 @@ impl CompiledPolicy {
         table::lookup(&self.lines.as_slice(), address)
     }
 
+    /// The class that a packet counts for and the action that it gets, by the exceptions that are not over at
+    /// `now_ns` (CLOCK_BOOTTIME), or else by its class. `None` as in [`Self::lookup`].
+    pub fn class_and_action(&self, packet: &Packet, now_ns: u64) -> Option<(Class, u8)> {
+        let class = self.lookup(&packet.source())?;
+        let own = self.policy.actions[usize::from(class.0)] & !action::HAS_EXCEPTIONS;
+        Some(match find(&self.policy, packet, class, now_ns) {
+            exception::NOTHING => (class, own),
+            found => exception::class_and_action(found),
+        })
+    }
+
     /// Bytes of the address table of this generation.
     pub fn table_bytes(&self) -> usize {
         self.line_count * size_of::<Line>()
@@ -129,6 +141,11 @@ pub fn class_name(class: Class, country: impl Fn(Class) -> Option<CountryCode>) 
             country(class).map_or_else(|| format!("class_{}", class.0), |code| code.to_string())
         }
     }
+}
+
+/// What a class gets from `action` on, in the place of `before`: exceptions go over the action whatever it is.
+pub fn action_in_place_of(before: u8, action: Action) -> u8 {
+    action_number(action) | before & action::HAS_EXCEPTIONS
 }
 
 /// The number that stands for `action` in the action table.

@@ -12,6 +12,8 @@ use filter_common::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::protocols;
+
 /// One frame, and how many it stands for.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Event {
@@ -138,13 +140,7 @@ fn packet(head: &Head<'_>) -> Option<PacketLine> {
 impl PacketLine {
     /// `203.0.113.7:40000 > 192.0.2.1:80/tcp`.
     pub fn words(&self) -> String {
-        let protocol = match self.protocol {
-            1 => "icmp".to_owned(),
-            6 => "tcp".to_owned(),
-            17 => "udp".to_owned(),
-            58 => "icmpv6".to_owned(),
-            number => format!("protocol {number}"),
-        };
+        let protocol = protocols::name(self.protocol);
         let end = |address: IpAddr, port: Option<u16>| match (address, port) {
             (IpAddr::V6(address), Some(port)) => format!("[{address}]:{port}"),
             (address, Some(port)) => format!("{address}:{port}"),

@@ -22,5 +22,6 @@ pub mod kernel;
 pub mod logins;
 pub mod metrics;
 pub mod policy;
+pub mod protocols;
 pub mod sessions;
 pub mod update;

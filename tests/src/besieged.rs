@@ -148,6 +148,16 @@ impl Besieged {
         self.siege.pause().toll.assert_unharmed(what);
     }
 
+    /// The bans and what the gate is made of are what they were.
+    ///
+    /// # Panics
+    /// When they are not.
+    pub fn assert_all_there(&self, what: &str) {
+        assert_eq!(bans(&self.cerco), self.bans, "{what}");
+        let there = Inventory::take(&self.site, &self.cerco);
+        assert_eq!(there, self.whole, "{what}");
+    }
+
     /// Starts the daemon, in place of one that may run, and looks at everything.
     ///
     /// # Panics
@@ -156,12 +166,7 @@ impl Besieged {
         self.cerco.kill().unwrap();
         self.cerco.run().unwrap();
         // A daemon that answers has done all that belongs to its start.
-        assert_eq!(bans(&self.cerco), self.bans, "{what}");
-        assert_eq!(
-            Inventory::take(&self.site, &self.cerco),
-            self.whole,
-            "{what}"
-        );
+        self.assert_all_there(what);
         let pause = self.siege.pause();
         pause.toll.assert_unharmed(what);
         assert_eq!(pause.toll.suspects_let_in, 0, "{what}");

@@ -174,7 +174,7 @@ fn kinds(net: &Guarded) -> Vec<Kind> {
             8,
             "private",
             "private_denied",
-            "protocol 47",
+            "gre",
         ),
         kind(
             tcp("198.51.100.200", 443),

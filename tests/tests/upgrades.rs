@@ -47,12 +47,7 @@ fn assert_replaced(what: &str, gate: &mut Besieged) {
     let before = gate.siege.pause().toll;
     gate.cerco.run().unwrap();
     let after = gate.siege.pause().toll;
-    assert_eq!(bans(&gate.cerco), gate.bans, "{what}");
-    assert_eq!(
-        Inventory::take(&gate.site, &gate.cerco),
-        gate.whole,
-        "{what}"
-    );
+    gate.assert_all_there(what);
     let pause = gate.siege.pause();
     pause.toll.assert_frames_judged(what);
     assert_eq!(pause.toll.suspects_let_in, 0, "{what}");

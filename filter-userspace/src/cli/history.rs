@@ -352,15 +352,11 @@ fn others(what: &str, verb: &str, at_most: u64) -> String {
     }
 }
 
-/// The name of an IP protocol, or its number.
+/// The name of an IP protocol, or its number, for the number as the history has it.
 pub fn protocol(number: &str) -> String {
-    match number {
-        "1" => "icmp".to_owned(),
-        "6" => "tcp".to_owned(),
-        "17" => "udp".to_owned(),
-        "58" => "icmpv6".to_owned(),
-        number => format!("protocol {number}"),
-    }
+    number
+        .parse()
+        .map_or_else(|_| format!("protocol {number}"), crate::protocols::name)
 }
 
 fn changes(history: &History) -> String {

@@ -202,35 +202,40 @@ impl Context {
             Err(failure) if failure.code == NO_DAEMON => failure,
             Err(failure) => return Err(failure),
         };
-        let pins = self.paths().pins;
-        let read =
-            Pinned::open(&pins).and_then(|pinned| pinned.as_ref().map(from_pins).transpose());
-        match read {
-            Ok(Some(reply)) => {
-                self.output.show(&reply, render)?;
-                Err(Failure::new(
-                    NO_DAEMON,
-                    "no daemon answers; this was read from the kernel, where the gate filters on",
-                ))
-            }
-            Ok(None) => Err(Failure::new(
-                NO_DAEMON,
-                format!(
-                    "no daemon answers and no gate stands under {}: every packet passes",
-                    pins.display()
-                ),
-            )
-            .hint("start it with `systemctl start cerco`, or `cerco run` in the foreground")),
-            Err(error) => Err(Failure::new(
-                NO_DAEMON,
-                format!(
-                    "{}; what stands under {} cannot be read: {error}",
-                    failure.message,
-                    pins.display()
-                ),
-            )
-            .hint("only root can read the pins")),
-        }
+        let reply = read_pins(&self.paths(), &failure.message, from_pins)?;
+        self.output.show(&reply, render)?;
+        Err(Failure::new(
+            NO_DAEMON,
+            "no daemon answers; this was read from the kernel, where the gate filters on",
+        ))
+    }
+}
+
+/// What `read` finds in the kernel. `why`: nobody else was there to ask.
+pub fn read_pins<R>(
+    paths: &Paths,
+    why: &str,
+    read: impl FnOnce(&Pinned) -> Result<R, KernelError>,
+) -> Result<R, Failure> {
+    let pins = &paths.pins;
+    match Pinned::open(pins).and_then(|pinned| pinned.as_ref().map(read).transpose()) {
+        Ok(Some(found)) => Ok(found),
+        Ok(None) => Err(Failure::new(
+            NO_DAEMON,
+            format!(
+                "no daemon answers and no gate stands under {}: every packet passes",
+                pins.display()
+            ),
+        )
+        .hint("start it with `systemctl start cerco`, or `cerco run` in the foreground")),
+        Err(error) => Err(Failure::new(
+            NO_DAEMON,
+            format!(
+                "{why}; what stands under {} cannot be read: {error}",
+                pins.display()
+            ),
+        )
+        .hint("only root can read the pins")),
     }
 }
 

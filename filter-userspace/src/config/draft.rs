@@ -127,24 +127,6 @@ const MAX_KEPT_DAYS: u32 = 3653;
 /// A year.
 const MAX_TIMEOUT_SECONDS: u32 = 365 * 24 * 60 * 60;
 
-/// IP protocols by name, from the IANA registry of assigned internet protocol numbers.
-const PROTOCOLS: [(&str, u8); 14] = [
-    ("icmp", 1),
-    ("igmp", 2),
-    ("ipip", 4),
-    ("tcp", 6),
-    ("udp", 17),
-    ("dccp", 33),
-    ("ipv6", 41),
-    ("gre", 47),
-    ("esp", 50),
-    ("ah", 51),
-    ("icmpv6", 58),
-    ("ospf", 89),
-    ("vrrp", 112),
-    ("sctp", 132),
-];
-
 impl Draft {
     /// Reads one file over what earlier files said.
     pub fn read(&mut self, root: &DeTable<'_>, reader: &mut Reader<'_>) {
@@ -562,7 +544,9 @@ fn protocols(reader: &mut Reader<'_>, value: &Value<'_>) -> Vec<u8> {
                     .integer(key, item, 0..=255)
                     .and_then(|number| u8::try_from(number.value).ok());
             }
-            reader.choice(key, item, &PROTOCOLS).map(|at| at.value)
+            reader
+                .choice(key, item, &crate::protocols::NAMES)
+                .map(|at| at.value)
         })
         .collect()
 }

@@ -7,7 +7,13 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 use super::{configured::Adoption, reply::RefusedDatabase};
-use crate::{config, countries, events::Filter, geo::Digest, history::Query, policy::Port};
+use crate::{
+    config, countries,
+    events::Filter,
+    geo::Digest,
+    history::Query,
+    policy::{NoPort, Port},
+};
 
 /// Raised when a field changes its meaning or goes away; new fields do not raise it.
 pub const SCHEMA: u32 = 1;
@@ -159,13 +165,11 @@ impl std::str::FromStr for PacketKind {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-        let port = port.parse().ok().filter(|port| *port != 0);
-        match (port, protocol) {
+        match text.parse() {
             _ if text == "ping" => Ok(Self::Ping),
-            (Some(port), "tcp") => Ok(Self::Tcp(port)),
-            (Some(port), "udp") => Ok(Self::Udp(port)),
-            _ => Err("expected PORT/tcp, PORT/udp or ping, as in 443/tcp".to_owned()),
+            Ok(Port::Tcp(port)) => Ok(Self::Tcp(port)),
+            Ok(Port::Udp(port)) => Ok(Self::Udp(port)),
+            Err(NoPort) => Err("expected PORT/tcp, PORT/udp or ping, as in 443/tcp".to_owned()),
         }
     }
 }

@@ -5,7 +5,6 @@ use std::{collections::BTreeSet, fmt, net::IpAddr};
 use filter_common::{
     abi::action,
     country::Class,
-    packet::Address,
     verdict::{Decision, Reason, Verdict},
 };
 use ipnetwork::IpNetwork;
@@ -372,11 +371,11 @@ pub fn denied_class(
     compiled: &CompiledPolicy,
     (address, port): (IpAddr, u16),
 ) -> Option<String> {
-    let class = compiled
-        .lookup(&Address::from(address))
-        .unwrap_or(Class::UNKNOWN);
-    let is_denied = policy.scope.holds_tcp(port)
-        && compiled.policy.actions[usize::from(class.0)] == action::DENY;
+    let packet = kernel::packet(address, address, Service::Tcp(port));
+    let (class, action) = compiled
+        .class_and_action(&packet, kernel::boot_ns())
+        .unwrap_or((Class::UNKNOWN, action::DENY));
+    let is_denied = policy.scope.holds_tcp(port) && action == action::DENY;
     is_denied.then(|| compiled.class_name(class))
 }
 

@@ -161,11 +161,9 @@ fn destination_word(destination: Destination) -> String {
     match destination {
         Destination::Tcp(port) => format!("{port}/tcp"),
         Destination::Udp(port) => format!("{port}/udp"),
-        Destination::Protocol(protocol::ICMP) => "icmp".to_owned(),
-        Destination::Protocol(protocol::ICMPV6) => "icmpv6".to_owned(),
         Destination::Protocol(protocol::TCP) => "tcp fragments".to_owned(),
         Destination::Protocol(protocol::UDP) => "udp fragments".to_owned(),
-        Destination::Protocol(number) => format!("protocol {number}"),
+        Destination::Protocol(number) => crate::protocols::name(number),
     }
 }
 
@@ -280,7 +278,7 @@ mod tests {
             (Destination::Protocol(58), "icmpv6"),
             (Destination::Protocol(6), "tcp fragments"),
             (Destination::Protocol(17), "udp fragments"),
-            (Destination::Protocol(47), "protocol 47"),
+            (Destination::Protocol(47), "gre"),
         ] {
             assert_eq!(destination_word(destination), word);
         }

@@ -339,13 +339,12 @@ impl Reading<'_> {
         )?;
         let mut rows = statement.query(range)?;
         while let Some(row) = rows.next()? {
-            let part: (i64, i64) = (row.get(0)?, row.get(1)?);
             sampled.events += unsigned(row.get(2)?);
             sampled.frames += unsigned(row.get(3)?);
             let of_part = (unsigned(row.get(4)?), unsigned(row.get(5)?));
             sources.add_floor(of_part.0);
             ports.add_floor(of_part.1);
-            floors.insert(part, of_part);
+            floors.insert(part(row)?, of_part);
             distinct.merge(&Distinct::from_bytes(
                 row.get_ref(6)?.as_blob().unwrap_or_default(),
             ));
@@ -356,16 +355,8 @@ impl Reading<'_> {
         )?;
         let mut rows = statement.query(range)?;
         while let Some(row) = rows.next()? {
-            let (floor, _) = floors
-                .get(&(row.get(0)?, row.get(1)?))
-                .copied()
-                .unwrap_or_default();
-            let entry = Entry {
-                count: unsigned(row.get(2)?),
-                error: unsigned(row.get(3)?),
-                tag: row.get(5)?,
-            };
-            sources.add(row.get(4)?, entry, floor);
+            let (floor, _) = floors.get(&part(row)?).copied().unwrap_or_default();
+            sources.add(row.get(4)?, entry(row, row.get(5)?)?, floor);
         }
         let country = self.query.country.as_ref();
         let (first, floor) = sources.first(TOP, |class| country.is_none_or(|it| it == class));
@@ -389,16 +380,8 @@ impl Reading<'_> {
         )?;
         let mut rows = statement.query(range)?;
         while let Some(row) = rows.next()? {
-            let (_, floor) = floors
-                .get(&(row.get(0)?, row.get(1)?))
-                .copied()
-                .unwrap_or_default();
-            let entry = Entry {
-                count: unsigned(row.get(2)?),
-                error: unsigned(row.get(3)?),
-                tag: (),
-            };
-            ports.add((row.get(4)?, row.get(5)?), entry, floor);
+            let (_, floor) = floors.get(&part(row)?).copied().unwrap_or_default();
+            ports.add((row.get(4)?, row.get(5)?), entry(row, ())?, floor);
         }
         let (first, floor) = ports.first(TOP, |()| true);
         sampled.other_ports_at_most = floor;
@@ -466,6 +449,20 @@ fn port_words((protocol, port): (u8, u16)) -> String {
         17 => format!("{port}/udp"),
         other => format!("{port}/{other}"),
     }
+}
+
+/// The hour and the run of the daemon that a row of samples is of: its first two columns.
+fn part(row: &rusqlite::Row<'_>) -> rusqlite::Result<(i64, i64)> {
+    Ok((row.get(0)?, row.get(1)?))
+}
+
+/// The two columns behind them.
+fn entry<T>(row: &rusqlite::Row<'_>, tag: T) -> rusqlite::Result<Entry<T>> {
+    Ok(Entry {
+        count: unsigned(row.get(2)?),
+        error: unsigned(row.get(3)?),
+        tag,
+    })
 }
 
 #[cfg(test)]

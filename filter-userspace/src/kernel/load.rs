@@ -9,7 +9,7 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use filter_common::{
-    abi::{Control, InForce, MAX_INTERFACES, PolicyBlock, PortSet, action},
+    abi::{Control, InForce, MAX_INTERFACES, PolicyBlock, PortSet},
     country::Class,
     table::Line,
 };
@@ -27,7 +27,7 @@ use super::{
     unfinished::finish_killed_start,
 };
 use crate::{
-    compile::{CompiledPolicy, LIMITER_SETS, action_number},
+    compile::{CompiledPolicy, LIMITER_SETS, action_in_place_of},
     faults::{Step, reached},
     policy::Action,
 };
@@ -247,9 +247,8 @@ impl Gate {
         };
         let offset = offset_of!(PolicyBlock, actions) + usize::from(class.0);
         let place = self.policy.byte(generation, offset);
-        // Exceptions go over the action whatever it is.
-        let exceptions = place.load(Ordering::Acquire) & action::HAS_EXCEPTIONS;
-        place.store(action_number(action) | exceptions, Ordering::Release);
+        let before = place.load(Ordering::Acquire);
+        place.store(action_in_place_of(before, action), Ordering::Release);
     }
 
     /// Maps the address table, for as long as the result lives: most of the daemon's memory would be

@@ -61,7 +61,7 @@ pub use live::{EmptyProgram, Live};
 pub use load::{Gate, Loader, Logger, OBJECT};
 pub use mapped::MappedArray;
 pub use observed::{Destination, ObservedTime};
-pub use oracle::{Oracle, Planned, Service};
+pub use oracle::{Oracle, Planned, Service, packet};
 pub use pins::Pinned;
 pub use places::{Place, name_before};
 pub use program_size::ProgramSize;

@@ -20,7 +20,7 @@ use super::{
     mapped::MappedArray,
 };
 use crate::{
-    compile::{CompiledPolicy, action_number},
+    compile::{CompiledPolicy, action_in_place_of},
     policy::Action,
 };
 
@@ -80,7 +80,8 @@ impl Gate {
     pub fn policy_with(&self, actions: &[(Class, Action)]) -> Option<Box<PolicyBlock>> {
         let mut policy = Box::new(*self.policy.get(self.generation()?)?);
         for (class, action) in actions {
-            policy.actions[usize::from(class.0)] = action_number(*action);
+            let place = &mut policy.actions[usize::from(class.0)];
+            *place = action_in_place_of(*place, *action);
         }
         Some(policy)
     }
@@ -147,7 +148,8 @@ impl Oracle<'_> {
     }
 }
 
-fn packet(source: IpAddr, destination: IpAddr, service: Service) -> Packet {
+/// A packet as [`Gate::decide`] asks about.
+pub fn packet(source: IpAddr, destination: IpAddr, service: Service) -> Packet {
     let source = Address::from(source);
     let transport = match (service, source.family()) {
         (Service::Tcp(dst_port), _) => Transport::Tcp {

@@ -109,9 +109,9 @@ from a sample: 1,000 events, which stand for 1,234,000 frames that were dropped
 or would have been
 at least 151 different sources: those seen in the sample, with an error of 1.6 %
 
-protocol         frames
-tcp           1,234,000
-protocol 132          1
+protocol     frames
+tcp       1,234,000
+sctp              1
 
 port     frames
 443/tcp       7

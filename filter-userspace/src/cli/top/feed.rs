@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    super::failure::{Failure, NO_DAEMON},
+    super::{Failure, read_pins},
     model::{MINUTE, Sample},
 };
 use crate::{
@@ -75,27 +75,7 @@ fn of_daemon(paths: &Paths) -> Result<Sample, ClientError> {
 }
 
 fn of_pins(paths: &Paths) -> Result<Sample, Failure> {
-    let pins = &paths.pins;
-    let read = Pinned::open(pins).and_then(|it| it.as_ref().map(read).transpose());
-    match read {
-        Ok(Some(sample)) => Ok(sample),
-        Ok(None) => Err(Failure::new(
-            NO_DAEMON,
-            format!(
-                "no daemon answers and no gate stands under {}: every packet passes",
-                pins.display()
-            ),
-        )
-        .hint("start it with `systemctl start cerco`, or `cerco run` in the foreground")),
-        Err(error) => Err(Failure::new(
-            NO_DAEMON,
-            format!(
-                "no daemon answers; what stands under {} cannot be read: {error}",
-                pins.display()
-            ),
-        )
-        .hint("only root can read the pins")),
-    }
+    read_pins(paths, "no daemon answers", read)
 }
 
 fn read(pinned: &Pinned) -> Result<Sample, KernelError> {

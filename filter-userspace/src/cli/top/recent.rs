@@ -7,7 +7,7 @@ use std::{
 
 use serde::Serialize;
 
-use crate::{control::protocol::PacketKind, events::Event};
+use crate::{control::protocol::PacketKind, events::Event, protocols};
 
 /// Events that are kept at most; a flood fills this in less than a minute, and the window shrinks.
 const MAX_EVENTS: usize = 65_536;
@@ -263,13 +263,7 @@ impl SourceLine {
 impl ServiceLine {
     /// `443/tcp`, `icmp`.
     pub fn words(&self) -> String {
-        let protocol = match self.protocol {
-            1 => "icmp".to_owned(),
-            6 => "tcp".to_owned(),
-            17 => "udp".to_owned(),
-            58 => "icmpv6".to_owned(),
-            number => format!("protocol {number}"),
-        };
+        let protocol = protocols::name(self.protocol);
         match self.port {
             Some(port) => format!("{port}/{protocol}"),
             None => protocol,

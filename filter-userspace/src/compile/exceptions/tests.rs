@@ -1,9 +1,6 @@
 use std::path::Path;
 
-use filter_common::{
-    exception::find,
-    packet::{Packet, Transport},
-};
+use filter_common::packet::{Packet, Transport};
 
 use super::*;
 use crate::{
@@ -198,15 +195,10 @@ fn entry_is_traced_back_to_its_rule() {
     assert!(!is_made_of(&entry, &other, |_| None));
 }
 
-/// Class and action of `address` by the table and the exceptions that are live at `now_ns`.
+/// Class and action of `address`, at `now_ns`.
 fn decided(compiled: &CompiledPolicy, address: Address, now_ns: u64) -> (Class, u8) {
-    let class = compiled.lookup(&address).unwrap();
     let packet = Packet::new(address, address, 64, Transport::Other { protocol: 47 });
-    let action = compiled.policy.actions[usize::from(class.0)] & !abi::action::HAS_EXCEPTIONS;
-    match find(&compiled.policy, &packet, class, now_ns) {
-        exception::NOTHING => (class, action),
-        found => exception::class_and_action(found),
-    }
+    compiled.class_and_action(&packet, now_ns).unwrap()
 }
 
 /// A prefix of a space so small that prefixes meet inside each other, and are the same now and then.

@@ -1,4 +1,11 @@
+use filter_common::country::CountryCode;
+
 use super::*;
+use crate::{
+    compile::compile,
+    config, geo,
+    policy::{Action, Exception, Gets, Port, Subject},
+};
 
 fn cut_off(peer: &str, users: &[&str], what: Kind) -> CutOff {
     CutOff {
@@ -113,4 +120,43 @@ fn addresses_that_nobody_knows_count_as_behind_the_gate() {
     ] {
         assert_eq!(behind.holds(local.map(address)), expected, "{local:?}");
     }
+}
+
+#[test]
+fn rules_that_end_or_name_a_port_have_a_say_over_the_next_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("database.csv");
+    std::fs::write(&path, "198.51.100.0,198.51.100.255,MO\n").unwrap();
+    let database = geo::read_file(&path, &geo::ReadOptions::default()).unwrap();
+    let denied = |country: &str, gets, service, until_ns| {
+        let text = format!("interfaces = [\"eth0\"]\n[policy.countries]\nMO = \"{country}\"\n");
+        let (config, _) = config::parse("cerco.toml".as_ref(), &text).unwrap();
+        let policy = Policy {
+            exceptions: vec![Exception {
+                subject: Subject::Country(CountryCode::parse("MO").unwrap()),
+                service,
+                gets: Gets::Action(gets),
+                until_ns,
+            }],
+            ..config.policy
+        };
+        let compiled = compile(&policy, &database).unwrap();
+        denied_class(&policy, &compiled, ("198.51.100.7".parse().unwrap(), 22))
+    };
+    let mo = Some("MO".to_owned());
+    assert_eq!(denied("allow", Action::Deny, Some(Port::Tcp(22)), None), mo);
+    assert_eq!(
+        denied("allow", Action::Deny, Some(Port::Tcp(80)), None),
+        None
+    );
+    assert_eq!(
+        denied("deny", Action::Allow, Some(Port::Tcp(22)), None),
+        None
+    );
+    assert_eq!(denied("deny", Action::Allow, Some(Port::Tcp(80)), None), mo);
+    assert_eq!(
+        denied("deny", Action::Allow, None, Some(1)),
+        mo,
+        "it is over"
+    );
 }

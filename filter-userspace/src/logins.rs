@@ -8,7 +8,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
+    fs, io,
     net::IpAddr,
     path::{Path, PathBuf},
 };
@@ -93,8 +93,8 @@ fn of(
         });
     }
     found.sort();
-    // One look at each source is enough.
-    found.dedup_by_key(|it| (it.peer, it.port));
+    // What a packet gets goes by both addresses and the port.
+    found.dedup_by_key(|it| (it.peer, it.port, it.local));
     found
 }
 
@@ -117,7 +117,7 @@ struct Logins {
 fn logind_logins(directory: &Path) -> Option<Logins> {
     let mut logins = Logins::default();
     for entry in fs::read_dir(directory).ok()? {
-        let Ok(text) = entry.and_then(|entry| fs::read_to_string(entry.path())) else {
+        let Ok(Some(text)) = entry.and_then(|entry| read_regular(&entry.path())) else {
             continue;
         };
         match logind_login(&text) {
@@ -127,6 +127,15 @@ fn logind_logins(directory: &Path) -> Option<Logins> {
         }
     }
     Some(logins)
+}
+
+/// `None`: it is no regular file. Beside the sessions lie FIFOs that logind keeps (`ID.ref`), and whoever reads from
+/// one of those waits for the end of the session.
+fn read_regular(path: &Path) -> io::Result<Option<String>> {
+    match fs::metadata(path)?.is_file() {
+        true => fs::read_to_string(path).map(Some),
+        false => Ok(None),
+    }
 }
 
 /// sshd has noted a name (`UseDNS yes`), and names are not looked up.
@@ -156,11 +165,12 @@ fn sshd_configs() -> Vec<String> {
     if let Ok(entries) = fs::read_dir(Path::new(SSHD_DROP_INS)) {
         files.extend(entries.filter_map(|entry| Some(entry.ok()?.path())));
     }
-    let read = |path: PathBuf| fs::read_to_string(path).ok();
+    let read = |path: PathBuf| read_regular(&path).ok().flatten();
     files.into_iter().filter_map(read).collect()
 }
 
-/// The ports of `Port` and `ListenAddress`, of sshd_config(5).
+/// The ports of `Port` and `ListenAddress`, of sshd_config(5); without `Port` also the default one, where an address
+/// without a port listens. One too many only makes more sessions count.
 fn sshd_ports(configs: &[String]) -> Vec<u16> {
     let port_of = |line: &str| {
         let mut words = line.split([' ', '\t', '=']).filter(|word| !word.is_empty());
@@ -177,16 +187,61 @@ fn sshd_ports(configs: &[String]) -> Vec<u16> {
         }
     };
     let lines = configs.iter().flat_map(|text| text.lines());
-    let mut ports: Vec<u16> = lines.filter_map(port_of).collect();
-    if ports.is_empty() {
+    let is_port = |line: &str| {
+        let key = line.trim_start().split([' ', '\t', '=']).next();
+        key.is_some_and(|key| key.eq_ignore_ascii_case("port"))
+    };
+    let mut ports: Vec<u16> = lines.clone().filter_map(port_of).collect();
+    if !lines.clone().any(is_port) {
         ports.push(SSH_PORT);
     }
     ports
 }
 
+/// Which of this host's addresses are behind the gate.
+#[derive(Default)]
+pub struct Behind {
+    addresses: Vec<(IpAddr, bool)>,
+}
+
+impl Behind {
+    /// `addresses`: with the numbers of their interfaces.
+    ///
+    /// Linux takes packets for an address of the host on any interface. So one on the loopback interface or a dummy,
+    /// which nothing comes in by, is reached through some other, and that may be guarded.
+    pub fn of(links: &[Link], addresses: &[(u32, IpAddr)], guarded: &[String]) -> Self {
+        let behind = behind_the_gate(links, guarded);
+        let is_known = |index: &u32| {
+            let link = links.iter().find(|link| link.index == *index);
+            link.is_some_and(|link| {
+                link.hardware_type != ARPHRD_LOOPBACK && link.kind.as_deref() != Some("dummy")
+            })
+        };
+        let addresses = addresses
+            .iter()
+            .map(|(index, address)| (*address, behind.contains(index) || !is_known(index)));
+        Self {
+            addresses: addresses.collect(),
+        }
+    }
+
+    /// Whatever cannot be told counts as behind the gate.
+    pub fn holds(&self, local: Option<IpAddr>) -> bool {
+        let mut of_local = self
+            .addresses
+            .iter()
+            .filter(|(address, _)| Some(*address) == local)
+            .peekable();
+        of_local.peek().is_none() || of_local.any(|(_, is_behind)| *is_behind)
+    }
+}
+
+/// linux/if_arp.h
+const ARPHRD_LOOPBACK: u16 = 772;
+
 /// The numbers of the interfaces whose packets come by one of `guarded`: these, what they are members
 /// of, and what lies upon them, as VLANs do.
-pub fn behind_the_gate(links: &[Link], guarded: &[String]) -> Vec<u32> {
+fn behind_the_gate(links: &[Link], guarded: &[String]) -> Vec<u32> {
     let mut behind: Vec<u32> = links
         .iter()
         .filter(|link| guarded.contains(&link.name))
@@ -215,6 +270,46 @@ pub fn behind_the_gate(links: &[Link], guarded: &[String]) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_that_nobody_knows_count_as_behind_the_gate() {
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let link = |index, name: &str, hardware_type, kind: Option<&str>| Link {
+            index,
+            name: name.to_owned(),
+            hardware_type,
+            kind: kind.map(str::to_owned),
+            ..Link::default()
+        };
+        let links = [
+            link(1, "lo", ARPHRD_LOOPBACK, None),
+            link(2, "eth0", 1, None),
+            link(3, "eth1", 1, None),
+            link(4, "service", 1, Some("dummy")),
+        ];
+        let addresses = [
+            (2, address("192.0.2.1")),
+            (3, address("192.0.2.9")),
+            // The same link-local address on two interfaces.
+            (3, address("fe80::1")),
+            (2, address("fe80::1")),
+            // Addresses of services, which packets reach through any interface.
+            (1, address("192.0.2.53")),
+            (4, address("192.0.2.54")),
+        ];
+        let behind = Behind::of(&links, &addresses, &["eth0".to_owned()]);
+        for (local, expected) in [
+            (Some("192.0.2.1"), true),
+            (Some("192.0.2.9"), false),
+            (Some("fe80::1"), true),
+            (Some("192.0.2.53"), true),
+            (Some("192.0.2.54"), true),
+            (Some("198.51.100.1"), true),
+            (None, true),
+        ] {
+            assert_eq!(behind.holds(local.map(address)), expected, "{local:?}");
+        }
+    }
 
     #[test]
     fn sessions_are_those_that_logind_knows_or_all_of_the_ssh_server() {

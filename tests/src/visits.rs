@@ -22,6 +22,9 @@ pub fn start_hidden(site: &Site, config: &str, logins: Option<&[(&str, &str)]>) 
         for (number, (user, address)) in logins.iter().enumerate() {
             let lines = format!("USER={user}\\nSTATE=active\\nREMOTE=1\\nREMOTE_HOST={address}\\n");
             script += &format!("printf '{lines}' > /run/systemd/sessions/{number}\n");
+            // logind holds the other end for as long as the session lasts.
+            script += &format!("mkfifo -m 600 /run/systemd/sessions/{number}.ref\n");
+            script += &format!("exec {}<>/run/systemd/sessions/{number}.ref\n", 3 + number);
         }
     }
     script += "exec \"$0\" \"$@\"";

@@ -7,7 +7,7 @@ use integration_tests::{
     daemon::{Cerco, DIE_AT},
     poll,
     siege::{Asking, SUSPECTS, Siege},
-    site::{Site, ended},
+    site::{ABROAD, Site, ended},
 };
 use std::{
     collections::BTreeSet,
@@ -287,4 +287,32 @@ fn detachment_that_is_killed_is_not_undone_by_the_daemon_and_the_next_one_finish
         assert_eq!((left.trackers, left.has_xdp), ([0, 0], false), "{name}");
         assert_eq!(left.pins, BTreeSet::new(), "{name}");
     }
+}
+
+/// The link of the one that is gone keeps the program of before, and nobody takes its pin away.
+#[test]
+fn start_that_is_killed_at_its_end_is_not_taken_back_for_an_interface_that_is_gone() {
+    let site = Site::new().unwrap();
+    site.host
+        .ip("link add gone type veth peer name away")
+        .unwrap();
+    site.host.ip("link set gone up").unwrap();
+    let both = "interfaces = [\"eth0\", \"gone\"]";
+    let mut cerco = Cerco::start(&site.host, &site.config_with(both, "")).unwrap();
+    site.send(ABROAD[0], 10).unwrap();
+    assert_eq!(cerco.packets("country_denied", "drop"), 10);
+    cerco.kill().unwrap();
+    site.host.ip("link del gone").unwrap();
+    let allows = site.config_with(both, "US = \"allow\"\n");
+    cerco.write_config(&allows).unwrap();
+    assert!(cerco.dies_at(Step::MapsExchanged.name()).unwrap());
+    site.send(ABROAD[0], 5).unwrap();
+    cerco.run().unwrap();
+    site.send(ABROAD[0], 2).unwrap();
+    poll::until("count the last frames", Duration::from_secs(20), || {
+        (cerco.packets("allowed", "pass") == 7).then_some(())
+    })
+    .unwrap_or_else(|error| panic!("{error}: {}", cerco.json(&["status"])));
+    assert_eq!(cerco.packets("country_denied", "drop"), 10);
+    assert!(!cerco.log().contains("finishing it"), "{}", cerco.log());
 }

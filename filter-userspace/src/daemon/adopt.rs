@@ -89,12 +89,13 @@ pub fn end_without_daemon(state: &Path, adoption: &Adoption) -> Result<Vec<Strin
     if !path.exists() {
         return Ok(Vec::new());
     }
-    let mut overlay = Overlay::load(&path).map_err(|error| cause::chain(&error))?;
-    if end(&mut overlay.clone(), adoption).is_empty() {
-        return Ok(Vec::new());
-    }
+    // First the lock: a daemon that ran a moment ago may have written meanwhile.
     let _lock = Lock::take(state).map_err(|error| cause::chain(&error))?;
+    let mut overlay = Overlay::load(&path).map_err(|error| cause::chain(&error))?;
     let ended = end(&mut overlay, adoption);
+    if ended.is_empty() {
+        return Ok(ended);
+    }
     overlay.save(&path).map_err(|error| cause::chain(&error))?;
     Ok(ended)
 }

@@ -18,8 +18,8 @@ use crate::{
     compile::CompiledPolicy,
     control::protocol::{Asker, Refusal, RefusalKind},
     kernel::{self, Mode, Oracle, Planned, Service},
-    logins,
-    policy::Policy,
+    logins::{self, Behind},
+    policy::{Exception, Gets, Policy, Subject},
     sessions,
 };
 
@@ -180,7 +180,8 @@ impl Daemon {
 
     /// Connections of addresses that were trusted and are not any more, beside those that are `known`.
     fn no_longer_trusted(&self, policy: &Policy, known: &[Standing]) -> Vec<Standing> {
-        if policy.trusted == self.policy.trusted {
+        let (before, after) = (trusted_by(&self.policy), trusted_by(policy));
+        if before == after {
             return Vec::new();
         }
         let is_in = |list: &[IpNetwork], peer| list.iter().any(|prefix| prefix.contains(peer));
@@ -189,7 +190,7 @@ impl Daemon {
             .filter(|it| it.is_to_listener)
             .filter(|it| {
                 let peer = it.peer.ip();
-                is_in(&self.policy.trusted, peer) && !is_in(&policy.trusted, peer)
+                is_in(&before, peer) && !is_in(&after, peer)
             })
             .map(|it| Standing {
                 peer: it.peer.ip(),
@@ -199,13 +200,12 @@ impl Daemon {
                 what: Kind::Trusted,
             })
             .filter(|it| {
-                !known
-                    .iter()
-                    .any(|known| (known.peer, known.port) == (it.peer, it.port))
+                let key = |it: &Standing| (it.peer, it.port, it.local);
+                !known.iter().any(|known| key(known) == key(it))
             })
             .collect();
-        found.sort_by_key(|it| (it.peer, it.port));
-        found.dedup_by_key(|it| (it.peer, it.port));
+        found.sort_by_key(|it| (it.peer, it.port, it.local));
+        found.dedup_by_key(|it| (it.peer, it.port, it.local));
         if !found.is_empty() {
             let behind = self.behind();
             found.retain(|it| behind.holds(it.local));
@@ -264,32 +264,21 @@ impl Daemon {
                 return Behind::default();
             }
         };
-        let behind = logins::behind_the_gate(&links, self.gate.interfaces());
-        Behind {
-            addresses: addresses
-                .into_iter()
-                .map(|(index, address)| (address, behind.contains(&index)))
-                .collect(),
-        }
+        Behind::of(&links, &addresses, self.gate.interfaces())
     }
 }
 
-/// This host's addresses, and whether what goes there comes by the gate.
-#[derive(Default)]
-pub(super) struct Behind {
-    addresses: Vec<(IpAddr, bool)>,
-}
-
-impl Behind {
-    /// Whatever cannot be told counts as behind the gate.
-    pub(super) fn holds(&self, local: Option<IpAddr>) -> bool {
-        let mut of_local = self
-            .addresses
-            .iter()
-            .filter(|(address, _)| Some(*address) == local)
-            .peekable();
-        of_local.peek().is_none() || of_local.any(|(_, is_behind)| *is_behind)
-    }
+/// All that is trusted, for ever or for a time, at every port or at one.
+fn trusted_by(policy: &Policy) -> Vec<IpNetwork> {
+    let for_a_time = policy.exceptions.iter().filter_map(|it| match it {
+        Exception {
+            subject: Subject::Prefix(prefix),
+            gets: Gets::Trust,
+            ..
+        } => Some(*prefix),
+        _ => None,
+    });
+    policy.trusted.iter().copied().chain(for_a_time).collect()
 }
 
 /// The decision once `bans` are in force, too.

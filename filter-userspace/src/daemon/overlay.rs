@@ -4,10 +4,9 @@
 //! ended by the kernel; the daemon takes them off the list afterwards.
 
 use std::{
-    fs::{self, File},
-    io::{self, Write},
+    fs, io,
     path::{Path, PathBuf},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +17,7 @@ use crate::{
         protocol::{ModeWord, RuleVerb, Target},
         reply::{rule_word, unix_seconds},
     },
+    durable,
     kernel::{self, Mode},
     policy::{Action, Exception, Gets, Policy, Port, Subject},
 };
@@ -54,6 +54,22 @@ impl Moment {
         Self {
             wall: SystemTime::now(),
             boot_ns: kernel::boot_ns(),
+        }
+    }
+
+    /// This one, unless somebody has set the clock since. So the end of a rule stays the same number however often
+    /// it is asked for, and what is compared shows no change where there is none.
+    pub fn or_now(self) -> Self {
+        const SET: Duration = Duration::from_secs(1);
+        let now = Self::now();
+        let since = Duration::from_nanos(now.boot_ns.saturating_sub(self.boot_ns));
+        let drift = match now.wall.duration_since(self.wall + since) {
+            Ok(ahead) => ahead,
+            Err(behind) => behind.duration(),
+        };
+        match drift < SET {
+            true => self,
+            false => now,
         }
     }
 
@@ -155,28 +171,15 @@ impl Overlay {
 
     /// Writes `path` so that a crash leaves either the old file or the new one, never a part.
     pub fn save(&self, path: &Path) -> Result<(), OverlayError> {
-        let io_error = |attempt| {
-            move |source| OverlayError::Io {
-                attempt,
-                path: path.to_owned(),
-                source,
-            }
-        };
-        let directory = path.parent().unwrap_or(Path::new("."));
-        let new = path.with_extension("json.new");
         let text = self.to_bytes().map_err(|source| OverlayError::Parse {
             path: path.to_owned(),
             source,
         })?;
-        let mut file = File::create(&new).map_err(io_error("create the successor of"))?;
-        file.write_all(&text)
-            .map_err(io_error("write the successor of"))?;
-        file.sync_all().map_err(io_error("sync the successor of"))?;
-        fs::rename(&new, path).map_err(io_error("replace"))?;
-        // Without this the rename itself may be lost in a power cut.
-        File::open(directory)
-            .and_then(|directory| directory.sync_all())
-            .map_err(io_error("sync the directory of"))
+        durable::replace(path, &[&text]).map_err(|source| OverlayError::Io {
+            attempt: "write",
+            path: path.to_owned(),
+            source,
+        })
     }
 
     /// Adds `rule` in place of an earlier one for the same target and port.

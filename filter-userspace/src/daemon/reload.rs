@@ -8,7 +8,6 @@ use super::{
     adopt,
     databases::Acceptance,
     lockout::Change,
-    overlay::Moment,
     state::{Daemon, compile_and_check},
 };
 use crate::{
@@ -54,7 +53,8 @@ impl Daemon {
             adopt::end(&mut overlay, adoption);
         }
         let mode = overlay.settle_mode(config.mode);
-        let (policy, suspended) = overlay.apply(&config.policy, Moment::now());
+        self.clock = self.clock.or_now();
+        let (policy, suspended) = overlay.apply(&config.policy, self.clock);
         let database = self.databases.at_reload(
             &self.database,
             &self.config,

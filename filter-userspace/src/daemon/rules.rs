@@ -6,7 +6,7 @@ use filter_common::country::{Class, CountryCode};
 use tracing::{error, info};
 
 use super::{
-    overlay::{Moment, Overlay, Rule},
+    overlay::{Overlay, Rule},
     state::{Daemon, compile_and_check},
 };
 use crate::{
@@ -123,7 +123,8 @@ impl Daemon {
 
     /// Puts `overlay` in force and keeps it. On error nothing has changed. `what` is done.
     fn install(&mut self, overlay: Overlay, what: &str) -> Result<Vec<String>, Refusal> {
-        let (policy, suspended) = overlay.apply(&self.config.policy, Moment::now());
+        self.clock = self.clock.or_now();
+        let (policy, suspended) = overlay.apply(&self.config.policy, self.clock);
         let mut warnings;
         match self.action_changes(&policy) {
             // What is on trial needs a generation of its own.

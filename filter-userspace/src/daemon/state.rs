@@ -51,6 +51,8 @@ pub struct Daemon {
     /// Who asks for what is done at the moment; `None`: nobody does, as when a rule's time is over.
     pub(super) asker: Option<Asker>,
     pub(super) overlay: Overlay,
+    /// By which the ends of its rules are told to the kernel.
+    pub(super) clock: Moment,
     /// The config's policy with the overlay over it: what is in force.
     pub(super) policy: Policy,
     pub(super) database: Database,
@@ -98,7 +100,8 @@ impl Daemon {
         overlay.expire(SystemTime::now());
         let mode = overlay.settle_mode(config.mode);
         let overlay_changed = overlay != loaded;
-        let (policy, suspended) = overlay.apply(&config.policy, Moment::now());
+        let clock = Moment::now();
+        let (policy, suspended) = overlay.apply(&config.policy, clock);
         let options = GateOptions {
             spare_slots: match config.interfaces {
                 Interfaces::Auto => AUTO_SLOTS.saturating_sub(interfaces.len()),
@@ -133,6 +136,7 @@ impl Daemon {
             trial: None,
             asker: None,
             overlay,
+            clock,
             policy,
             database,
             databases,

@@ -24,6 +24,7 @@ use crate::{
         protocol::Refusal,
         reply::{Done, TrialStatus},
     },
+    durable,
     geo::Database,
     kernel::KernelError,
     policy::Policy,
@@ -215,7 +216,7 @@ impl Daemon {
         let path = self.unconfirmed_file();
         let written = serde_json::to_vec(&note)
             .map_err(io::Error::other)
-            .and_then(|text| fs::write(&path, text));
+            .and_then(|text| durable::replace(&path, &[&text]));
         let error = written.err()?;
         Some(format!(
             "a restart before the confirmation would believe the new config: failed to write {}: {error}",

@@ -10,7 +10,7 @@ use crate::{
     },
     daemon::lockout::denied_class,
     kernel::{self, Link},
-    logins::{self, Session},
+    logins::{self, Behind, Session},
 };
 
 /// A session, and what the policies say about its far end.
@@ -40,21 +40,15 @@ pub fn gather(
     socket: &Path,
     intended: &Intended,
 ) -> Vec<Risk> {
-    let behind = logins::behind_the_gate(links, names);
     let addresses = kernel::addresses().unwrap_or_default();
-    let is_behind = |session: &Session| {
-        let holder = |local| addresses.iter().find(|(_, it)| *it == local);
-        // Whatever cannot be told counts as at risk.
-        let holder = session.local.and_then(holder);
-        holder.is_none_or(|(index, _)| behind.contains(index))
-    };
+    let behind = Behind::of(links, &addresses, names);
     let risk = |session: Session| {
         let peer = (session.peer, session.port);
         let written = intended.compiled.as_ref().map(|(policy, compiled)| {
             denied_class(policy, compiled, peer).map_or(Said::Passes, Said::Denied)
         });
         Risk {
-            is_behind_the_gate: is_behind(&session),
+            is_behind_the_gate: behind.holds(session.local),
             session,
             runs: asked(socket, peer),
             written: written.unwrap_or(Said::Nothing),

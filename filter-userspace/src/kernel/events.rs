@@ -10,7 +10,7 @@ use filter_common::abi::{Control, EVENT_WINDOW_NS, Event};
 
 use super::{Gate, KernelError};
 
-/// Events of each reason that all CPUs together may make in a second.
+/// Events of each reason that all CPUs together may make in a second; with more than a hundred, each makes ten.
 pub const EVENTS_PER_SECOND: u64 = 1_000;
 
 /// Reads events; no other reader may.

@@ -132,9 +132,17 @@ impl PinPaths {
         Ok(())
     }
 
-    /// What was next is in force, and what was in force is next, which is nobody's then.
+    /// What was next is in force, and what was in force is next, which is nobody's then: without its program no
+    /// link can be taken for one of its, such as that of an interface which is gone and took the old program along.
     pub(super) fn exchange_maps(&self) -> Result<(), KernelError> {
         let (maps, next) = (self.maps_directory(), self.next_directory());
+        let program = maps.join(PROGRAM_PIN);
+        match fs::remove_file(&program) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(KernelError::pin("remove", program)(error));
+            }
+            _ => {}
+        }
         let renamed = match maps.exists() {
             true => bpffs::exchange(&next, &maps),
             false => fs::rename(&next, &maps),

@@ -251,8 +251,8 @@ fn refuse_lockout_at_start(
 fn put(changed: &[(&SourceFile, &SourceFile)]) -> Result<(), Failure> {
     for (done, (old, new)) in changed.iter().enumerate() {
         if let Err(error) = replace(&old.path, &old.text, &new.text) {
-            let failure = failed(error);
-            return Err(put_back(&changed[..done], failure));
+            // It may be in place all the same, and only not be known to be on the disk.
+            return Err(put_back(&changed[..=done], failed(error)));
         }
     }
     Ok(())
@@ -260,14 +260,25 @@ fn put(changed: &[(&SourceFile, &SourceFile)]) -> Result<(), Failure> {
 
 /// Makes the files what they were, and says so behind why.
 fn put_back(changed: &[(&SourceFile, &SourceFile)], mut why: Failure) -> Failure {
+    let mut all_back = true;
     for (old, new) in changed {
-        if let Err(error) = replace(&old.path, &new.text, &old.text) {
+        let is_not_back = |_: &WriteError| {
+            let now = std::fs::read_to_string(&old.path);
+            !now.is_ok_and(|text| text == old.text)
+        };
+        if let Some(error) = replace(&old.path, &new.text, &old.text)
+            .err()
+            .filter(is_not_back)
+        {
+            all_back = false;
             why.message += &format!(
                 "\nand {} still has the change, it could not be put back: {error}",
                 old.path.display()
             );
-            return why;
         }
+    }
+    if !all_back {
+        return why;
     }
     let hint = "nothing was changed: the config is as it was before";
     let earlier = why.hint.take().map(|earlier| format!("{earlier}\n"));

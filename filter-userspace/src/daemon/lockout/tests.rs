@@ -100,29 +100,6 @@ fn bans_reach_all_but_the_trusted_and_what_is_not_looked_at() {
 }
 
 #[test]
-fn addresses_that_nobody_knows_count_as_behind_the_gate() {
-    let address = |text: &str| text.parse::<IpAddr>().unwrap();
-    let behind = Behind {
-        addresses: vec![
-            (address("192.0.2.1"), true),
-            (address("192.0.2.9"), false),
-            // The same link-local address on two interfaces.
-            (address("fe80::1"), false),
-            (address("fe80::1"), true),
-        ],
-    };
-    for (local, expected) in [
-        (Some("192.0.2.1"), true),
-        (Some("192.0.2.9"), false),
-        (Some("fe80::1"), true),
-        (Some("198.51.100.1"), true),
-        (None, true),
-    ] {
-        assert_eq!(behind.holds(local.map(address)), expected, "{local:?}");
-    }
-}
-
-#[test]
 fn rules_that_end_or_name_a_port_have_a_say_over_the_next_start() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("database.csv");

@@ -409,7 +409,11 @@ mod tests {
             ports(
                 "ListenAddress 192.0.2.1:2022\nListenAddress [2001:db8::1]:2023\nListenAddress 2001:db8::1\n"
             ),
-            [2022, 2023]
+            [2022, 2023, 22]
+        );
+        assert_eq!(
+            ports("Port 2222\nListenAddress 192.0.2.1:2022\n"),
+            [2222, 2022]
         );
         assert_eq!(sshd_ports(&[]), [22]);
     }

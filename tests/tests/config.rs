@@ -26,6 +26,10 @@ fn assert_refused(site: &Site, cerco: &integration_tests::daemon::Cerco, case: &
             reload.stderr
         );
     }
+    assert!(
+        !reload.stderr.contains("error: error:"),
+        "{name}: {reload:?}"
+    );
     let after = cerco.json(&["status"]);
     let error = after["last_reload_error"].as_str().unwrap_or_default();
     assert!(error.contains(&case.expected[0]), "{name}: {error}");

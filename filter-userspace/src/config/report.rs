@@ -117,6 +117,13 @@ impl Report {
         rendered.join("\n\n")
     }
 
+    /// All of it as what a message says, whose first line alone tells what is wrong.
+    pub fn sentence(&self) -> String {
+        let text = self.render(false);
+        let first = text.strip_prefix("error: ").unwrap_or(&text);
+        format!("the config is wrong: {first}")
+    }
+
     fn render_one(&self, renderer: &Renderer, diagnostic: &Diagnostic) -> String {
         let level = match diagnostic.severity {
             Severity::Error => Level::ERROR,

@@ -206,7 +206,7 @@ impl Daemon {
     /// The config as the files say it, and the warnings about it.
     pub(super) fn read_config(&self) -> Result<(Config, Report), Refusal> {
         let (mut config, report) = config::load(self.config_file.as_deref())
-            .map_err(|report| Refusal::bad_request(report.to_string()))?;
+            .map_err(|report| Refusal::bad_request(report.sentence()))?;
         if self.socket_by_option {
             config.paths.socket = self.config.paths.socket.clone();
         }

@@ -76,8 +76,11 @@ fn make(
         return 0;
     };
     let frame_len = len_and_observed >> 1;
-    // Opaque, so that the bound is tested on the very register that the helper gets.
-    let head_len = bits::unknown(frame_len.min(EVENT_HEAD as u64));
+    let head_len = frame_len.min(EVENT_HEAD as u64);
+    // Without the first byte, as the verifier of Linux 6.1 learns nothing from a comparison with 0. Opaque, so that
+    // the bound is tested on the very register that the helper's is made of, and before that is made: a bound goes
+    // from one register to another only since Linux 6.10.
+    let rest_len = bits::unknown(head_len.wrapping_sub(1));
     let event: *mut Event = entry.as_mut_ptr();
     // SAFETY: the entry has room for an event, and the length that the helper gets was tested.
     let is_copied = unsafe {
@@ -96,13 +99,12 @@ fn make(
             flags |= event_flag::OBSERVED;
         }
         (&raw mut (*event).flags).write(flags);
-        head_len != 0
-            && head_len <= EVENT_HEAD as u64
+        rest_len < EVENT_HEAD as u64
             && generated::bpf_xdp_load_bytes(
                 ctx.as_ptr().cast(),
                 0,
                 (&raw mut (*event).head).cast(),
-                head_len as u32,
+                bits::unknown(rest_len) as u32 + 1,
             ) == 0
     };
     if !is_copied {

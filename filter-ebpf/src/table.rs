@@ -1,6 +1,9 @@
 //! The address table, as plain memory inside one map value.
 
-use filter_common::table::{LINE_BYTES, Line, Memory};
+use filter_common::{
+    bits,
+    table::{LINE_BYTES, Line, Memory},
+};
 
 /// Bytes of one generation. The loader sets it; the verifier takes it as the constant that it is from then
 /// on. The map's value has two of them, and a line behind.
@@ -20,7 +23,8 @@ impl KernelTable {
     pub fn new(value: *const Line, generation: u32) -> Self {
         // SAFETY: the static is there; volatile, because the loader changes it behind the compiler's back.
         let bytes = unsafe { core::ptr::read_volatile(&raw const GENERATION_BYTES) };
-        let offset = u64::from(generation & 1) * bytes;
+        // A mask of all ones or none; the verifier of Linux 6.1 does not follow a product.
+        let offset = bits::unknown(0u64.wrapping_sub(u64::from(generation & 1))) & bytes;
         Self {
             // SAFETY: the value has two generations of this many bytes.
             start: unsafe { value.cast::<u8>().add(offset as usize) },

@@ -21,6 +21,8 @@ use tempfile::TempDir;
 
 /// Enough for compiling the world's tables on a slow, busy machine in a debug build.
 const READY_LIMIT: Duration = Duration::from_secs(60);
+/// Until a line that the daemon has written is read here.
+const LOGGED: Duration = Duration::from_secs(5);
 
 /// Names the step at which a daemon of a debug build dies, see `filter_userspace::faults`.
 pub const DIE_AT: &str = "CERCO_DIE_AT";
@@ -323,6 +325,13 @@ impl Cerco {
         self.process
             .as_ref()
             .map_or_else(String::new, Process::output)
+    }
+
+    /// Waits until the daemon's log holds `words`: a thread of its own reads it.
+    pub fn assert_logs(&self, words: &str) {
+        let logged = || self.log().contains(words).then_some(());
+        poll::until("read it in the log", LOGGED, logged)
+            .unwrap_or_else(|error| panic!("{error}: {words:?} is not in {}", self.log()));
     }
 }
 

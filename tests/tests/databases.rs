@@ -181,8 +181,7 @@ fn files_that_look_fine_and_are_not_never_come_into_force() {
         let status = cerco.json(&["geo", "status"]);
         assert_eq!(status["sha256"], sha256, "{name}");
         let why = status["refused"]["message"].as_str().unwrap().to_owned();
-        let log = cerco.log();
-        assert!(log.contains(&why), "{name}: no {why:?} in {log}");
+        cerco.assert_logs(&why);
         assert_gate_stands(&cerco, name);
     }
     site.write("geo.db", mmdb(&good, next)).unwrap();
@@ -381,7 +380,7 @@ fn full_disk_leaves_the_gate_and_says_what_the_next_start_would_use() {
         "it is in force all the same"
     );
     assert_eq!(failures(&site, "not_kept"), 1);
-    assert!(cerco.log().contains("is not kept for the next start"));
+    cerco.assert_logs("is not kept for the next start");
     assert_gate_stands(&cerco, "full disk");
     let names = || -> Vec<String> {
         let entries = fs::read_dir(state.join("databases")).unwrap();
@@ -431,9 +430,8 @@ fn last_good_database_stands_in_at_a_start() {
             "{name}: {source}"
         );
         assert_eq!(failures(&site, reason), 1, "{name}");
-        let log = cerco.log();
         for words in ["the last good one stays", "was refused"] {
-            assert!(log.contains(words), "{name}: no {words:?} in {log}");
+            cerco.assert_logs(words);
         }
         assert_gate_stands(&cerco, name);
         site.send(ABROAD[0], 1).unwrap();
@@ -467,8 +465,7 @@ fn damaged_last_good_database_is_not_used_and_the_one_before_is() {
     fs::remove_file(site.path("geo.db")).unwrap();
     cerco.run().unwrap();
     assert_eq!(generation(&cerco), 1);
-    let log = cerco.log();
-    assert!(log.contains("its checksum is wrong"), "{log}");
+    cerco.assert_logs("its checksum is wrong");
     assert_gate_stands(&cerco, "damaged");
 }
 
@@ -587,8 +584,7 @@ fn refused_database_can_be_accepted_as_long_as_it_is_the_one_that_was_shown() {
     assert_eq!(generation(&cerco), 1);
     accept(Digest::of(&half)).unwrap();
     assert_eq!(generation(&cerco), 2);
-    let log = cerco.log();
-    assert!(log.contains("accepted all the same"), "{log}");
+    cerco.assert_logs("accepted all the same");
     // It is the last good one now.
     cerco.cli(&["reload"]).unwrap();
     assert!(refused(&cerco.json(&["status"])).is_null());

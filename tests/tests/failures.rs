@@ -102,7 +102,7 @@ fn gate_stands_where_its_trackers_cannot() {
     assert_eq!(faults[0]["interface"], LINK, "{faults}");
     let reason = faults[0]["reason"].as_str().unwrap();
     assert!(reason.contains("tracking/in-eth0"), "{faults}");
-    assert!(cerco.log().contains(reason), "{}", cerco.log());
+    cerco.assert_logs(reason);
 }
 
 #[test]

@@ -220,7 +220,7 @@ fn counters_of_an_interface_that_is_away_survive_a_new_load() {
     }
     site.write("database.csv", database).unwrap();
     cerco.cli(&["geo", "accept", "--yes"]).unwrap();
-    assert!(cerco.log().contains("loaded anew"), "{}", cerco.log());
+    cerco.assert_logs("loaded anew");
     lay_cable(&site, SECOND);
     wait_for_line(&cerco, "eth1 is back: attached again", 1, FOLLOWED);
     send_over(&site, SECOND, ABROAD[0], 4);
@@ -418,7 +418,7 @@ fn interface_that_appears_later_is_attached_and_missed_until_then() {
     let cerco = Cerco::start(&site.host, &both_names(&site)).unwrap();
     assert_eq!(attached(&cerco), [LINK]);
     assert!(warnings(&cerco).contains("no gate stands on eth1 yet: there is no interface"));
-    assert!(cerco.log().contains("no gate stands on eth1"));
+    cerco.assert_logs("no gate stands on eth1");
     assert_eq!(attached_metric(&cerco, &site, SECOND), Some(0));
     site.send(ABROAD[0], 3).unwrap();
 

@@ -156,8 +156,7 @@ fn policy_that_outgrows_the_tables_is_loaded_anew_without_a_gap() {
     site.write("database.csv", database).unwrap();
     // Sixty thousand networks where four were are no next edition.
     cerco.cli(&["geo", "accept", "--yes"]).unwrap();
-    let log = cerco.log();
-    assert!(log.contains("loaded anew"), "{log}");
+    cerco.assert_logs("loaded anew");
     let large = cerco.json(&["status"]);
     assert!(
         large["kernel_bytes"].as_u64() > small["kernel_bytes"].as_u64(),

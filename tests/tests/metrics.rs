@@ -215,8 +215,7 @@ fn taken_port_does_not_keep_the_gate_from_standing() {
     for words in ["no metrics", Cerco::METRICS, "in use", "[metrics] listen"] {
         assert!(warnings.contains(words), "{words}: {warnings}");
     }
-    let log = cerco.log();
-    assert!(log.contains("WARN no metrics"), "{log}");
+    cerco.assert_logs("WARN no metrics");
     drop(taken);
     poll::until("see the metrics come", LIMIT, || {
         http(&site, "GET", "/metrics").map(drop)

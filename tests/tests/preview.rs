@@ -427,7 +427,7 @@ fn interfaces_that_go_away_take_nothing_out_of_the_observed_time() {
         })
         .unwrap();
     }
-    assert!(cerco.log().contains("makes room for"), "{}", cerco.log());
+    cerco.assert_logs("makes room for");
     // A start that does not know those that are gone.
     cerco.kill().unwrap();
     cerco.run().unwrap();

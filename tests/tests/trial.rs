@@ -54,11 +54,7 @@ fn daemon_that_lives_forgets_the_change_too() {
         (!verbs.contains(&"deny")).then_some(())
     })
     .unwrap();
-    let log = cerco.log();
-    assert!(
-        log.contains("nobody confirmed it, so it was undone: deny MO"),
-        "{log}"
-    );
+    cerco.assert_logs("nobody confirmed it, so it was undone: deny MO");
     let late = cerco.try_cli(&["confirm"]);
     assert_eq!(
         (late.code, late.stderr.trim()),

@@ -14,7 +14,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::{
     abi::{Control, FLOW_SETS, HEARD_SETS},
-    bits::{is_negative, is_zero, mix, smaller},
+    bits::{is_negative, is_zero, mix, smaller, unknown},
     packet::{Address, Family},
 };
 
@@ -281,7 +281,8 @@ pub fn find<S: FlowSet>(set: &S, key: FlowKey) -> Option<Found> {
         word = (word & !is_hit) | (set.word(candidate) & is_hit);
     }
     let found = Found {
-        way: way as usize & (WAYS - 1),
+        // Opaque, see `limit::find`.
+        way: unknown(way) as usize & (WAYS - 1),
         word,
     };
     (found.state() != state::FREE && found.state() != state::BUSY).then_some(found)
@@ -310,7 +311,7 @@ pub fn insert<S: FlowSet>(set: &S, control: &Control, key: FlowKey, word: u64) {
         if least >= TAKEN {
             continue;
         }
-        let way = least as usize & (WAYS - 1);
+        let way = unknown(least) as usize & (WAYS - 1);
         let mut old = 0;
         for (candidate, word) in words.into_iter().enumerate() {
             old |= word & is_zero((candidate ^ way) as u64);

@@ -95,6 +95,21 @@ fn query(since: u64, by: Step) -> Query {
     }
 }
 
+/// An event of one source.
+fn sighting(stands_for: u64) -> Sighting {
+    Sighting {
+        interface: "eth0".to_owned(),
+        would_drop: false,
+        class: Some("US".to_owned()),
+        packet: Some(SeenPacket {
+            source: [203, 0, 113, 1].into(),
+            protocol: 6,
+            port: Some(80),
+        }),
+        stands_for,
+    }
+}
+
 /// Step, denied packets, and since when they were counted if that is not the step.
 fn denied(history: &History) -> Vec<(u64, u64, Option<u64>)> {
     let points = history.points.iter();

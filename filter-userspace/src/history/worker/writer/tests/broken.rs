@@ -67,6 +67,7 @@ fn file_that_breaks_inside_is_moved_aside() {
     let words = fault(&writer).unwrap();
     assert!(words.contains("malformed"), "{words}");
     assert!(place.path().with_extension("db.broken").exists());
+    assert!(place.path().with_extension("db.broken-journal").exists());
     writer.book(place.look(1920, DAWN + 1920, "gate", &[("a", 45)]));
     let history = writer
         .answer(&query(DAWN, Step::Minute), DAWN + 1920)

@@ -2,21 +2,6 @@
 
 use super::*;
 
-/// An event of one source.
-fn sighting(stands_for: u64) -> Sighting {
-    Sighting {
-        interface: "eth0".to_owned(),
-        would_drop: false,
-        class: Some("US".to_owned()),
-        packet: Some(SeenPacket {
-            source: [203, 0, 113, 1].into(),
-            protocol: 6,
-            port: Some(80),
-        }),
-        stands_for,
-    }
-}
-
 #[test]
 fn clock_that_is_set_moves_no_numbers() {
     let place = Place::new();
@@ -100,6 +85,11 @@ fn clock_that_goes_back_erases_no_sample() {
     events(&mut writer, DAWN + 3620, 1);
     events(&mut writer, DAWN + 7210, 1);
     assert_eq!(told(&mut writer), (9.into(), 90.into()));
+    // Another run in an hour that has had several.
+    drop(writer);
+    let mut writer = place.run(DAWN + 3630);
+    events(&mut writer, DAWN + 3630, 1);
+    assert_eq!(told(&mut writer), (10.into(), 100.into()));
 }
 
 #[test]

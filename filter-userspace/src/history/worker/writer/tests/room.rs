@@ -11,6 +11,8 @@ fn what_is_too_old_goes_and_hours_stay() {
     let mut look = place.look(0, DAWN, "gate", &[]);
     look.gate_is_new = true;
     writer.book(look);
+    writer.see(vec![sighting(1)], DAWN);
+    writer.flush(DAWN);
     // A look every twenty minutes for seven days.
     for step in 1..=7 * 72_u64 {
         let (passed, counted) = (step * 1200, [("a", step)]);
@@ -27,6 +29,12 @@ fn what_is_too_old_goes_and_hours_stay() {
         "{oldest_minute}"
     );
     assert_eq!(hours.unwrap() - DAWN, 2 * DAY);
+    for table in ["sketches", "classes", "sources", "ports"] {
+        let connection = &writer.open.as_ref().unwrap().store.connection;
+        let count = format!("SELECT count(*) FROM {table}");
+        let left: i64 = connection.query_row(&count, [], |row| row.get(0)).unwrap();
+        assert_eq!(left, 0, "{table}");
+    }
     let history = writer.answer(&query(DAWN, Step::Day), now).unwrap();
     assert_eq!(history.total.denied_packets(), 5 * 72);
     // By minutes: those that are left, and before them the hours.

@@ -13,7 +13,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Child, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -451,4 +451,26 @@ fn ban_by_who_may_only_read_is_refused_and_said() {
     assert_eq!(cerco.json(&["bans"])["bans"], Value::Array(Vec::new()));
     terminal.press(&["x", "q"]).unwrap();
     assert_restored(&terminal, 0);
+}
+
+#[test]
+fn keys_that_come_at_once_are_taken_at_once() {
+    let site = Site::new().unwrap();
+    let cerco = site.start().unwrap();
+    let terminal = Terminal::open(&site.host, 120, 24).unwrap();
+    start_in(&terminal, &cerco, "");
+    terminal.wait_for("cerco enforcing on eth0").unwrap();
+    // As pasted. One key in each turn of a tenth of a second would take three seconds.
+    let began = Instant::now();
+    terminal.enter("/abcdefghijklmnopqrstuvwxyzabc").unwrap();
+    terminal
+        .wait_for("filter: abcdefghijklmnopqrstuvwxyzabc ")
+        .unwrap();
+    terminal
+        .wait_until("see it kept", |it| it.contains("q quit"))
+        .unwrap();
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    terminal.press(&["Escape", "q"]).unwrap();
+    terminal.wait_for("ended=0").unwrap();
 }

@@ -17,7 +17,7 @@ use crate::{
     history::{
         DAY, HOUR, Query, Step, Store, StoreError, file_in,
         query::QueryError,
-        reply::{Fates, History, HistoryStatus, Line, Point, Sampled},
+        reply::{Fates, History, HistoryStatus, Line, Point},
     },
 };
 
@@ -200,7 +200,7 @@ fn render(history: &History, _: &Output) -> String {
         }
     }
     if history.sampled.events > 0 {
-        text += &format!("\n{}", sampled(&history.sampled));
+        text += &format!("\n{}", sampled(history));
     }
     if !history.changes.is_empty() {
         text += &format!("\n{}", changes(history));
@@ -294,9 +294,18 @@ fn between(at_least: u64, at_most: u64) -> String {
     }
 }
 
-fn sampled(sampled: &Sampled) -> String {
+fn sampled(history: &History) -> String {
+    let sampled = &history.sampled;
+    let range = match (sampled.since, sampled.until) == (history.since, history.until) {
+        true => String::new(),
+        false => format!(
+            ", which is kept by the hour, of {} to {}",
+            time(sampled.since),
+            time(sampled.until)
+        ),
+    };
     let words = format!(
-        "from a sample: {} events, which stand for {} frames that were dropped or would have been",
+        "from a sample{range}: {} events, which stand for {} frames that were dropped or would have been",
         grouped(sampled.events),
         grouped(sampled.frames)
     );
@@ -360,7 +369,10 @@ pub fn protocol(number: &str) -> String {
 }
 
 fn changes(history: &History) -> String {
-    let mut text = "changes\n".to_owned();
+    let mut text = match history.earlier_changes {
+        0 => "changes\n".to_owned(),
+        count => format!("changes, the newest; {} came before\n", grouped(count)),
+    };
     for change in &history.changes {
         let words = format!("{}: {}", change.who, change.what);
         let indent = 18;

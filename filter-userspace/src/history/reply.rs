@@ -90,13 +90,17 @@ pub struct PortLine {
     pub at_most: u64,
 }
 
-/// What events tell; a sample.
+/// What events tell; a sample. With a country asked for, of that country alone.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Sampled {
+    /// What all but `protocols` is about, in seconds since 1970: the sample is kept by the hour, so it is
+    /// wider than [`History::since`] and [`History::until`] unless these are whole hours, or now.
+    pub since: u64,
+    pub until: u64,
     pub events: u64,
     /// Denied frames that the events stand for.
     pub frames: u64,
-    /// By protocol number.
+    /// By protocol number, from [`History::since`] to [`History::until`].
     pub protocols: Vec<Line>,
     pub sources: Vec<SourceLine>,
     /// No source that is missing above sent more.
@@ -131,5 +135,7 @@ pub struct History {
     pub interfaces: Vec<Line>,
     pub sampled: Sampled,
     pub changes: Vec<Change>,
+    /// Changes of this time that are left out of `changes`, older than those in it.
+    pub earlier_changes: u64,
     pub store: HistoryStatus,
 }

@@ -1,6 +1,9 @@
 //! What events tell of one hour: who came, and what for, in bounded memory.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv6Addr},
+};
 
 use sha2::{Digest as _, Sha256};
 
@@ -74,9 +77,13 @@ pub fn source_words(source: IpAddr) -> String {
 pub struct Sketch {
     /// Seconds since 1970.
     pub hour: u64,
+    /// Tells it from other sketches of the hour.
+    pub run: u64,
     pub events: u64,
     /// Frames that the events stand for.
     pub frames: u64,
+    /// Both by class, of which there are less than 260.
+    pub classes: BTreeMap<String, (u64, u64)>,
     /// By source; the tag is its class.
     pub sources: SpaceSaving<IpAddr, String>,
     /// By IP protocol and port of the destination.
@@ -85,11 +92,13 @@ pub struct Sketch {
 }
 
 impl Sketch {
-    pub fn new(hour: u64) -> Self {
+    pub fn new(hour: u64, run: u64) -> Self {
         Self {
             hour,
+            run,
             events: 0,
             frames: 0,
+            classes: BTreeMap::new(),
             sources: SpaceSaving::new(COUNTED),
             ports: SpaceSaving::new(COUNTED),
             distinct: Distinct::default(),
@@ -99,6 +108,11 @@ impl Sketch {
     pub fn see(&mut self, sighting: &Sighting, salt: &Salt) {
         self.events += 1;
         self.frames = self.frames.saturating_add(sighting.stands_for);
+        if let Some(class) = &sighting.class {
+            let of_class = self.classes.entry(class.clone()).or_default();
+            of_class.0 += 1;
+            of_class.1 = of_class.1.saturating_add(sighting.stands_for);
+        }
         let Some(packet) = sighting.packet else {
             return;
         };
@@ -145,7 +159,7 @@ mod tests {
 
     #[test]
     fn addresses_of_one_ipv6_network_are_one_source() {
-        let mut sketch = Sketch::new(0);
+        let mut sketch = Sketch::new(0, 1);
         for source in [
             "2001:db8::1",
             "2001:db8::2:3",
@@ -160,7 +174,15 @@ mod tests {
             ..sighting("192.0.2.1", None, 3)
         };
         sketch.see(&malformed, &[7; 16]);
-        assert_eq!((sketch.events, sketch.frames), (6, 48));
+        let elsewhere = Sighting {
+            class: Some("MO".to_owned()),
+            packet: None,
+            ..sighting("192.0.2.1", None, 2)
+        };
+        sketch.see(&elsewhere, &[7; 16]);
+        assert_eq!((sketch.events, sketch.frames), (7, 50));
+        let classes = [("MO".to_owned(), (1, 2)), ("US".to_owned(), (6, 48))];
+        assert_eq!(sketch.classes, BTreeMap::from(classes));
         assert_eq!(sketch.distinct.estimate(), 3);
         let (sources, floor) = sketch.sources.first(10);
         let words: Vec<(String, u64)> = sources

@@ -129,7 +129,7 @@ pub fn sample_of(
 /// How two samples belong together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Since {
-    /// One daemon took both: interfaces stand in the same order, whatever they are called.
+    /// One daemon took both: an interface keeps its place, until that is given to another.
     SameRun,
     /// Another daemon took the first: interfaces are found by name, or by number after a rename.
     EarlierRun,
@@ -145,16 +145,20 @@ pub fn differences(
     now: &[InterfaceSample],
     since: Since,
 ) -> Vec<(String, Counts)> {
-    let earlier = |index: usize, sample: &InterfaceSample| match since {
-        Since::SameRun => before.get(index),
-        Since::EarlierRun => before
-            .iter()
-            .find(|it| it.interface == sample.interface)
-            .or_else(|| {
-                let same = |it: &&InterfaceSample| it.ifindex != 0 && it.ifindex == sample.ifindex;
-                before.iter().find(same)
-            }),
-        Since::GateUp => None,
+    let earlier = |index: usize, sample: &InterfaceSample| {
+        let same_name = |it: &&InterfaceSample| it.interface == sample.interface;
+        let same_index = |it: &&InterfaceSample| it.ifindex != 0 && it.ifindex == sample.ifindex;
+        match since {
+            Since::SameRun => {
+                let same = |it: &&InterfaceSample| same_name(it) || same_index(it);
+                before.get(index).filter(same)
+            }
+            Since::EarlierRun => before
+                .iter()
+                .find(same_name)
+                .or_else(|| before.iter().find(same_index)),
+            Since::GateUp => None,
+        }
     };
     let enumerated = now.iter().enumerate();
     enumerated
@@ -270,7 +274,7 @@ mod tests {
             Vec<InterfaceSample>,
             Vec<(String, Counts)>,
         );
-        let cases: [Case; 8] = [
+        let cases: [Case; 10] = [
             (
                 "rows that did not rise are left out",
                 Since::SameRun,
@@ -300,6 +304,18 @@ mod tests {
                 Since::SameRun,
                 vec![sample("wan", 2, &[("a", 11), ("b", 5)])],
                 vec![("wan".to_owned(), counts(&[("a", 1)]))],
+            ),
+            (
+                "the place of one that is gone was given to another",
+                Since::SameRun,
+                vec![sample("lan", 7, &[("a", 12), ("b", 6)])],
+                vec![("lan".to_owned(), counts(&[("a", 12), ("b", 6)]))],
+            ),
+            (
+                "taken down while the daemon ran",
+                Since::SameRun,
+                vec![sample("eth0", 0, &[("a", 12), ("b", 5)])],
+                eth0(&[("a", 2)]),
             ),
             (
                 "renamed between two runs, and the order is another",

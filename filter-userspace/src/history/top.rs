@@ -73,10 +73,15 @@ impl<K: Clone + Eq + Hash + Ord, T> SpaceSaving<K, T> {
     }
 }
 
-/// The sum of several counts, each of another part of the stream.
+/// Entries of a sum. What comes above them is given up for the larger ones.
+const MOST: usize = 16_384;
+
+/// The sum of several counts, each of another part of the stream, in bounded memory.
 #[derive(Clone, Debug)]
 pub struct Merged<K, T> {
     floor: u64,
+    /// What was given up, and comes again, has had at most so much above the floor.
+    lost: u64,
     entries: HashMap<K, Bounds<T>>,
 }
 
@@ -101,6 +106,7 @@ impl<K: Clone + Eq + Hash + Ord, T: Clone> Default for Merged<K, T> {
     fn default() -> Self {
         Self {
             floor: 0,
+            lost: 0,
             entries: HashMap::new(),
         }
     }
@@ -114,9 +120,13 @@ impl<K: Clone + Eq + Hash + Ord, T: Clone> Merged<K, T> {
 
     /// Adds an entry of a part that has this `floor`, which is not above the count of any of its entries.
     pub fn add(&mut self, key: K, entry: Entry<T>, floor: u64) {
+        if self.entries.len() >= MOST && !self.entries.contains_key(&key) {
+            self.give_up();
+        }
+        let lost = self.lost;
         let bounds = self.entries.entry(key).or_insert_with(|| Bounds {
             at_least: 0,
-            above_floor: 0,
+            above_floor: lost,
             tag: entry.tag.clone(),
         });
         let certain = entry.count.saturating_sub(entry.error);
@@ -126,8 +136,16 @@ impl<K: Clone + Eq + Hash + Ord, T: Clone> Merged<K, T> {
         bounds.tag = entry.tag;
     }
 
-    /// The first `len` of those that `wanted` wants, by what is certain, and how often anything that was
-    /// in no part came at most.
+    /// Gives up the smaller half.
+    fn give_up(&mut self) {
+        let mut above: Vec<u64> = self.entries.values().map(|it| it.above_floor).collect();
+        let (_, median, _) = above.select_nth_unstable(MOST / 2);
+        self.lost = *median;
+        self.entries.retain(|_, it| it.above_floor > self.lost);
+    }
+
+    /// The first `len` of those that `wanted` wants, by what is certain, and how often anything that is not
+    /// known came at most.
     pub fn first(&self, len: usize, wanted: impl Fn(&T) -> bool) -> (Vec<Ranked<K, T>>, u64) {
         let mut ranked: Vec<Ranked<K, T>> = self
             .entries
@@ -143,7 +161,7 @@ impl<K: Clone + Eq + Hash + Ord, T: Clone> Merged<K, T> {
         ranked
             .sort_by(|a, b| (b.at_least, b.at_most, &a.key).cmp(&(a.at_least, a.at_most, &b.key)));
         ranked.truncate(len);
-        (ranked, self.floor)
+        (ranked, self.floor.saturating_add(self.lost))
     }
 }
 
@@ -256,5 +274,48 @@ mod tests {
         }
         let (even, _) = merged.first(4, |tag| *tag == 0);
         assert!(even.iter().all(|it| it.key % 2 == 0 && it.key < 8));
+    }
+
+    #[test]
+    fn sum_of_many_parts_is_bounded_and_its_bounds_hold() {
+        let mut merged = Merged::default();
+        let mut sums: HashMap<u32, u64> = HashMap::new();
+        let mut random = fastrand::Rng::with_seed(3);
+        for part in 0..400_u32 {
+            for _ in 0..128 {
+                let (key, count) = match random.u32(0..4) {
+                    0 => (random.u32(0..8), random.u64(100..200)),
+                    1 => (random.u32(8..2_000), random.u64(1..40)),
+                    _ => (10_000 + part * 200 + random.u32(0..200), random.u64(1..20)),
+                };
+                let entry = Entry {
+                    count,
+                    error: 0,
+                    tag: (),
+                };
+                merged.add(key, entry, 0);
+                *sums.entry(key).or_default() += count;
+            }
+        }
+        assert!(sums.len() > 16_384, "{}", sums.len());
+        assert!(merged.entries.len() <= 16_384, "{}", merged.entries.len());
+        let (ranked, floor) = merged.first(usize::MAX, |_| true);
+        for it in &ranked {
+            let count = sums[&it.key];
+            let bounds = it.at_least..=it.at_most;
+            assert!(bounds.contains(&count), "{it:?}: {count}");
+        }
+        let known: std::collections::HashSet<u32> = ranked.iter().map(|it| it.key).collect();
+        for (key, count) in sums.iter().filter(|(key, _)| !known.contains(key)) {
+            assert!(*count <= floor, "{key}: {count} > {floor}");
+        }
+        // The frequent ones were never given up, so they are known exactly.
+        assert!(
+            ranked[..8]
+                .iter()
+                .all(|it| it.key < 8 && it.at_least == it.at_most),
+            "{:?}",
+            &ranked[..8]
+        );
     }
 }

@@ -71,7 +71,8 @@ fn machine_seconds() -> (f64, f64) {
     )
 }
 
-fn process_seconds(pid: u32) -> f64 {
+/// User and system time of a process with all its threads; 0 when it is gone.
+pub fn process_seconds(pid: u32) -> f64 {
     let fields = stat_fields(pid);
     // Fields 14 and 15 of proc_pid_stat(5) are user and system time; the list starts at field 3.
     let ticks = |number: usize| -> f64 {

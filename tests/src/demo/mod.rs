@@ -7,7 +7,7 @@ mod addresses;
 mod bots;
 mod client;
 mod countries;
-mod cpu;
+pub mod cpu;
 mod flood;
 mod gate;
 mod guests;

@@ -1,7 +1,7 @@
 use super::*;
 use crate::history::{
     changes::{Change, Kind, Standing},
-    reply::{PortLine, SourceLine},
+    reply::{PortLine, Sampled, SourceLine},
 };
 
 /// 2026-11-24 18:00.
@@ -45,6 +45,8 @@ fn history() -> History {
         countries: (0..17).map(|it| line(&format!("C{it}"), 1, 2)).collect(),
         interfaces: vec![line("eth0", 20, 1_234_567)],
         sampled: Sampled {
+            since: EVENING,
+            until: EVENING + 2 * HOUR,
             events: 1_000,
             frames: 1_234_000,
             protocols: vec![line("6", 0, 1_234_000), line("132", 0, 1)],
@@ -71,6 +73,7 @@ fn history() -> History {
             what: "enforcing: what the policy denies is dropped".to_owned(),
             after: Standing::default(),
         }],
+        earlier_changes: 0,
         store: HistoryStatus {
             bytes: 1 << 20,
             max_bytes: 512_000_000,
@@ -129,6 +132,29 @@ kept since 2026-11-24 18:00; 1.0 MiB of at most 488.3 MiB
     for line in text.lines() {
         assert!(line.chars().count() <= WIDTH, "{line}");
     }
+}
+
+#[test]
+fn what_is_wider_or_shorter_than_asked_is_told() {
+    let whole = history();
+    let history = History {
+        since: EVENING + 1800,
+        sampled: Sampled {
+            until: EVENING + 2 * HOUR + 60,
+            ..whole.sampled
+        },
+        earlier_changes: 1_234,
+        ..history()
+    };
+    let text = render(&history, &Output::plain());
+    let expected = "
+from a sample, which is kept by the hour, of 2026-11-24 18:00 to 2026-11-24
+20:01: 1,000 events, which stand for 1,234,000 frames that were dropped or would
+have been
+";
+    assert!(text.contains(expected), "{text}");
+    let expected = "\nchanges, the newest; 1,234 came before\n2026-11-24 18:01 ";
+    assert!(text.contains(expected), "{text}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Where the numbers come from: the daemon, or without one the pins.
 
 use std::{
-    sync::mpsc::Sender,
+    sync::mpsc::{Receiver, SyncSender, sync_channel},
     thread,
     time::{Duration, Instant, UNIX_EPOCH},
 };
@@ -31,6 +31,8 @@ use filter_common::country::CountryCode;
 const KEPT_BY_DAEMON: usize = 1_000;
 /// Between two tries to follow the events.
 const RETRY: Duration = Duration::from_secs(1);
+/// Messages that wait. When as many do, the daemon is told no more, and tells how many events were missed.
+const QUEUE: usize = 4_096;
 /// The longest wait for an event, after which it is seen whether somebody listens still.
 const LISTEN: Duration = Duration::from_secs(1);
 
@@ -41,8 +43,11 @@ pub enum Message {
     Event(Box<Event>),
     Missed(u64),
     NotFollowing(String),
-    /// A signal to end.
-    End,
+}
+
+/// Between the threads that ask and the one that shows.
+pub fn channel() -> (SyncSender<Message>, Receiver<Message>) {
+    sync_channel(QUEUE)
 }
 
 /// The counters now. Fails when neither a daemon nor the pins tell.
@@ -107,7 +112,7 @@ fn read(pinned: &Pinned) -> Result<Sample, KernelError> {
 }
 
 /// Samples every `interval`, until nobody listens.
-pub fn sample_into(sender: Sender<Message>, paths: Paths, interval: Duration) {
+pub fn sample_into(sender: SyncSender<Message>, paths: Paths, interval: Duration) {
     thread::spawn(move || {
         let mut next = Instant::now();
         loop {
@@ -123,7 +128,7 @@ pub fn sample_into(sender: Sender<Message>, paths: Paths, interval: Duration) {
 }
 
 /// Events as they come, until nobody listens. When the daemon goes it tries again.
-pub fn follow_into(sender: Sender<Message>, paths: Paths) {
+pub fn follow_into(sender: SyncSender<Message>, paths: Paths) {
     thread::spawn(move || {
         loop {
             let Err(error) = follow(&sender, &paths) else {
@@ -139,7 +144,7 @@ pub fn follow_into(sender: Sender<Message>, paths: Paths) {
 }
 
 /// `Ok`: nobody listens any more.
-fn follow(sender: &Sender<Message>, paths: &Paths) -> Result<(), ClientError> {
+fn follow(sender: &SyncSender<Message>, paths: &Paths) -> Result<(), ClientError> {
     let mut follower = Follower::begin(
         &paths.socket,
         Request::FollowEvents {
@@ -180,7 +185,7 @@ pub fn now_us() -> u64 {
 }
 
 impl super::model::Model {
-    /// Takes what came. [`Message::End`] is nothing to it.
+    /// Takes what came.
     pub fn take(&mut self, message: Message) {
         match message {
             Message::Sample(sample) => {
@@ -197,7 +202,21 @@ impl super::model::Model {
             Message::Event(event) => self.events.push(*event),
             Message::Missed(count) => self.events.missed += count,
             Message::NotFollowing(why) => self.following = Some(Err(why)),
-            Message::End => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slow_screen_lets_a_bounded_number_of_messages_wait() {
+        let (sender, messages) = channel();
+        let came = (0..QUEUE).filter(|_| sender.try_send(Message::Missed(1)).is_ok());
+        assert_eq!(came.count(), 4_096);
+        assert!(sender.try_send(Message::Missed(1)).is_err());
+        messages.recv().unwrap();
+        assert!(sender.try_send(Message::Missed(1)).is_ok());
     }
 }

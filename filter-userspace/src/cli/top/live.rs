@@ -3,7 +3,10 @@
 use std::{
     io,
     net::IpAddr,
-    sync::mpsc::{self, Sender},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -30,7 +33,7 @@ use crate::control::{
     reply::{Done, Explanation},
 };
 
-/// The longest time between a message and its taking.
+/// The longest time between a message, or a signal, and its taking.
 const TICK: Duration = Duration::from_millis(100);
 
 /// How long after a signal the loop may still be busy.
@@ -57,8 +60,9 @@ pub fn run(context: &Context, interval: Duration) -> Result<(), Failure> {
     // What cannot work is said where it can be read, not on a screen that goes away.
     screen.model.observe(feed::sample(&paths)?);
     let look = Look::of_environment(context.output.shows_color());
-    let (sender, messages) = mpsc::channel();
-    end_on_signals(sender.clone())?;
+    let (sender, messages) = feed::channel();
+    let is_over = Arc::new(AtomicBool::new(false));
+    end_on_signals(is_over.clone())?;
     let mut terminal = Opened::open()?;
     feed::sample_into(sender.clone(), paths.clone(), interval);
     feed::follow_into(sender, paths);
@@ -71,7 +75,8 @@ pub fn run(context: &Context, interval: Duration) -> Result<(), Failure> {
             is_old = false;
         }
         wait_for_input()?;
-        if event::poll(Duration::ZERO)? {
+        // All that waits, before it is drawn: over a slow line keys come faster than frames go.
+        while event::poll(Duration::ZERO)? {
             is_old = true;
             if let Event::Key(key) = event::read()?
                 && key.kind != KeyEventKind::Release
@@ -90,9 +95,11 @@ pub fn run(context: &Context, interval: Duration) -> Result<(), Failure> {
                 }
             }
         }
+        if is_over.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         while let Ok(message) = messages.try_recv() {
             match &message {
-                Message::End => return Ok(()),
                 // Once in an interval is often enough to draw: an SSH line may be slow.
                 Message::Sample(_) | Message::NotFollowing(_) | Message::Began(..) => {
                     is_old = true;
@@ -122,13 +129,12 @@ fn wait_for_input() -> io::Result<()> {
     Ok(())
 }
 
-fn end_on_signals(sender: Sender<Message>) -> io::Result<()> {
+/// Not by a message: there may be no room for one.
+fn end_on_signals(is_over: Arc<AtomicBool>) -> io::Result<()> {
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
     thread::spawn(move || {
         if signals.forever().next().is_some() {
-            if sender.send(Message::End).is_err() {
-                return;
-            }
+            is_over.store(true, Ordering::Relaxed);
             // The loop may hang in the terminal or in a question; a signal ends it all the same.
             thread::sleep(PATIENCE);
             ratatui::restore();

@@ -70,7 +70,7 @@ impl Watch {
         let paths = context.paths();
         let mut model = Model::default();
         model.observe(feed::sample(&paths)?);
-        let (sender, messages) = mpsc::channel();
+        let (sender, messages) = feed::channel();
         feed::follow_into(sender, paths.clone());
         Ok(Self {
             model,

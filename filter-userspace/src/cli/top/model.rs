@@ -13,10 +13,10 @@ use crate::control::{
     reply::{AttachedInterface, CountryTotal, ReasonTotal, TrialStatus},
 };
 
-/// How far back sparklines and the map look.
+/// How far back the map looks.
 pub const MINUTE: Duration = Duration::from_secs(60);
-/// Samples that are kept for them, also when they are taken more often than once a second.
-const MAX_HISTORY: usize = 240;
+/// Rates that a sparkline shows at most.
+pub const SPARKS: usize = 60;
 /// The verdicts as replies name them, and as people read them.
 pub const VERDICTS: [(&str, &str); 3] = [
     ("drop", "dropped"),
@@ -124,7 +124,7 @@ impl Model {
             if elapsed.is_some() {
                 let rate = self.verdicts[index].packets_per_second.round() as u64;
                 self.history[index].push_back(rate);
-                while self.history[index].len() > MAX_HISTORY {
+                if self.history[index].len() > SPARKS {
                     self.history[index].pop_front();
                 }
             }
@@ -147,10 +147,11 @@ impl Model {
             )
         };
         let passed = |line: &CountryTotal| (line.passed_packets, line.passed_bytes);
-        while self.dropped_before.len() >= MAX_HISTORY
-            || self.dropped_before.front().is_some_and(|(at, _)| {
-                sample.at.saturating_duration_since(*at) > MINUTE && self.dropped_before.len() > 1
-            })
+        let age = |at: &Instant| sample.at.saturating_duration_since(*at);
+        // One stays when the interval is longer than a minute; shorter than a second it never is.
+        while self.dropped_before.len() > 1
+            && let Some((at, _)) = self.dropped_before.front()
+            && age(at) > MINUTE
         {
             self.dropped_before.pop_front();
         }
@@ -253,6 +254,14 @@ mod tests {
             model.observe(fixture::sample(at, second * 10));
         }
         assert_eq!(model.countries[0].dropped_last_minute, 600);
-        assert_eq!(model.history[0].len(), 99);
+        assert_eq!(model.history[0].len(), SPARKS);
+        assert_eq!(model.dropped_before.len(), 61);
+        // An interval of more than a minute is told whole.
+        let mut model = Model::default();
+        for minute in 0..5 {
+            let at = start + Duration::from_secs(minute * 90);
+            model.observe(fixture::sample(at, minute * 10));
+        }
+        assert_eq!(model.countries[0].dropped_last_minute, 10);
     }
 }

@@ -16,7 +16,7 @@ use ratatui::{
 use super::{
     super::table::scaled,
     document::rate,
-    model::VERDICTS,
+    model::{SPARKS, VERDICTS},
     screen::{Over, Screen},
 };
 use crate::control::protocol::ModeWord;
@@ -235,7 +235,7 @@ fn rates(buffer: &mut Buffer, area: Rect, screen: &Screen, look: Look) {
         );
         let y = index as u16 + 1;
         line(buffer, area, y, &words, Style::new());
-        let width = area.width.saturating_sub(42).min(60);
+        let width = area.width.saturating_sub(42).min(SPARKS as u16);
         if width == 0 || y >= area.height {
             continue;
         }

@@ -9,6 +9,9 @@ const MAP: &str = include_str!("../../data/map/map.json");
 /// Upper ends of the classes are powers of ten; so many at most, and the last one is open.
 const MAX_CLASSES: u32 = 6;
 
+/// How far from the rim a dot is whole.
+const RIM: f64 = 8.0;
+
 #[derive(Debug, Deserialize)]
 pub struct WorldMap {
     pub width: u32,
@@ -31,7 +34,13 @@ pub struct Shape {
 
 impl WorldMap {
     pub fn builtin() -> serde_json::Result<Self> {
-        serde_json::from_str(MAP)
+        let mut map: Self = serde_json::from_str(MAP)?;
+        // Antarctica is cut off; what comes from there has its dot at the rim.
+        let bottom = f64::from(map.height) - RIM;
+        for shape in map.countries.values_mut() {
+            shape.y = shape.y.min(bottom);
+        }
+        Ok(map)
     }
 }
 

@@ -62,18 +62,16 @@ pub fn sign(bytes: &[u8], key: &Path, comment: &str) -> Result<Signed, SignError
         path: key.to_owned(),
         source,
     };
-    let boxed = || SecretKeyBox::from_string(&text).map_err(no_key);
-    let secret = match is_encrypted(&text).map_err(no_key)? {
-        false => boxed()?.into_unencrypted_secret_key().map_err(no_key)?,
-        true => {
-            let password = password(key)?;
-            let opened = boxed()?.into_secret_key(Some(password));
-            opened.map_err(|source| SignError::Locked {
-                path: key.to_owned(),
-                source,
-            })?
-        }
-    };
+    let mut secret = parsed(&text).map_err(no_key)?;
+    if secret.is_encrypted() {
+        let password = password(key)?;
+        let boxed = SecretKeyBox::from_string(&text).map_err(no_key)?;
+        let opened = boxed.into_secret_key(Some(password));
+        secret = opened.map_err(|source| SignError::Locked {
+            path: key.to_owned(),
+            source,
+        })?;
+    }
     let public = PublicKey::from_secret_key(&secret).map_err(SignError::Sign)?;
     // One line each, or the signature could not be read again.
     let comment = comment.replace(['\r', '\n'], " ");
@@ -92,13 +90,14 @@ pub fn sign(bytes: &[u8], key: &Path, comment: &str) -> Result<Signed, SignError
     })
 }
 
-/// Asked first, since the way to open a key without a password is another one.
-fn is_encrypted(text: &str) -> Result<bool, PError> {
+/// The key as it stands in the file. Keys without a password are not asked for their checksum: minisign writes
+/// none, and a key that is not whole fails when its signature is verified.
+fn parsed(text: &str) -> Result<SecretKey, PError> {
     let line = text.lines().nth(1).unwrap_or_default().trim();
     let bytes = BASE64_STANDARD
         .decode(line)
         .map_err(|error| PError::new(ErrorKind::Encoding, error))?;
-    Ok(SecretKey::from_bytes(&bytes)?.is_encrypted())
+    SecretKey::from_bytes(&bytes)
 }
 
 fn read_key(path: &Path) -> Result<String, SignError> {

@@ -16,8 +16,8 @@ use crate::{
     report::{Material, Networks},
 };
 
-/// How far before the period what was in force is looked for, in seconds; then everywhere.
-const LOOKED_BACK: [u64; 3] = [DAY, 8 * DAY, 100 * DAY];
+/// How far before the period what was in force is looked for, in seconds: at last as far as a history can go.
+const LOOKED_BACK: [u64; 4] = [DAY, 8 * DAY, 100 * DAY, 3653 * DAY];
 
 pub struct Asked {
     /// Seconds since 1970, as all of them.
@@ -91,7 +91,7 @@ fn minutes(context: &Context, query: &Query, history: &History) -> Result<Vec<Po
 /// Changes from before `since` until now, so far back that what was in force then is among them.
 fn log(context: &Context, since: u64) -> Result<Vec<Change>, Failure> {
     let mut log = Vec::new();
-    for back in LOOKED_BACK.into_iter().chain([u64::MAX]) {
+    for back in LOOKED_BACK {
         let query = Query {
             since: since.saturating_sub(back),
             until: None,

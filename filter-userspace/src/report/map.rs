@@ -47,6 +47,8 @@ impl WorldMap {
 /// Powers of ten as classes, from the least to the most packets of a country.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Scale {
+    /// The exponent of the fewest packets that a country has.
+    least: u32,
     /// The exponent of the first class.
     first: u32,
     classes: u32,
@@ -59,15 +61,15 @@ impl Scale {
         let (least, most) = exponents.fold((u32::MAX, 0), |(least, most), it| {
             (least.min(it), most.max(it))
         });
-        let first = least.max(most.saturating_sub(MAX_CLASSES - 1)).min(most);
+        let first = least.min(most).max(most.saturating_sub(MAX_CLASSES - 1));
         (least <= most).then(|| Self {
+            least,
             first,
             classes: most - first + 1,
         })
     }
 
-    /// 0 is the lightest class; `None` for no packets. With fewer classes than there are, the dark ones are
-    /// left out in the middle and not at the end: see [`Self::shade`].
+    /// 0 is the lightest class; `None` for no packets.
     pub fn class(self, packets: u64) -> Option<u32> {
         let exponent = packets.checked_ilog10()?;
         Some(exponent.saturating_sub(self.first).min(self.classes - 1))
@@ -81,11 +83,15 @@ impl Scale {
         }
     }
 
-    /// First and last number of each class, the lightest first. The first one also holds what is less.
+    /// First and last number of each class, the lightest first. The first one also holds what is less, if
+    /// anything is.
     pub fn classes(self) -> impl Iterator<Item = (u32, u64, u64)> {
         (0..self.classes).map(move |class| {
             let exponent = self.first + class;
-            let first = if class == 0 { 1 } else { 10_u64.pow(exponent) };
+            let first = match class {
+                0 => 10_u64.pow(self.least),
+                _ => 10_u64.pow(exponent),
+            };
             let last = 10_u64
                 .checked_pow(exponent + 1)
                 .map_or(u64::MAX, |next| next - 1);
@@ -129,6 +135,8 @@ mod tests {
         assert_eq!(scale(&[0, 0]), None);
         let one = scale(&[5]).unwrap();
         assert_eq!(one.classes().collect::<Vec<_>>(), [(0, 1, 9)]);
+        let alike = scale(&[12_000, 98_000]).unwrap();
+        assert_eq!(alike.classes().collect::<Vec<_>>(), [(0, 10_000, 99_999)]);
         assert_eq!((one.class(5), one.shade(0)), (Some(0), 5));
         let three = scale(&[0, 7, 950, 10]).unwrap();
         assert_eq!(

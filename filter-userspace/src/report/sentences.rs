@@ -202,7 +202,15 @@ fn allowed_turned_away(report: &Report) -> String {
         _ => "",
     };
     if *packets == 0 {
-        return format!("Nobody from {whom} was turned away.{list_of_now}");
+        let verb = match (
+            report.total.dropped_packets,
+            report.total.would_drop_packets,
+        ) {
+            (0, 1..) => "would have been turned away",
+            (_, 0) => "was turned away",
+            _ => "was turned away, or would have been",
+        };
+        return format!("Nobody from {whom} {verb}.{list_of_now}");
     }
     let named: Vec<String> = denied
         .iter()

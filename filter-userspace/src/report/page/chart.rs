@@ -12,7 +12,10 @@ use crate::history::{DAY, HOUR, MINUTE};
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 300.0;
 const LEFT: f64 = 76.0;
-const RIGHT: f64 = 8.0;
+/// The last mark's text stands half beyond the end.
+const RIGHT: f64 = 44.0;
+/// A wider bar looks like a floor.
+const WIDEST_BAR: f64 = 60.0;
 const TOP: f64 = 26.0;
 const BOTTOM: f64 = 40.0;
 /// Marks along the time; more would touch each other.
@@ -39,12 +42,12 @@ pub fn figure(report: &Report) -> Markup {
     let x = |unix: u64| {
         LEFT + (WIDTH - LEFT - RIGHT) * unix.saturating_sub(first).min(end - first) as f64 / span
     };
-    let bar_width = (x(first + step) - x(first)) * 0.86;
+    let bar_width = ((x(first + step) - x(first)) * 0.86).min(WIDEST_BAR);
     let length = words::length(step);
     let title = format!("Packets turned away in each {length}");
     html! {
         figure {
-            svg.chart role="img" aria-labelledby="chart-title chart-text"
+            div.wide { svg.chart role="img" aria-labelledby="chart-title chart-text"
                 viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) {
                 title id="chart-title" { (title) }
                 desc id="chart-text" { (description(report, &length)) }
@@ -75,7 +78,7 @@ pub fn figure(report: &Report) -> Markup {
                     }
                 }
                 text.along x=((LEFT + WIDTH - RIGHT) / 2.0) y=(HEIGHT - 4.0) { "UTC" }
-            }
+            } }
             ul.legend {
                 @if report.total.dropped_packets > 0 {
                     li { svg.key viewBox="0 0 16 12" aria-hidden="true" { rect.dropped width="16" height="12" {} } "turned away" }

@@ -105,7 +105,7 @@ fn in_force(report: &Report) -> Markup {
     html! {
         section {
             h2 { "Policy and database in force" }
-            div.wide { table {
+            div.wide { table.short {
                 caption { "What was in force, by the log of changes" }
                 thead { tr {
                     th scope="col" { "When" } th scope="col" { "Mode" }

@@ -38,12 +38,20 @@ pub fn all(report: &Report) -> Markup {
     }
 }
 
+/// A table of so few rows is not cut by the end of a page.
+const SHORT: usize = 15;
+
+/// The class of a table with `rows`.
+fn short(rows: usize) -> Option<&'static str> {
+    (rows <= SHORT).then_some("short")
+}
+
 /// Heads of the columns that [`fates`] fills.
-fn heads() -> Markup {
+fn heads(total: &Fates) -> Markup {
     html! {
         th.number scope="col" { "Turned away" }
         th.number scope="col" { "Share" }
-        th.number scope="col" { "Would have been" }
+        @if total.would_drop_packets > 0 { th.number scope="col" { "Would have been" } }
         th.number scope="col" { "Let in" }
         th.number scope="col" { "Bytes turned away" }
     }
@@ -53,7 +61,7 @@ fn fates(fates: &Fates, total: &Fates) -> Markup {
     html! {
         td.number { (grouped(fates.dropped_packets)) }
         td.number { (share(fates.denied_packets(), total.denied_packets())) }
-        td.number { (grouped(fates.would_drop_packets)) }
+        @if total.would_drop_packets > 0 { td.number { (grouped(fates.would_drop_packets)) } }
         td.number { (grouped(fates.passed_packets)) }
         td.number { (bytes(fates.dropped_bytes)) }
     }
@@ -68,10 +76,10 @@ fn sum(total: &Fates, columns: u32) -> Markup {
 fn countries(report: &Report) -> Markup {
     let rest = &report.without_country;
     html! {
-        div.wide { table {
+        div.wide { table class=[short(report.countries.len())] {
             caption { "Exact numbers of packets, by country of the source's address" }
             thead { tr {
-                th scope="col" { "Country" } th scope="col" { "Code" } th scope="col" { "Policy of now" } (heads())
+                th scope="col" { "Country" } th scope="col" { "Code" } th scope="col" { "Policy of now" } (heads(&report.total))
             } }
             tbody {
                 @for line in &report.countries { tr {
@@ -98,9 +106,9 @@ fn countries(report: &Report) -> Markup {
 
 fn reasons(report: &Report) -> Markup {
     html! {
-        div.wide { table {
+        div.wide { table class=[short(report.reasons.len())] {
             caption { "Exact numbers of packets, by the reason of the decision; each packet has one" }
-            thead { tr { th scope="col" { "Reason" } th scope="col" { "Meaning" } (heads()) } }
+            thead { tr { th scope="col" { "Reason" } th scope="col" { "Meaning" } (heads(&report.total)) } }
             tbody { @for line in &report.reasons { tr {
                 th scope="row" { (line.reason) } td { (line.meaning) } (fates(&line.fates, &report.total))
             } } }
@@ -111,9 +119,9 @@ fn reasons(report: &Report) -> Markup {
 
 fn of_lines(caption: &str, head: &str, lines: &[Line], total: &Fates) -> Markup {
     html! {
-        div.wide { table {
+        div.wide { table class=[short(lines.len())] {
             caption { (caption) }
-            thead { tr { th scope="col" { (head) } (heads()) } }
+            thead { tr { th scope="col" { (head) } (heads(total)) } }
             tbody { @for line in lines { tr {
                 th scope="row" { (line.name) } (fates(&line.fates, total))
             } } }
@@ -140,7 +148,7 @@ fn protocols(report: &Report) -> Markup {
         .map(|it| it.fates.denied_packets())
         .sum();
     html! {
-        table {
+        table class=[short(report.sample.protocols.len())] {
             caption { (sampled(report, "Protocols")) }
             thead { tr {
                 th scope="col" { "Protocol" } th.number scope="col" { "Packets" } th.number scope="col" { "Share" }
@@ -157,7 +165,7 @@ fn protocols(report: &Report) -> Markup {
 
 fn ports(report: &Report) -> Markup {
     html! {
-        table {
+        table class=[short(report.sample.ports.len())] {
             caption { (sampled(report, "The most frequent ports")) }
             thead { tr { th scope="col" { "Port of this host" } th.number scope="col" { "Packets" } } }
             tbody { @for line in &report.sample.ports { tr {
@@ -215,7 +223,7 @@ pub fn rules(in_force: &InForce) -> Markup {
     ];
     html! {
         @if in_force.default.is_some() {
-            div.wide { table {
+            div.wide { table class=[short(in_force.rules.len())] {
                 caption { "The rules" }
                 thead { tr {
                     th scope="col" { "Action" } th scope="col" { "For whom" } th scope="col" { "Limit" }

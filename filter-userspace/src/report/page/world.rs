@@ -80,7 +80,8 @@ pub fn figure(report: &Report, map: &WorldMap) -> Markup {
             }
             figcaption {
                 "Packets that " (super::denied_words(&report.total)) ", by the country of their source. "
-                "Each shade is ten times the one before. Small countries are dots."
+                @if scale.is_some_and(|scale| scale.classes().count() > 1) { "Each shade is ten times the one before. " }
+                "Small countries are dots."
             }
         }
     }

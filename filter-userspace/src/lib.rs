@@ -23,5 +23,6 @@ pub mod logins;
 pub mod metrics;
 pub mod policy;
 pub mod protocols;
+pub mod report;
 pub mod sessions;
 pub mod update;

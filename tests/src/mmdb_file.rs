@@ -1,7 +1,7 @@
-//! Writes MaxMind DB files of countries, for hosts on which no real one is at hand.
+//! Writes MaxMind DB files of countries and of networks, for hosts on which no real one is at hand.
 //!
 //! Format: <https://maxmind.github.io/MaxMind-DB/>. IPv6 trees with IPv4 below `::/96`, records of
-//! 28 bits and flat country records, as the large free databases have them.
+//! 28 bits and flat records, as the large free databases have them.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -19,7 +19,7 @@ enum Child {
     Empty,
     Node(u32),
     /// Offset in the data section.
-    Country(u32),
+    Data(u32),
 }
 
 /// When they are built if nobody says otherwise, seconds since 1970.
@@ -35,19 +35,47 @@ pub fn write_built(
     networks: impl Iterator<Item = (IpNetwork, CountryCode)>,
     built: u64,
 ) -> Result<Vec<u8>> {
+    let records = networks.map(|(network, country)| {
+        // A map of one pair.
+        let mut record = vec![7 << 5 | 1];
+        push_text(&mut record, "country_code");
+        push_text(&mut record, country.as_str());
+        (network, record)
+    });
+    write_records(records, "Synthetic-Country", built)
+}
+
+/// The bytes of a database that names the autonomous systems of `networks`, which do not overlap.
+pub fn write_systems<'a>(
+    networks: impl Iterator<Item = (IpNetwork, u32, &'a str)>,
+) -> Result<Vec<u8>> {
+    let records = networks.map(|(network, number, name)| {
+        let mut record = vec![7 << 5 | 2];
+        push_text(&mut record, "autonomous_system_number");
+        record.push(6 << 5 | 4);
+        record.extend(number.to_be_bytes());
+        push_text(&mut record, "autonomous_system_organization");
+        push_text(&mut record, name);
+        (network, record)
+    });
+    write_records(records, "Synthetic-ASN", BUILT)
+}
+
+fn write_records(
+    networks: impl Iterator<Item = (IpNetwork, Vec<u8>)>,
+    kind: &str,
+    built: u64,
+) -> Result<Vec<u8>> {
     let mut nodes = vec![[Child::Empty; 2]];
-    let mut data = Vec::new();
+    let mut data: Vec<u8> = Vec::new();
     let mut offsets = BTreeMap::new();
-    for (network, country) in networks {
-        let offset = *offsets.entry(country).or_insert_with(|| {
+    for (network, record) in networks {
+        let offset = *offsets.entry(record).or_insert_with_key(|record| {
             let offset = data.len() as u32;
-            // A map of one pair.
-            data.push(7 << 5 | 1);
-            push_text(&mut data, "country_code");
-            push_text(&mut data, country.as_str());
+            data.extend(record);
             offset
         });
-        insert(&mut nodes, network, Child::Country(offset));
+        insert(&mut nodes, network, Child::Data(offset));
     }
     let count = nodes.len() as u32;
     let largest = count + SEPARATOR + data.len() as u32;
@@ -58,7 +86,7 @@ pub fn write_built(
     let record = |child: Child| match child {
         Child::Empty => count,
         Child::Node(node) => node,
-        Child::Country(offset) => count + SEPARATOR + offset,
+        Child::Data(offset) => count + SEPARATOR + offset,
     };
     let mut file = Vec::with_capacity(nodes.len() * 7 + data.len() + 1024);
     for [left, right] in nodes {
@@ -67,7 +95,7 @@ pub fn write_built(
     }
     file.extend([0; SEPARATOR as usize]);
     file.extend(data);
-    push_metadata(&mut file, count, built);
+    push_metadata(&mut file, count, kind, built);
     Ok(file)
 }
 
@@ -92,7 +120,7 @@ fn insert(nodes: &mut Vec<[Child; 2]>, network: IpNetwork, leaf: Child) {
     nodes[node][bit(prefix_len.saturating_sub(1))] = leaf;
 }
 
-fn push_metadata(file: &mut Vec<u8>, node_count: u32, built: u64) {
+fn push_metadata(file: &mut Vec<u8>, node_count: u32, kind: &str, built: u64) {
     file.extend(b"\xab\xcd\xefMaxMind.com");
     file.push(7 << 5 | 9);
     let words: [(&str, u16); 4] = [
@@ -117,16 +145,19 @@ fn push_metadata(file: &mut Vec<u8>, node_count: u32, built: u64) {
     // An extended type as well: 11 is an array, of nothing here.
     file.extend([0, 11 - 7]);
     push_text(file, "database_type");
-    push_text(file, "Synthetic-Country");
+    push_text(file, kind);
     push_text(file, "description");
     file.push(7 << 5 | 1);
     push_text(file, "en");
     push_text(file, "for measurements");
 }
 
-/// Strings below 29 bytes carry their length in the control byte; all of these do.
+/// Strings below 29 bytes carry their length in the control byte, those up to 284 in one more.
 fn push_text(out: &mut Vec<u8>, text: &str) {
-    out.push(2 << 5 | text.len() as u8);
+    match text.len() {
+        short @ ..29 => out.push(2 << 5 | short as u8),
+        long => out.extend([2 << 5 | 29, (long - 29) as u8]),
+    }
     out.extend(text.as_bytes());
 }
 

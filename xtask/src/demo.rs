@@ -16,6 +16,11 @@ pub fn run(arguments: &[String]) -> Result<()> {
     let cerco = executables
         .get("cerco")
         .context("cargo reported no executable cerco")?;
+    let mut arguments: Vec<String> = arguments.to_vec();
+    if !arguments.iter().any(|it| it.starts_with("--report")) {
+        let report = workspace::target_dir()?.join("incident.html");
+        arguments.extend(["--report".to_owned(), report.display().to_string()]);
+    }
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     if !root::is_root() {
         eprintln!("demo: network namespaces and XDP need root; using sudo");

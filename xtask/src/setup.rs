@@ -49,6 +49,11 @@ const RUN_COMMANDS: &[(&str, &str, &str)] = &[
         "a test looks at the live view in a real terminal",
     ),
     ("tshark", "tshark", "a test opens a capture with it"),
+    (
+        "minisign",
+        "minisign",
+        "a test verifies the signature of a report with it",
+    ),
 ];
 
 /// A component is a few megabytes; a machine that cannot reach rustup's server may wait for ever.

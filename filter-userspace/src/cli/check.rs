@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::{Context, Failure, table::grouped};
 use crate::{
+    cause,
     compile::compile,
     config::{self, Config, DatabaseSource},
     control::protocol::ModeWord,
@@ -11,6 +12,7 @@ use crate::{
     doubts::judged,
     generations::Store,
     geo::Database,
+    report::Networks,
 };
 
 /// Validate the config and its database; change nothing
@@ -62,6 +64,16 @@ pub fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let mut warnings = report.warning_lines();
     let old = age::warning(database.info.build_time, now);
     if let Some(warning) = old {
+        if !output.is_json() {
+            output.warn(&warning);
+        }
+        warnings.push(warning);
+    }
+    if let Some(Err(error)) = config.asn_database.as_deref().map(Networks::open) {
+        let warning = format!(
+            "`asn_database` under [geo], so reports name no networks: {}",
+            cause::chain(&error)
+        );
         if !output.is_json() {
             output.warn(&warning);
         }

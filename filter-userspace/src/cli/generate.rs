@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn every_verb_has_a_page_and_the_main_page_its_sections() {
         let pages = pages().unwrap();
-        assert_eq!(pages.len(), 1 + 28);
+        assert_eq!(pages.len(), 1 + 29);
         let main = String::from_utf8(pages[0].1.clone()).unwrap();
         for needle in [
             "ENVIRONMENT",

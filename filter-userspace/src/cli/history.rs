@@ -149,7 +149,15 @@ pub fn ask(context: &Context, query: Query) -> Result<(History, Option<Failure>)
     };
     let found = Store::open_to_read(&path)
         .map_err(QueryError::from)
-        .and_then(|store| store.query(&query, now(), status));
+        .and_then(|store| {
+            let (minutes_since, hours_since) = store.oldest()?;
+            let status = HistoryStatus {
+                minutes_since,
+                hours_since,
+                ..status
+            };
+            store.query(&query, now(), status)
+        });
     match found {
         Ok(history) => {
             let history = History {

@@ -22,11 +22,12 @@ mod permanent;
 mod prefix_list;
 mod preview;
 mod reload;
+mod report;
 mod rule;
 mod rules;
 mod run;
 mod status;
-mod table;
+pub(crate) mod table;
 mod top;
 mod trial;
 
@@ -135,6 +136,7 @@ pub enum Verb {
     Events(events::Args),
     Capture(capture::Args),
     History(history::Args),
+    Report(report::Args),
     Geo(geo::Args),
     Doctor(doctor::Args),
     Bench(bench::Args),
@@ -287,6 +289,7 @@ fn dispatch(verb: Verb, context: &Context) -> Result<(), Failure> {
         Verb::Events(args) => events::run(args, context),
         Verb::Capture(args) => capture::run(args, context),
         Verb::History(args) => history::run(args, context),
+        Verb::Report(args) => report::run(args, context),
         Verb::Geo(args) => geo::run(args, context),
         Verb::Doctor(args) => doctor::run(args, context),
         Verb::Bench(args) => bench::run(args, context),

@@ -22,6 +22,14 @@ struct WithSchema<'a, T: Serialize> {
     body: &'a T,
 }
 
+/// `body` as JSON with a `schema` number.
+pub fn document<T: Serialize>(body: &T) -> Result<String, Failure> {
+    let schema = SCHEMA;
+    serde_json::to_string_pretty(&WithSchema { schema, body })
+        .map(|text| text + "\n")
+        .map_err(|error| Failure::failed(error.to_string()))
+}
+
 /// What an answer deserves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Paint {
@@ -48,12 +56,9 @@ impl Output {
         body: &T,
         text: impl FnOnce(&T, &Self) -> String,
     ) -> Result<(), Failure> {
-        let mut shown = if self.json {
-            let schema = SCHEMA;
-            serde_json::to_string_pretty(&WithSchema { schema, body })
-                .map_err(|error| Failure::failed(error.to_string()))?
-        } else {
-            text(body, self)
+        let mut shown = match self.json {
+            true => document(body)?,
+            false => text(body, self),
         };
         if !shown.ends_with('\n') {
             shown.push('\n');

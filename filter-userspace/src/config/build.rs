@@ -75,6 +75,7 @@ pub fn build(draft: &Draft, report: &mut Report) -> Option<Config> {
             .as_ref()
             .map_or(AttachPreference::Auto, |attach| attach.value),
         database,
+        asn_database: draft.asn_database.clone(),
         keep_databases: draft
             .keep
             .as_ref()

@@ -54,6 +54,7 @@ pub struct Draft {
     pub mode: Option<At<Mode>>,
     pub attach: Option<At<AttachPreference>>,
     pub database: Option<At<String>>,
+    pub asn_database: Option<PathBuf>,
     pub keep: Option<At<u32>>,
     pub canaries: BTreeMap<IpAddr, CountryCode>,
     pub update_source: Option<String>,
@@ -101,6 +102,15 @@ const TOP_LEVEL: [&str; 13] = [
     "paths",
     "metrics",
     "history",
+];
+
+const GEO_KEYS: [&str; 6] = [
+    "database",
+    "country",
+    "asn_database",
+    "keep",
+    "canaries",
+    "update",
 ];
 
 const HISTORY_KEYS: [&str; 4] = [
@@ -216,6 +226,10 @@ impl Draft {
                         self.database = Some(reader.at(text.to_owned(), value));
                     }
                 }
+                "asn_database" => {
+                    let path = absolute(reader, "geo.asn_database", value);
+                    replace(&mut self.asn_database, path);
+                }
                 "country" => {
                     let country = country(reader, "geo.country", value);
                     replace(&mut self.database_country, country);
@@ -223,7 +237,7 @@ impl Draft {
                 "keep" => replace(&mut self.keep, reader.integer("geo.keep", value, 1..=100)),
                 "canaries" => self.read_canaries(value, reader),
                 "update" => self.read_update(value, reader),
-                _ => return Err(&["database", "country", "keep", "canaries", "update"]),
+                _ => return Err(&GEO_KEYS),
             }
             Ok(())
         });
@@ -408,12 +422,7 @@ impl Draft {
                 "pins" => &mut self.pins,
                 _ => return Err(&["socket", "state", "pins"]),
             };
-            let expected = "an absolute path";
-            match reader.string(&key, value, expected) {
-                Some(text) if text.starts_with('/') => *slot = Some(PathBuf::from(text)),
-                Some(_) => reader.wrong_type(&key, value, expected),
-                None => {}
-            }
+            replace(slot, absolute(reader, &key, value));
             Ok(())
         });
     }
@@ -467,7 +476,7 @@ impl Draft {
 }
 
 /// A value that was refused does not erase the one of an earlier file.
-fn replace<T>(slot: &mut Option<At<T>>, value: Option<At<T>>) {
+fn replace<T>(slot: &mut Option<T>, value: Option<T>) {
     if value.is_some() {
         *slot = value;
     }
@@ -531,6 +540,16 @@ fn action(reader: &mut Reader<'_>, key: &str, value: &Value<'_>) -> Option<At<Ac
         }
     };
     Some(reader.at(action, value))
+}
+
+fn absolute(reader: &mut Reader<'_>, key: &str, value: &Value<'_>) -> Option<PathBuf> {
+    let expected = "an absolute path";
+    let text = reader.string(key, value, expected)?;
+    if !text.starts_with('/') {
+        reader.wrong_type(key, value, expected);
+        return None;
+    }
+    Some(PathBuf::from(text))
 }
 
 fn protocols(reader: &mut Reader<'_>, value: &Value<'_>) -> Vec<u8> {

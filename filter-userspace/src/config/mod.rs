@@ -86,6 +86,8 @@ pub struct Config {
     pub database: DatabaseSource,
     /// The country of a CIDR list, which does not name one itself.
     pub database_country: Option<CountryCode>,
+    /// A MaxMind DB of autonomous systems, which names networks in reports and decides nothing.
+    pub asn_database: Option<PathBuf>,
     /// How many databases are kept, the one in force among them.
     pub keep_databases: usize,
     /// Addresses, and the country that every database must give them.
@@ -163,6 +165,12 @@ pub fn parse(path: &Path, text: &str) -> Result<(Config, Report), Report> {
 pub fn paths(file: Option<&Path>) -> Paths {
     let (draft, _) = read_all(file);
     build::paths(&draft)
+}
+
+/// Where the names of networks are, from a config that may be faulty: a report must work then, too.
+pub fn asn_database(file: Option<&Path>) -> Option<PathBuf> {
+    let (draft, _) = read_all(file);
+    draft.asn_database
 }
 
 /// The files that [`load`] reads, as far as they can be listed.

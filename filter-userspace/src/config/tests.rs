@@ -49,6 +49,7 @@ fn every_key_arrives_where_it_belongs() {
         [geo]
         database = "/var/lib/GeoIP/mo.txt"
         country = "mo"
+        asn_database = "/var/lib/GeoIP/asn.mmdb"
         keep = 5
         [geo.update]
         source = "dbip-lite"
@@ -111,6 +112,7 @@ fn every_key_arrives_where_it_belongs() {
         mode: Mode::Enforce,
         attach: AttachPreference::Generic,
         database: DatabaseSource::File("/var/lib/GeoIP/mo.txt".into()),
+        asn_database: Some("/var/lib/GeoIP/asn.mmdb".into()),
         keep_databases: 5,
         canaries: vec![
             ("192.0.2.7".parse().unwrap(), code("MO")),

@@ -357,13 +357,17 @@ pub mod unix_seconds {
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+    /// `None` also for what was before 1970.
+    pub fn of(time: Option<SystemTime>) -> Option<u64> {
+        let since = time?.duration_since(UNIX_EPOCH).ok()?;
+        Some(since.as_secs())
+    }
+
     pub fn serialize<S: Serializer>(
         time: &Option<SystemTime>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        time.and_then(|time| time.duration_since(UNIX_EPOCH).ok())
-            .map(|since| since.as_secs())
-            .serialize(serializer)
+        of(*time).serialize(serializer)
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(

@@ -8,10 +8,12 @@ use filter_common::{
 };
 
 use super::{
+    overlay::Overlay,
     rates::{PerSecond, Totals, add},
     state::{Daemon, failed},
 };
 use crate::{
+    config::Config,
     control::{
         protocol::{Refusal, RuleVerb},
         reply::{
@@ -135,56 +137,7 @@ impl Daemon {
     }
 
     pub(super) fn rules(&self) -> Rules {
-        let policy = &self.config.policy;
-        let line = |rule: RuleVerb, target: String, limit: Option<String>| RuleLine {
-            rule: rule.word().to_owned(),
-            target,
-            port: None,
-            limit,
-            origin: "config".to_owned(),
-            expires: None,
-            comment: None,
-            suspended: None,
-        };
-        let mut rules = Vec::new();
-        for (code, action) in &policy.countries {
-            let (verb, limit) = match action {
-                Action::Deny => (RuleVerb::Deny, None),
-                Action::Allow => (RuleVerb::Allow, None),
-                Action::Limit(index) => (
-                    RuleVerb::Allow,
-                    policy.limits.get(*index).map(|limit| limit.name.clone()),
-                ),
-            };
-            rules.push(line(verb, code.to_string(), limit));
-        }
-        let lists = [
-            (RuleVerb::Trust, &policy.trusted),
-            (RuleVerb::Allow, &policy.allow),
-            (RuleVerb::Deny, &policy.deny),
-        ];
-        for (verb, prefixes) in lists {
-            rules.extend(prefixes.iter().map(|p| line(verb, p.to_string(), None)));
-        }
-        rules.extend(self.overlay.rules.iter().map(|rule| RuleLine {
-            origin: "runtime".to_owned(),
-            port: rule.port,
-            expires: rule.expires,
-            comment: rule.comment.clone(),
-            suspended: rule.suspended_by(policy),
-            ..line(rule.rule, rule.target.to_string(), rule.limit.clone())
-        }));
-        let mode = self.overlay.mode.map(|own| RuntimeMode {
-            mode: own.mode,
-            configured: self.config.mode.into(),
-        });
-        Rules {
-            mode,
-            default: policy.action_word(policy.default),
-            unknown: policy.action_word(policy.unknown),
-            private: policy.action_word(policy.private),
-            rules,
-        }
+        rules(&self.config, &self.overlay)
     }
 
     pub(super) fn bans(&self) -> Result<Bans, Refusal> {
@@ -228,6 +181,60 @@ impl Daemon {
     /// When the database in force was built.
     pub fn database_built(&self) -> Option<SystemTime> {
         self.database.info.build_time
+    }
+}
+
+/// All rules: those of the config, and those of the runtime over them.
+pub fn rules(config: &Config, overlay: &Overlay) -> Rules {
+    let policy = &config.policy;
+    let line = |rule: RuleVerb, target: String, limit: Option<String>| RuleLine {
+        rule: rule.word().to_owned(),
+        target,
+        port: None,
+        limit,
+        origin: "config".to_owned(),
+        expires: None,
+        comment: None,
+        suspended: None,
+    };
+    let mut rules = Vec::new();
+    for (code, action) in &policy.countries {
+        let (verb, limit) = match action {
+            Action::Deny => (RuleVerb::Deny, None),
+            Action::Allow => (RuleVerb::Allow, None),
+            Action::Limit(index) => (
+                RuleVerb::Allow,
+                policy.limits.get(*index).map(|limit| limit.name.clone()),
+            ),
+        };
+        rules.push(line(verb, code.to_string(), limit));
+    }
+    let lists = [
+        (RuleVerb::Trust, &policy.trusted),
+        (RuleVerb::Allow, &policy.allow),
+        (RuleVerb::Deny, &policy.deny),
+    ];
+    for (verb, prefixes) in lists {
+        rules.extend(prefixes.iter().map(|p| line(verb, p.to_string(), None)));
+    }
+    rules.extend(overlay.rules.iter().map(|rule| RuleLine {
+        origin: "runtime".to_owned(),
+        port: rule.port,
+        expires: rule.expires,
+        comment: rule.comment.clone(),
+        suspended: rule.suspended_by(policy),
+        ..line(rule.rule, rule.target.to_string(), rule.limit.clone())
+    }));
+    let mode = overlay.mode.map(|own| RuntimeMode {
+        mode: own.mode,
+        configured: config.mode.into(),
+    });
+    Rules {
+        mode,
+        default: policy.action_word(policy.default),
+        unknown: policy.action_word(policy.unknown),
+        private: policy.action_word(policy.private),
+        rules,
     }
 }
 

@@ -27,14 +27,26 @@ pub(super) fn is_mmdb(bytes: &[u8]) -> bool {
         .any(|window| window == METADATA_MARKER)
 }
 
-pub(super) fn parse(mut bytes: Vec<u8>) -> Result<Parsed, Fault> {
-    let metadata = {
-        let reader = Reader::from_source(&bytes).map_err(Problem::MmdbOpen)?;
-        reader.metadata().clone()
-    };
+/// A file of any kind that [`Reader::verify`] finds sound, with its metadata as they were found: it may get
+/// more of them here.
+pub fn sound_mmdb(mut bytes: Vec<u8>) -> Result<(Reader<Vec<u8>>, Metadata), MaxMindDbError> {
+    let metadata = describe(&mut bytes)?;
+    let reader = Reader::from_source(bytes)?;
+    reader.verify()?;
+    Ok((reader, metadata))
+}
+
+/// The metadata, and such in the file as `verify()` wants to see.
+fn describe(bytes: &mut Vec<u8>) -> Result<Metadata, MaxMindDbError> {
+    let metadata = Reader::from_source(&*bytes)?.metadata().clone();
     if metadata.description.is_empty() || metadata.database_type.is_empty() {
-        append_described_metadata(&mut bytes, &metadata);
+        append_described_metadata(bytes, &metadata);
     }
+    Ok(metadata)
+}
+
+pub(super) fn parse(mut bytes: Vec<u8>) -> Result<Parsed, Fault> {
+    let metadata = describe(&mut bytes).map_err(Problem::MmdbOpen)?;
     let reader = Reader::from_source(&bytes).map_err(Problem::MmdbOpen)?;
     // Each walks the whole tree. What was read counts only when the file is sound, and if not, what
     // verify() says is the better message.

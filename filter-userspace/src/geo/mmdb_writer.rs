@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 /// A value of the data section.
 #[derive(Clone)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Text(String),
     Map(Vec<(&'static str, Value)>),
     U16(u16),
@@ -12,17 +12,17 @@ pub(super) enum Value {
     U64(u64),
 }
 
-pub(super) fn text(text: &str) -> Value {
+pub(crate) fn text(text: &str) -> Value {
     Value::Text(text.to_owned())
 }
 
 /// The flat shape: `{"country_code": …}`.
-pub(super) fn flat(code: &str) -> Value {
+pub(crate) fn flat(code: &str) -> Value {
     Value::Map(vec![("country_code", text(code))])
 }
 
 /// MaxMind's shape: `{KEY: {"iso_code": …}}`.
-pub(super) fn nested(key: &'static str, code: &str) -> Value {
+pub(crate) fn nested(key: &'static str, code: &str) -> Value {
     Value::Map(vec![(key, Value::Map(vec![("iso_code", text(code))]))])
 }
 
@@ -33,7 +33,7 @@ enum Child {
     Data(usize),
 }
 
-pub(super) struct Writer {
+pub(crate) struct Writer {
     ip_version: u16,
     record_size: u16,
     described: bool,
@@ -43,7 +43,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(ip_version: u16, record_size: u16) -> Self {
+    pub(crate) fn new(ip_version: u16, record_size: u16) -> Self {
         Self {
             ip_version,
             record_size,
@@ -55,13 +55,13 @@ impl Writer {
     }
 
     /// Leaves `description` empty, as npm's `@ip-location-db` does.
-    pub(super) fn undescribed(mut self) -> Self {
+    pub(crate) fn undescribed(mut self) -> Self {
         self.described = false;
         self
     }
 
     /// Adds a network; `address` is left-aligned in 128 bits.
-    pub(super) fn insert(&mut self, address: u128, prefix_len: u32, value: &Value) {
+    pub(crate) fn insert(&mut self, address: u128, prefix_len: u32, value: &Value) {
         let mut encoded = Vec::new();
         encode(&mut encoded, value);
         let offset = *self.offsets.entry(encoded.clone()).or_insert_with(|| {
@@ -73,7 +73,7 @@ impl Writer {
     }
 
     /// Adds an IPv4 network, below `::/96` in an IPv6 tree.
-    pub(super) fn insert_v4(&mut self, address: [u8; 4], prefix_len: u32, value: &Value) {
+    pub(crate) fn insert_v4(&mut self, address: [u8; 4], prefix_len: u32, value: &Value) {
         let address = u128::from(u32::from_be_bytes(address));
         match self.ip_version {
             4 => self.insert(address << 96, prefix_len, value),
@@ -82,7 +82,7 @@ impl Writer {
     }
 
     /// Lets a prefix point at the node of `::/96`, as MaxMind does for 6to4 and the like.
-    pub(super) fn alias_v4(&mut self, address: u128, prefix_len: u32) {
+    pub(crate) fn alias_v4(&mut self, address: u128, prefix_len: u32) {
         let mut node = 0;
         for _ in 0..96 {
             match self.nodes[node][0] {
@@ -95,7 +95,7 @@ impl Writer {
 
     /// A tree of `depth` nodes in which both branches of each lead to the next: few nodes, and
     /// 2^`depth` ways to the one record.
-    pub(super) fn braided(mut self, depth: usize, value: &Value) -> Self {
+    pub(crate) fn braided(mut self, depth: usize, value: &Value) -> Self {
         self.insert(0, 1, value);
         let record = self.nodes[0][0];
         self.nodes = (1..depth)
@@ -122,7 +122,7 @@ impl Writer {
         self.nodes[node][bit(prefix_len - 1)] = child;
     }
 
-    pub(super) fn finish(&self) -> Vec<u8> {
+    pub(crate) fn finish(&self) -> Vec<u8> {
         let mut file = Vec::new();
         for [left, right] in &self.nodes {
             let [left, right] = [self.record(*left), self.record(*right)];
@@ -178,8 +178,11 @@ impl Writer {
 fn encode(out: &mut Vec<u8>, value: &Value) {
     match value {
         Value::Text(text) => {
-            assert!(text.len() < 29, "longer strings need a size of their own");
-            out.push(2 << 5 | text.len() as u8);
+            match text.len() {
+                short @ ..29 => out.push(2 << 5 | short as u8),
+                long @ ..=284 => out.extend([2 << 5 | 29, (long - 29) as u8]),
+                _ => panic!("longer strings need a size of their own"),
+            }
             out.extend(text.as_bytes());
         }
         Value::Map(entries) => {

@@ -34,6 +34,7 @@ pub use builtin::{ATTRIBUTION as BUILTIN_ATTRIBUTION, builtin, builtin_digest};
 pub use digest::Digest;
 pub use error::{GeoError, Position, Problem};
 pub use failure::UpdateFailure;
+pub use mmdb::sound_mmdb;
 pub use range::{Address, Found, Range, Range4, Range6, covering_prefixes};
 
 use error::Fault;
@@ -343,4 +344,4 @@ mod bad_databases;
 #[cfg(test)]
 mod mmdb_tests;
 #[cfg(test)]
-mod mmdb_writer;
+pub(crate) mod mmdb_writer;

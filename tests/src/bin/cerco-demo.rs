@@ -11,6 +11,9 @@ struct Arguments {
     /// Also write the result to this file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Where cerco's report of the attack goes
+    #[arg(long, value_name = "FILE", default_value = "incident.html")]
+    report: PathBuf,
     /// Packets of the flood in each run
     #[arg(long, value_name = "N", default_value_t = 3_000_000)]
     packets: u64,
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         connections: CONNECTIONS / usize::from(divisor),
         seed: arguments.seed,
         json: arguments.json,
+        report: arguments.report,
         database: arguments.database,
         states: match arguments.only {
             None => vec![GateState::Off, GateState::On],

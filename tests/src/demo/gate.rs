@@ -12,6 +12,9 @@ use filter_common::country::CountryCode;
 use serde::Deserialize;
 use std::{collections::BTreeMap, path::Path};
 
+/// Longer than any run: the history of the gate begins with it.
+const REPORTED: &str = "1h";
+
 /// The gate, closed to everybody but Macau and, within limits, China.
 #[derive(Debug)]
 pub struct Gate {
@@ -48,6 +51,33 @@ struct CountryRow {
     class: String,
     passed_packets: u64,
     dropped_packets: u64,
+}
+
+/// What the report as JSON says, as far as it can be compared.
+#[derive(Deserialize)]
+pub struct Reported {
+    pub countries: Vec<ReportedLine>,
+    pub allowed: ReportedAllowed,
+}
+
+#[derive(Deserialize)]
+pub struct ReportedLine {
+    pub class: String,
+    passed_packets: u64,
+    dropped_packets: u64,
+}
+
+impl ReportedLine {
+    /// Turned away, and let in.
+    pub fn packets(&self) -> (u64, u64) {
+        (self.dropped_packets, self.passed_packets)
+    }
+}
+
+#[derive(Deserialize)]
+pub struct ReportedAllowed {
+    /// Packets of allowed countries that were turned away.
+    pub denied_packets: Option<u64>,
 }
 
 impl Gate {
@@ -87,6 +117,23 @@ impl Gate {
                 Some((code, traffic))
             })
             .collect())
+    }
+
+    /// Writes the report of all that the gate has seen to `path`, as HTML.
+    pub fn write_report(&self, path: &Path) -> Result<()> {
+        let path = path.to_str().context("the report's path is no UTF-8")?;
+        let args = [
+            "report", "--since", REPORTED, "--format", "html", "-o", path,
+        ];
+        self.cerco
+            .cli(&args)
+            .context("failed to write the report")?;
+        Ok(())
+    }
+
+    /// The same as numbers.
+    pub fn report(&self) -> Result<Reported> {
+        self.query(&["report", "--since", REPORTED, "--format", "json"])
     }
 
     /// The daemon's process id.

@@ -12,6 +12,7 @@ mod flood;
 mod gate;
 mod guests;
 mod http;
+mod incident;
 pub mod interrupt;
 mod plan;
 mod progress;
@@ -29,8 +30,12 @@ use anyhow::{Context, Result, bail};
 use countries::ATTACKERS;
 use plan::{Amounts, Plan};
 use progress::Progress;
+use run::Attempt;
 pub use run::GateState;
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{self, PathBuf},
+};
 use summary::{SCHEMA, Summary};
 
 /// What to do.
@@ -43,6 +48,8 @@ pub struct Options {
     pub seed: u64,
     /// Where to write the result as JSON.
     pub json: Option<PathBuf>,
+    /// Where to write cerco's report of the attack, as HTML.
+    pub report: PathBuf,
     /// A GeoIP file in place of the builtin database.
     pub database: Option<PathBuf>,
     /// Which runs, in this order.
@@ -71,7 +78,11 @@ pub fn demonstrate(options: &Options) -> Result<bool> {
         seed: options.seed,
         gate_off: None,
         gate_on: None,
+        report: None,
     };
+    // Before the attack, not after it: a name that cannot be one should not cost a minute.
+    let report = path::absolute(&options.report)
+        .with_context(|| format!("{} is no path", options.report.display()))?;
     for state in &options.states {
         interrupt::check()?;
         let (title, slot) = match state {
@@ -79,9 +90,16 @@ pub fn demonstrate(options: &Options) -> Result<bool> {
             GateState::On => ("gate on", &mut summary.gate_on),
         };
         let progress = Progress::new(title);
-        let result = run::run(&plan, *state, options.database.as_deref(), &progress);
+        let run = Attempt {
+            plan: &plan,
+            state: *state,
+            database: options.database.as_deref(),
+            report: &report,
+        };
+        let result = run::run(&run, &progress);
         *slot = Some(result.with_context(|| format!("the run with the {title} failed"))?);
     }
+    summary.report = summary.gate_on.is_some().then_some(report);
     if let Some(path) = &options.json {
         let text =
             serde_json::to_string_pretty(&summary).context("failed to write the result as JSON")?;
@@ -91,6 +109,9 @@ pub fn demonstrate(options: &Options) -> Result<bool> {
     println!("{}", report::table(&summary));
     let held = match &summary.gate_on {
         Some(run) => {
+            if let Some(path) = &summary.report {
+                println!("{}", report::report_line(path));
+            }
             println!("{}", report::verdict(run));
             run.failures().is_empty()
         }

@@ -5,6 +5,7 @@ use std::{
     env,
     fmt::Write,
     io::{IsTerminal, stdout},
+    path::Path,
 };
 
 /// How many countries the table names; the JSON has all of them.
@@ -80,6 +81,11 @@ pub fn table(summary: &Summary) -> String {
         .filter_map(|(state, run)| run.as_ref().map(|run| country_table(state, run)))
         .collect();
     format!("{}\n{text}{countries}", bold(header.trim_end()))
+}
+
+/// Where cerco's own report lies.
+pub fn report_line(path: &Path) -> String {
+    format!("\ncerco's report of this attack: {}", path.display())
 }
 
 fn country_table(state: &str, run: &Run) -> String {
@@ -208,6 +214,7 @@ mod tests {
             bot_connections_connected: 0,
             bot_connections_served: 0,
             by_country_equal: true,
+            report_equal: Some(true),
             by_country: vec![CountryRow {
                 code: "US".into(),
                 name: "United States",
@@ -233,6 +240,7 @@ mod tests {
             seed: 1,
             gate_off: Some(run()),
             gate_on: Some(run()),
+            report: None,
         };
         let table = table(&summary);
         for line in table.lines() {
@@ -256,7 +264,11 @@ mod tests {
     fn every_broken_promise_is_named() {
         assert_eq!(run().failures(), Vec::<String>::new());
         type Break = fn(&mut Run);
-        let cases: [(Break, &str); 6] = [
+        let cases: [(Break, &str); 7] = [
+            (
+                |run| run.report_equal = Some(false),
+                "the numbers of cerco's report differ from what was sent",
+            ),
             (
                 |run| run.flood_packets = 5,
                 "only 5 of 3,000,000 packets were sent in the time given",

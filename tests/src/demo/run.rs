@@ -6,7 +6,7 @@ use super::{
     cpu::CpuTime,
     flood,
     gate::Gate,
-    guests,
+    guests, incident,
     plan::Plan,
     progress::Progress,
     server::Server,
@@ -53,13 +53,24 @@ struct Taps {
     denied: Tap,
 }
 
+/// What a run is given.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt<'a> {
+    pub plan: &'a Plan,
+    pub state: GateState,
+    pub database: Option<&'a Path>,
+    /// Where cerco's report goes, if there is a gate.
+    pub report: &'a Path,
+}
+
 /// Builds the small internet, attacks, counts, and takes everything down again.
-pub fn run(
-    plan: &Plan,
-    state: GateState,
-    database: Option<&Path>,
-    progress: &Progress,
-) -> Result<Run> {
+pub fn run(attempt: &Attempt<'_>, progress: &Progress) -> Result<Run> {
+    let Attempt {
+        plan,
+        state,
+        database,
+        report,
+    } = *attempt;
     progress.step("building the network");
     let topology = Topology::build(plan)?;
     let server = Server::start(&topology.host)?;
@@ -104,6 +115,13 @@ pub fn run(
     let duration_s = start.elapsed().as_secs_f64();
     let cpu = CpuTime::now(server.pid(), gate_pid) - cpu_before;
     let by_country = by_country(gate.as_ref(), &attack.sent, denied_passed)?;
+    let report_equal = match &gate {
+        Some(gate) => {
+            progress.step("writing the report");
+            Some(incident::write(gate, report, &by_country, attack_packets)?)
+        }
+        None => None,
+    };
     progress.done();
 
     let of_family = |ipv6: bool| {
@@ -143,6 +161,7 @@ pub fn run(
             .iter()
             .all(|row| row.passed.map(|passed| passed + row.dropped) == Some(row.sent)),
         by_country,
+        report_equal,
         cpu_seconds: CpuSeconds {
             softirq: cpu.softirq,
             nginx: cpu.nginx,

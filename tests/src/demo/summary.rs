@@ -1,6 +1,7 @@
 //! The result of the demo in numbers: what `--json` writes and the table shows.
 
 use serde::Serialize;
+use std::path::PathBuf;
 
 /// Raised when a field changes its meaning or disappears.
 pub const SCHEMA: u32 = 1;
@@ -13,6 +14,9 @@ pub struct Summary {
     pub gate_off: Option<Run>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gate_on: Option<Run>,
+    /// cerco's report of the attack on the gate, an HTML file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report: Option<PathBuf>,
 }
 
 /// One run of the attack.
@@ -48,6 +52,8 @@ pub struct Run {
     /// Whether `passed` + `dropped` equals `sent` in every country.
     pub by_country_equal: bool,
     pub by_country: Vec<CountryRow>,
+    /// Whether cerco's report has the same numbers, and nobody allowed turned away; null without a gate.
+    pub report_equal: Option<bool>,
     pub cpu_seconds: CpuSeconds,
     pub duration_s: f64,
 }
@@ -135,6 +141,10 @@ impl Run {
         expect(
             self.by_country_equal,
             "cerco's numbers by country differ from what was sent".into(),
+        );
+        expect(
+            self.report_equal != Some(false),
+            "the numbers of cerco's report differ from what was sent".into(),
         );
         failures
     }

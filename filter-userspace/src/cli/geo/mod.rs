@@ -10,6 +10,7 @@ mod update;
 
 use std::net::IpAddr;
 
+pub use self::status::about;
 use super::{Context, Failure};
 use crate::config::{self, Config};
 

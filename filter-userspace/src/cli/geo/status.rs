@@ -17,11 +17,15 @@ use crate::{
 };
 
 pub fn run(context: &Context) -> Result<(), Failure> {
-    let status = match in_force::ask(context)? {
-        Some(status) => status,
-        None => from_disk(context)?,
-    };
-    context.output.show(&status, render)
+    context.output.show(&about(context)?, render)
+}
+
+/// The database in force; without a daemon the one that was in force last.
+pub fn about(context: &Context) -> Result<GeoStatus, Failure> {
+    match in_force::ask(context)? {
+        Some(status) => Ok(status),
+        None => from_disk(context),
+    }
 }
 
 /// What was in force last; before the first start, what the config names.

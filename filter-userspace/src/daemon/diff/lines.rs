@@ -25,7 +25,7 @@ pub fn source(config: &Config) -> Value {
     }
 }
 
-/// All of `config` but the mode, which the runtime may set, and what only `cerco geo update` reads.
+/// All of `config` but the mode, which the runtime may set, and what only `cerco geo update` and `cerco report` read.
 pub fn lines(config: &Config) -> Vec<Line> {
     let Config {
         interfaces,
@@ -33,6 +33,7 @@ pub fn lines(config: &Config) -> Vec<Line> {
         attach,
         database: _,
         database_country,
+        asn_database: _,
         keep_databases,
         canaries,
         update: _,

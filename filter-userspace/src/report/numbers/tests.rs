@@ -1,0 +1,233 @@
+use super::{fixture::*, *};
+use crate::history::changes::Kind;
+
+#[test]
+fn sentences_say_what_happened() {
+    let report = Report::new(material());
+    assert_eq!(
+        report.sentences,
+        [
+            "From 24 Nov 2026 00:00 to 26 Nov 2026 00:00 UTC (48 hours) the gate of web1 turned away \
+             3,142,377 packets (179.8 MiB).",
+            "That is 1,091 a minute on average, and at the peak 3,113,587 in the minute from \
+             24 Nov 20:34.",
+            "They came from 3 countries: United States (63.6 %), Germany (36.3 %) and China (< 0.1 %).",
+            "They came from at least 12,345 different sources: so many were seen in the sample, whose \
+             error is 1.6 %.",
+            "From the allowed countries (China and Macao) 370 packets were turned away (China 370). All \
+             of them because their source sent more than its limit.",
+            "In all 370 packets were turned away because an allowed source sent more than its limit.",
+            "14,400 packets (1.4 MiB) were let in.",
+        ]
+    );
+}
+
+#[test]
+fn tables_add_up_to_the_total() {
+    let report = Report::new(material());
+    let sum = |lines: &[Fates]| {
+        let sum = |of: fn(&Fates) -> u64| lines.iter().map(of).sum::<u64>();
+        [
+            sum(|it| it.passed_packets),
+            sum(|it| it.passed_bytes),
+            sum(|it| it.dropped_packets),
+            sum(|it| it.dropped_bytes),
+        ]
+    };
+    let total = sum(&[report.total]);
+    let mut countries: Vec<Fates> = report.countries.iter().map(|it| it.fates).collect();
+    countries.push(report.without_country);
+    let reasons: Vec<Fates> = report.reasons.iter().map(|it| it.fates).collect();
+    assert_eq!(sum(&countries), total);
+    assert_eq!(sum(&reasons), total);
+    assert_eq!(report.without_country.dropped_packets, 7);
+    let bars = &report.timeline.bars;
+    assert_eq!(
+        bars.iter().map(|it| it.dropped_packets).sum::<u64>(),
+        total[2]
+    );
+    assert_eq!((bars.len(), report.timeline.step_seconds), (288, 600));
+}
+
+/// The sentence about allowed countries.
+fn about_allowed(change_it: impl FnOnce(&mut Material)) -> String {
+    let mut material = material();
+    change_it(&mut material);
+    let report = Report::new(material);
+    report.sentences[report.sentences.len() - 3].clone()
+}
+
+#[test]
+fn allowed_who_were_turned_away_are_told_as_far_as_it_is_known() {
+    let of_china = |material: &mut Material, dropped, would_drop| {
+        material.history.countries[2] = line("CN", 9_000, dropped, would_drop);
+    };
+    assert_eq!(
+        about_allowed(|it| of_china(it, 0, 0)),
+        "Nobody from the allowed countries (China and Macao) was turned away."
+    );
+    // A ban may have been the cause.
+    assert_eq!(
+        about_allowed(|it| it.history.reasons.push(line("banned", 0, 1, 0))),
+        "From the allowed countries (China and Macao) 370 packets were turned away (China 370). Of all \
+         countries together 370 packets were turned away of sources that sent more than their limit, and \
+         1 packet was turned away of banned sources; the counters do not know reasons by country."
+    );
+    // So may another policy.
+    let another = about_allowed(|it| {
+        let mut other = change(BEGIN + 200, Kind::Policy, "allow CN");
+        other.after.policy_sha256 = DATABASE.into();
+        it.log.push(other);
+    });
+    assert!(
+        another.ends_with(
+            "The policy or the database changed in this time; this goes by the policy of now."
+        ),
+        "{another}"
+    );
+    assert!(
+        another.contains("do not know reasons by country"),
+        "{another}"
+    );
+    assert_eq!(
+        about_allowed(|it| it.rules = Err("the config is wrong".into())),
+        "Whether somebody who is allowed was turned away cannot be said: the policy could not be read."
+    );
+    let open = about_allowed(|it| {
+        it.rules = Ok(Rules {
+            default: "allow".into(),
+            rules: Vec::new(),
+            ..rules()
+        });
+    });
+    assert!(
+        open.starts_with("From the countries that are allowed 3,142,370 packets were turned away"),
+        "{open}"
+    );
+}
+
+#[test]
+fn observed_packets_are_not_called_turned_away() {
+    let mut material = material();
+    material.history.total = fates(3_000, 0, 500);
+    material.history.reasons = vec![
+        line("country_denied", 0, 0, 490),
+        line("packet_limit", 0, 0, 10),
+    ];
+    material.history.countries = vec![line("US", 0, 0, 490), line("CN", 5, 0, 10)];
+    let sentences = Report::new(material).sentences;
+    assert!(
+        sentences[0].ends_with(
+            "the gate of web1 would have turned away 500 packets (29.3 KiB); it only observed, so all of \
+             them passed."
+        ),
+        "{sentences:#?}"
+    );
+    assert!(
+        sentences[4].starts_with(
+            "From the allowed countries (China and Macao) 10 packets would have been turned away"
+        ),
+        "{sentences:#?}"
+    );
+}
+
+#[test]
+fn report_of_one_country_says_what_is_not_known_of_it() {
+    let mut material = material();
+    material.history.country = Some("CN".into());
+    material.history.total = fates(9_000, 370, 0);
+    material.history.reasons = Vec::new();
+    material.history.countries.retain(|it| it.name == "CN");
+    material.history.sampled.distinct_sources = None;
+    let report = Report::new(material);
+    assert_eq!(
+        report.sentences[2],
+        "China (CN) is allowed by the policy of now: its sources are turned away when they are banned or \
+         send more than their limit. Which of the two it was the counters do not know by country."
+    );
+    assert_eq!(report.without_country, Fates::default());
+    assert!(
+        report
+            .methods
+            .iter()
+            .any(|it| it.how.contains("Not known by country"))
+    );
+}
+
+#[test]
+fn quiet_country_has_its_line_all_the_same() {
+    let mut material = material();
+    material.history.country = Some("MO".into());
+    material.history.total = Fates::default();
+    material.history.countries = Vec::new();
+    material.history.points = Vec::new();
+    let report = Report::new(material);
+    assert_eq!(report.countries[0].action.as_deref(), Some("allow"));
+    assert_eq!(
+        report.sentences[1],
+        "Macao (MO) is allowed by the policy of now, and nobody from there was turned away."
+    );
+}
+
+#[test]
+fn time_before_the_history_is_not_averaged_over() {
+    let mut material = material();
+    // It began 30 seconds after 21:00; hours are all that it says of its beginning.
+    let begin = BEGIN + 21 * HOUR;
+    material.history.begins = Some(begin);
+    material.history.since = begin;
+    material.history.points.retain(|it| it.unix >= begin + 300);
+    material.log = vec![change(begin + 90, Kind::Daemon, "started")];
+    let report = Report::new(material);
+    assert_eq!(report.period.begins, Some(begin + 60));
+    assert_eq!(report.period.since, begin + 60);
+    assert_eq!(report.period.minutes, 27 * 60 - 1);
+    assert!(
+        report.sentences.iter().any(|it| it
+            == "Nothing is known of the time from 24 Nov 2026 00:00 to 24 Nov 2026 21:01 UTC: nobody \
+                counted then."),
+        "{:#?}",
+        report.sentences
+    );
+    // A quiet beginning of a time that is known is no lack of knowledge.
+    let mut quiet = super::fixture::material();
+    quiet.history.points.retain(|it| it.unix > BEGIN + 5 * HOUR);
+    assert_eq!(Report::new(quiet).period.begins, None);
+}
+
+#[test]
+fn period_that_goes_on_ends_with_this_minute() {
+    let mut material = material();
+    material.now = BEGIN + DAY + 30;
+    let period = Report::new(material).period;
+    assert_eq!(period.until, BEGIN + DAY + MINUTE);
+    assert!(period.goes_on);
+    assert_eq!(period.minutes, 1441);
+}
+
+#[test]
+fn hours_make_longer_bars_and_a_peak_that_is_only_bounded() {
+    let mut material = material();
+    material.history.store.minutes_since = None;
+    let report = Report::new(material);
+    assert_eq!(report.timeline.step_seconds, HOUR);
+    assert_eq!(report.period.minutes_from, Some(BEGIN + 2 * DAY));
+    assert!(!report.peak.unwrap().certain);
+    assert!(
+        report.sentences[1].contains("of which the single minutes are not known"),
+        "{}",
+        report.sentences[1]
+    );
+}
+
+#[test]
+fn licences_are_honoured() {
+    let report = Report::new(material());
+    assert_eq!(
+        report.attributions,
+        [
+            "IP Geolocation by DB-IP (https://db-ip.com), CC BY 4.0",
+            MAP_ATTRIBUTION
+        ]
+    );
+}

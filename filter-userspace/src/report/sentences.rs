@@ -1,0 +1,300 @@
+//! The summary in plain sentences, each from numbers of the report alone.
+
+use super::{
+    numbers::{Allowed, Report},
+    words::{self, counted, grouped},
+};
+use crate::{
+    cli::table::bytes,
+    history::{MINUTE, reply::Fates},
+};
+
+/// Countries that the summary names.
+const NAMED: usize = 5;
+/// More allowed countries than these are counted, not named.
+const ALLOWED_NAMED: usize = 20;
+
+pub fn summary(report: &Report) -> Vec<String> {
+    let mut sentences = vec![turned_away(report)];
+    sentences.extend(rates(report));
+    sentences.extend(origins(report));
+    sentences.extend(sources(report));
+    sentences.push(match report.country {
+        Some(_) => one_country(report),
+        None => allowed_turned_away(report),
+    });
+    sentences.extend(limited(report));
+    sentences.push(let_in(report));
+    sentences.extend(unknown_time(report));
+    sentences
+}
+
+/// `turned away`, or what observe mode makes of it.
+fn verb(fates: &Fates) -> &'static str {
+    match (fates.dropped_packets, fates.would_drop_packets) {
+        (0, 1..) => "would have been turned away",
+        (_, 0) => "were turned away",
+        _ => "were turned away or would have been",
+    }
+}
+
+fn turned_away(report: &Report) -> String {
+    let Fates {
+        dropped_packets,
+        dropped_bytes,
+        would_drop_packets,
+        would_drop_bytes,
+        ..
+    } = report.total;
+    let dropped = format!(
+        "{} ({})",
+        counted(dropped_packets, "packet"),
+        bytes(dropped_bytes)
+    );
+    let would = format!(
+        "{} ({})",
+        counted(would_drop_packets, "packet"),
+        bytes(would_drop_bytes)
+    );
+    let what = match (dropped_packets, would_drop_packets) {
+        (0, 0) => "turned nothing away".to_owned(),
+        (_, 0) => format!("turned away {dropped}"),
+        (0, _) => {
+            format!("would have turned away {would}; it only observed, so all of them passed")
+        }
+        _ => format!(
+            "turned away {dropped}, and while it only observed would have turned away {would} more, \
+             which passed"
+        ),
+    };
+    let from = match &report.country {
+        Some(class) => format!(" of sources in {}", place(class)),
+        None => String::new(),
+    };
+    format!(
+        "From {} to {} UTC ({}) the gate of {} {what}{from}.",
+        words::time(report.period.since),
+        words::time(report.period.until),
+        words::length(report.period.until - report.period.since),
+        report.host,
+    )
+}
+
+/// `Macao (MO)`, or what another class is called.
+fn place(class: &str) -> String {
+    match words::is_country(class) {
+        true => format!("{} ({class})", words::class(class)),
+        false => words::class(class),
+    }
+}
+
+fn rates(report: &Report) -> Option<String> {
+    let peak = report.peak?;
+    let average = words::rate(report.packets_per_minute);
+    let busiest = match peak.seconds {
+        MINUTE => format!(
+            "{} in the minute from {}",
+            words::rate(peak.packets_per_minute),
+            words::short_time(peak.unix)
+        ),
+        seconds => format!(
+            "at least {} a minute in the {} from {}, of which the single minutes are not known",
+            words::rate(peak.packets_per_minute),
+            words::length(seconds),
+            words::short_time(peak.unix)
+        ),
+    };
+    let doubt = match peak.certain || peak.seconds != MINUTE {
+        true => "",
+        false => " (the busiest of those minutes that are known; elsewhere only longer times are)",
+    };
+    Some(format!(
+        "That is {average} a minute on average, and at the peak {busiest}{doubt}."
+    ))
+}
+
+fn origins(report: &Report) -> Option<String> {
+    if report.country.is_some() || report.denied_packets() == 0 {
+        return None;
+    }
+    let named: Vec<String> = report
+        .countries
+        .iter()
+        .filter(|it| words::is_country(&it.class) && it.fates.denied_packets() > 0)
+        .take(NAMED)
+        .map(|it| {
+            let share = words::share(it.fates.denied_packets(), report.denied_packets());
+            format!("{} ({share})", it.name)
+        })
+        .collect();
+    if named.is_empty() {
+        return Some("No country is known for any of their addresses.".to_owned());
+    }
+    let most = match named.len() as u64 == report.denied_countries {
+        true => words::list(&named),
+        false => format!("most from {}", words::list(&named)),
+    };
+    Some(format!(
+        "They came from {}: {most}.",
+        counted(report.denied_countries, "country")
+    ))
+}
+
+fn sources(report: &Report) -> Option<String> {
+    let distinct = report.distinct_sources?;
+    if report.denied_packets() == 0 || distinct.at_least == 0 {
+        return None;
+    }
+    Some(format!(
+        "They came from at least {}: so many were seen in the sample, whose error is {:.1} %.",
+        counted(distinct.at_least, "different source"),
+        distinct.error * 100.0
+    ))
+}
+
+fn one_country(report: &Report) -> String {
+    let class = report.country.as_deref().unwrap_or_default();
+    let place = place(class);
+    let action = report.countries.first().and_then(|it| it.action.as_deref());
+    match (action, report.denied_packets()) {
+        (None, _) => "The counters do not know reasons by country.".to_owned(),
+        (Some("deny"), _) => format!("{place} is not allowed by the policy of now."),
+        (Some(_), 0) => {
+            format!(
+                "{place} is allowed by the policy of now, and nobody from there was turned away."
+            )
+        }
+        (Some(_), _) => format!(
+            "{place} is allowed by the policy of now: its sources are turned away when they are banned \
+             or send more than their limit. Which of the two it was the counters do not know by country."
+        ),
+    }
+}
+
+fn allowed_turned_away(report: &Report) -> String {
+    let Allowed {
+        denied,
+        denied_packets,
+        limited,
+        banned,
+        only_limited,
+        countries,
+    } = &report.allowed;
+    let (Some(denied), Some(packets)) = (denied, denied_packets) else {
+        return "Whether somebody who is allowed was turned away cannot be said: the policy could not \
+                be read."
+            .to_owned();
+    };
+    let whom = match countries {
+        None => "the countries that are allowed".to_owned(),
+        Some(codes) if codes.is_empty() => "those who are allowed (no country is)".to_owned(),
+        Some(codes) if codes.len() <= ALLOWED_NAMED => {
+            let names: Vec<String> = codes.iter().map(|code| words::class(code)).collect();
+            format!("the allowed countries ({})", words::list(&names))
+        }
+        Some(codes) => format!("the {} allowed countries", codes.len()),
+    };
+    let list_of_now = match report.in_force.rules_are_of_the_end {
+        _ if report.in_force.changed => {
+            " The policy or the database changed in this time; this goes by the policy of now."
+        }
+        Some(false) => " This goes by the policy of now, which is not the one of that time.",
+        _ => "",
+    };
+    if *packets == 0 {
+        let verb = match (
+            report.total.dropped_packets,
+            report.total.would_drop_packets,
+        ) {
+            (0, 1..) => "would have been turned away",
+            (_, 0) => "was turned away",
+            _ => "was turned away, or would have been",
+        };
+        return format!("Nobody from {whom} {verb}.{list_of_now}");
+    }
+    let named: Vec<String> = denied
+        .iter()
+        .take(NAMED)
+        .map(|it| {
+            format!(
+                "{} {}",
+                words::class(&it.name),
+                grouped(it.fates.denied_packets())
+            )
+        })
+        .collect();
+    let more = match denied.len() > NAMED {
+        true => ", and others",
+        false => "",
+    };
+    let mut sum = Fates::default();
+    for line in denied {
+        sum.dropped_packets += line.fates.dropped_packets;
+        sum.would_drop_packets += line.fates.would_drop_packets;
+    }
+    let why = match only_limited {
+        true => "All of them because their source sent more than its limit.".to_owned(),
+        false => format!(
+            "Of all countries together {} of sources that sent more than their limit, and {} of banned \
+             sources; the counters do not know reasons by country.",
+            refused(limited),
+            refused(banned)
+        ),
+    };
+    format!(
+        "From {whom} {} {} ({}{more}). {why}{list_of_now}",
+        counted(*packets, "packet"),
+        verb(&sum),
+        words::list(&named),
+    )
+}
+
+/// `12 packets were turned away`.
+fn refused(fates: &Fates) -> String {
+    let packets = fates.denied_packets();
+    let verb = match (packets, verb(fates)) {
+        (1, "were turned away") => "was turned away",
+        (_, verb) => verb,
+    };
+    format!("{} {verb}", counted(packets, "packet"))
+}
+
+fn limited(report: &Report) -> Option<String> {
+    let limited = report.allowed.limited;
+    if report.country.is_some() {
+        return None;
+    }
+    Some(match limited.denied_packets() {
+        0 => "No source reached a limit.".to_owned(),
+        _ => format!(
+            "In all {} because an allowed source sent more than its limit.",
+            refused(&limited)
+        ),
+    })
+}
+
+fn let_in(report: &Report) -> String {
+    format!(
+        "{} ({}) were let in.",
+        counted(report.total.passed_packets, "packet"),
+        bytes(report.total.passed_bytes)
+    )
+}
+
+fn unknown_time(report: &Report) -> Vec<String> {
+    let mut sentences = Vec::new();
+    if let Some(begins) = report.period.begins {
+        sentences.push(format!(
+            "Nothing is known of the time from {} to {} UTC: nobody counted then.",
+            words::time(report.period.asked_since),
+            words::time(begins)
+        ));
+    }
+    if report.period.goes_on {
+        sentences.push(format!(
+            "The period was not over when this was written, at {} UTC.",
+            words::time(report.generated)
+        ));
+    }
+    sentences
+}

@@ -68,6 +68,13 @@ impl Terminal {
         self.press(&["Enter"])
     }
 
+    /// Types `text` in one piece; [`Terminal::enter`] does so letter by letter.
+    pub fn paste(&self, text: &str) -> Result<()> {
+        let mut command = self.tmux();
+        command.args(["set-buffer", "--", text, ";", "paste-buffer", "-d"]);
+        run_to_end(&mut command, "paste").map(drop)
+    }
+
     pub fn resize(&self, width: u16, height: u16) -> Result<()> {
         let (width, height) = (width.to_string(), height.to_string());
         let mut command = self.tmux();

@@ -439,7 +439,7 @@ fn dashboard(draft: &Draft, report: &mut Report) -> DashboardConfig {
                 Severity::Error,
                 Some(listen.place.clone()),
                 format!(
-                    "dashboard.listen: {} can be reached from other hosts, and {} is missing",
+                    "dashboard.listen: {} can be reached from other hosts; missing: {}",
                     listen.value,
                     missing.join(", ")
                 ),

@@ -73,7 +73,9 @@ const commands = {
   type: ({ text }) => page.keyboard.type(text),
   click: ({ selector }) => page.click(selector),
   async drag({ selector, from, to }) {
-    const box = await (await page.$(selector)).boundingBox();
+    const element = await page.$(selector);
+    await element.scrollIntoView();
+    const box = await element.boundingBox();
     const y = box.y + box.height / 2;
     await page.mouse.move(box.x + box.width * from, y);
     await page.mouse.down();

@@ -12,8 +12,9 @@ export function Sources({ history, name }: { history: History | null; name: (cod
       </div>
       {sampled && history && (
         <p class="hint">
-          From {moment(history.since - (history.since % 3600))} on: {count(sampled.events)} events, which stand for {count(sampled.frames)}{" "}
-          packets. What each source sent lies between the two numbers; no other sent more than {count(sampled.other_sources_at_most)}.
+          Estimates from {count(sampled.events)} events since {moment(history.since - (history.since % 3600))}, which stand for{" "}
+          {count(sampled.frames)} packets: an event counts for all that was denied for its reason since the one before. What the sample
+          gives a source lies between the two numbers; none that is missing got more than {count(sampled.other_sources_at_most)}.
           {sampled.distinct_sources !== null && (
             <> {count(sampled.distinct_sources)} different sources (± {(sampled.distinct_error * 100).toFixed(1)} %) are in the sample.</>
           )}

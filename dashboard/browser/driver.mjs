@@ -3,6 +3,7 @@
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
+import { AnsiUp } from "ansi_up";
 import puppeteer from "puppeteer-core";
 
 const [chromium, profile] = process.argv.slice(2);
@@ -27,6 +28,7 @@ const browser = await puppeteer.launch({
     "--disable-default-apps",
     "--disable-sync",
     "--font-render-hinting=none",
+    "--disable-lcd-text",
     "--force-color-profile=srgb",
   ],
 });
@@ -94,9 +96,15 @@ const commands = {
   screenshot: async ({ path, full, clip }) => {
     await page.screenshot({ path, fullPage: full === true, ...(clip ? { clip } : {}) });
   },
-  async content({ html, width, height }) {
-    await page.setViewport({ width, height, deviceScaleFactor: 1 });
-    await page.setContent(html);
+  // Draws what `tmux capture-pane -e` printed, with its colours.
+  async terminal({ text, path }) {
+    const painter = new AnsiUp();
+    const style = `body { margin: 0; display: inline-block; background: #10151b; color: #dfe6ec; padding: 14px 16px }
+      pre { margin: 0; font: 15px/19px "DejaVu Sans Mono", monospace }`;
+    const html = painter.ansi_to_html(text.replace(/\n+$/, ""));
+    await page.setViewport({ width: 1000, height: 700, deviceScaleFactor: 1 });
+    await page.setContent(`<style>${style}</style><body><pre>${html}</pre></body>`);
+    await (await page.$("body")).screenshot({ path });
   },
   async faults() {
     const found = faults;

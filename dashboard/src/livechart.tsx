@@ -31,7 +31,11 @@ export function LiveChart({ live, tick }: { live: Live; tick: number }) {
     <section class="card live" aria-labelledby="live-title">
       <div class="head">
         <h2 id="live-title">
-          Packets a second <small>the last five minutes</small>
+          Packets a second{" "}
+          <small>
+            the last five minutes
+            {live.exactSince !== null && live.exactSince > now - LIVE_SECONDS && `; until ${clock(live.exactSince)} averages of minutes`}
+          </small>
         </h2>
         <button type="button" aria-pressed={asTable} onClick={() => setTable(!asTable)}>
           As a table

@@ -44,6 +44,8 @@ const TILE_MS = 3_000;
 export class Live {
   private samples: Sample[] = [];
   beats: Beat[] = [];
+  /** What stands before this, in seconds since 1970, are averages of whole minutes. */
+  exactSince: number | null = null;
   state: State | null = null;
 
   /** Takes a state; false: it was here already. */
@@ -92,6 +94,7 @@ export class Live {
           would_drop: it.would_drop_packets / 60,
         },
       }));
+    if (earlier.length > 0) this.exactSince = first;
     this.beats = [...earlier, ...this.beats];
   }
 

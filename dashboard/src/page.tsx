@@ -70,7 +70,7 @@ export function Page() {
           </p>
         )}
         {warnings.map((it) => (
-          <p key={it} class="notice"><b>Warning:</b> {it}</p>
+          <p key={it} class="notice"><b>Warning:</b> <WithCode text={it} /></p>
         ))}
       </div>
       <main id="main" tabIndex={-1} class={connection.lost === null ? "" : "stale"}>
@@ -118,4 +118,9 @@ export function Page() {
       </footer>
     </>
   );
+}
+
+/** What stands between backticks is to be typed. */
+function WithCode({ text }: { text: string }) {
+  return <>{text.split("`").map((part, index) => (index % 2 === 1 ? <code key={index}>{part}</code> : part))}</>;
 }

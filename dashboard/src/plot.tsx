@@ -79,7 +79,7 @@ function options(props: Props, width: number, latest: { current: Props }): uPlot
       y: { range: (_, __, to) => [0, to > 0 ? to * 1.08 : 1] },
     },
     axes: [
-      { ...axis, space: 70, values: times },
+      { ...axis, size: 34, space: 70, values: times },
       { ...axis, size: 56, values: (_, ticks) => ticks.map(compact) },
     ],
     series: [

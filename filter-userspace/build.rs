@@ -1,13 +1,17 @@
-//! Builds the eBPF program and leaves it in `OUT_DIR/cerco.bpf.o`.
+//! Builds the eBPF program and leaves it in `OUT_DIR/cerco.bpf.o`; embeds the bundle of the dashboard, if there is
+//! one.
 
 use std::{
     env, fs,
+    hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 #[path = "../xtask/src/build_script.rs"]
 mod build_script;
+#[path = "../xtask/src/bundle.rs"]
+mod bundle;
 #[path = "../xtask/src/ebpf.rs"]
 mod ebpf;
 #[path = "../xtask/src/toolchain.rs"]
@@ -19,7 +23,7 @@ use build_script::variable;
 const OBJECT_VAR: &str = "CERCO_EBPF_OBJECT";
 
 fn main() -> ExitCode {
-    match build() {
+    match build().and_then(|()| embed_dashboard()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             // Cargo shows standard error last, so this is what stands at the end of the screen.
@@ -44,6 +48,7 @@ fn build() -> Result<(), String> {
         "filter-ebpf/Cargo.toml",
         "filter-ebpf/src",
         "xtask/src/build_script.rs",
+        "xtask/src/bundle.rs",
         "xtask/src/ebpf.rs",
         "xtask/src/toolchain.rs",
     ] {
@@ -82,6 +87,53 @@ fn build() -> Result<(), String> {
     let copy = out_dir.join("cerco.bpf.o");
     fs::write(&copy, bytes)
         .map_err(|source| format!("failed to write {}: {source}", copy.display()))
+}
+
+/// Writes `OUT_DIR/dashboard_assets.rs`: the files of the bundle, or none.
+fn embed_dashboard() -> Result<(), String> {
+    let package = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
+    let root = package
+        .parent()
+        .expect("invariant: this crate is a folder of the workspace");
+    for path in bundle::INPUTS.into_iter().chain([bundle::FOLDER]) {
+        println!("cargo::rerun-if-changed=../{path}");
+    }
+    let state = bundle::state(root).map_err(|it| format!("cannot read the dashboard: {it}"))?;
+    if state == bundle::State::Stale {
+        println!(
+            "cargo::warning=the dashboard that is embedded is not that of its sources: `cargo xtask dashboard` \
+             makes it anew"
+        );
+    }
+    let folder = root.join(bundle::FOLDER);
+    let list = match state {
+        bundle::State::Missing => String::new(),
+        _ => read(&folder.join(bundle::LIST))
+            .and_then(|bytes| String::from_utf8(bytes).map_err(|it| it.to_string()))?,
+    };
+    let mut entries = String::new();
+    for line in list.lines() {
+        let [path, kind, name] = line.split('\t').collect::<Vec<_>>()[..] else {
+            return Err(format!("{}: odd line {line:?}", bundle::LIST));
+        };
+        let file = folder.join(name);
+        let mut hasher = DefaultHasher::new();
+        read(&file)?.hash(&mut hasher);
+        let etag = format!("\"{:016x}\"", hasher.finish());
+        entries += &format!(
+            "    Embedded {{ path: {path:?}, kind: {kind:?}, etag: {etag:?}, gzip: include_bytes!({file:?}) }},\n"
+        );
+    }
+    let path = PathBuf::from(variable("OUT_DIR")?).join("dashboard_assets.rs");
+    fs::write(
+        &path,
+        format!("const EMBEDDED: &[Embedded] = &[\n{entries}];\n"),
+    )
+    .map_err(|source| format!("failed to write {}: {source}", path.display()))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    fs::read(path).map_err(|source| format!("failed to read {}: {source}", path.display()))
 }
 
 /// Refuses a file that no kernel of the target could load, before it is embedded.

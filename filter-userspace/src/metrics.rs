@@ -4,7 +4,7 @@ mod families;
 mod format;
 mod process;
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, time::Duration};
 
 use filter_common::country::CountryCode;
 use http_body_util::Full;
@@ -18,26 +18,25 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::TcpListener,
-    sync::{Semaphore, mpsc, oneshot, watch},
+    sync::{mpsc, oneshot, watch},
     time::timeout,
 };
-use tracing::{debug, info, warn};
+use tracing::debug;
 
 pub use self::{
     format::{Format, render},
     process::Process,
 };
-use crate::kernel::{AttachMode, FlowCount, InterfaceCounters, Mode};
+use crate::{
+    http::{Endpoint, MAX_HEADER_BYTES},
+    kernel::{AttachMode, FlowCount, InterfaceCounters, Mode},
+};
 
 /// Connections at once; a scraper needs one.
 const MAX_CONNECTIONS: usize = 16;
-/// Request line and headers; hyper takes no less than 8 KiB.
-const MAX_HEADER_BYTES: usize = 8 * 1024;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// For a whole connection, so that a reader that reads nothing holds its slot only so long.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
-/// Between two attempts to listen.
-const BIND_RETRY: Duration = Duration::from_secs(5);
 
 /// Everything that a scrape shows, taken at one moment.
 #[derive(Clone, Debug)]
@@ -76,23 +75,27 @@ pub struct Snapshot {
 /// A scrape on its way to the daemon's task.
 pub type Scrape = oneshot::Sender<Result<Snapshot, String>>;
 
-/// Serves until the daemon's task is gone.
-async fn serve(listener: TcpListener, daemon: mpsc::Sender<Scrape>) {
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    loop {
-        let Ok(slot) = slots.clone().acquire_owned().await else {
-            return;
-        };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                warn!("metrics: accept failed: {error}");
-                tokio::time::sleep(HEADER_TIMEOUT).await;
-                continue;
-            }
-        };
+/// Where the metrics are served.
+pub fn endpoint(address: SocketAddr) -> Endpoint {
+    Endpoint {
+        what: "metrics",
+        address,
+        url: format!("http://{address}/metrics"),
+        key: "[metrics] listen",
+    }
+}
+
+/// Serves at `endpoint` until the daemon's task is gone; without a `listener` it tries to get one.
+pub async fn serve_at(
+    endpoint: Endpoint,
+    listener: Option<TcpListener>,
+    daemon: mpsc::Sender<Scrape>,
+    fault: watch::Sender<Option<String>>,
+) {
+    let listener = endpoint.bind(listener, &fault).await;
+    let converse = |stream, _| {
         let daemon = daemon.clone();
-        tokio::spawn(async move {
+        async move {
             let service = service_fn(move |request| answer(request, daemon.clone()));
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -105,53 +108,9 @@ async fn serve(listener: TcpListener, daemon: mpsc::Sender<Scrape>) {
                 Ok(Err(error)) => debug!("metrics connection: {error}"),
                 Err(_) => debug!("metrics connection: timed out"),
             }
-            drop(slot);
-        });
-    }
-}
-
-/// Binds the listener, or says in `fault` why that cannot be done.
-pub async fn try_bind(
-    address: SocketAddr,
-    fault: &watch::Sender<Option<String>>,
-) -> Option<TcpListener> {
-    match TcpListener::bind(address).await {
-        Ok(listener) => {
-            fault.send_replace(None);
-            info!("metrics at http://{address}/metrics");
-            Some(listener)
         }
-        Err(error) => {
-            let text = format!(
-                "no metrics: cannot listen at {address}: {error}; it is tried again every {} \
-                 seconds, `[metrics] listen` in the config moves it",
-                BIND_RETRY.as_secs()
-            );
-            // Once is enough for the log; `status` goes on showing it.
-            if fault.send_replace(Some(text.clone())).is_none() {
-                warn!("{text}");
-            }
-            None
-        }
-    }
-}
-
-/// Serves at `address` until the daemon's task is gone; without a `listener` it tries to get one.
-///
-/// The gate matters more than its metrics, so a port that is taken does not keep it from standing.
-pub async fn serve_at(
-    address: SocketAddr,
-    mut listener: Option<TcpListener>,
-    daemon: mpsc::Sender<Scrape>,
-    fault: watch::Sender<Option<String>>,
-) {
-    loop {
-        match listener {
-            Some(listener) => return serve(listener, daemon).await,
-            None => tokio::time::sleep(BIND_RETRY).await,
-        }
-        listener = try_bind(address, &fault).await;
-    }
+    };
+    endpoint.accept(listener, MAX_CONNECTIONS, converse).await;
 }
 
 async fn answer(

@@ -6,6 +6,7 @@
 
 pub mod bench;
 pub mod besieged;
+pub mod browser;
 pub mod counts;
 pub mod daemon;
 pub mod decided;
@@ -27,6 +28,7 @@ pub mod prometheus;
 pub mod raw;
 pub mod siege;
 pub mod site;
+pub mod storm;
 pub mod talk;
 pub mod tap;
 pub mod terminal;

@@ -4,10 +4,11 @@ use std::fs;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{setup, workspace};
+use crate::{dashboard, setup, workspace};
 
 pub fn run(debug: bool) -> Result<()> {
     setup::run(setup::Wanted::ToBuild)?;
+    dashboard::make_if_stale()?;
     let mut arguments = vec![
         "--locked",
         "--package",

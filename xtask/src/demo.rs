@@ -2,11 +2,12 @@
 
 use anyhow::{Context, Result};
 
-use crate::{nginx::NGINX_VAR, root, setup, test::CERCO_VAR, workspace};
+use crate::{dashboard, nginx::NGINX_VAR, root, setup, test::CERCO_VAR, workspace};
 
 /// `arguments`: passed on to the demo as they are.
 pub fn run(arguments: &[String]) -> Result<()> {
     setup::run(setup::Wanted::ToRun)?;
+    dashboard::make_if_stale()?;
     let packages = ["--locked", "--release", "--package", "filter-userspace"];
     let executables =
         workspace::build(&[&packages[..], &["--package", "integration-tests", "--bins"]].concat())?;

@@ -7,6 +7,8 @@ use clap::{Parser, Subcommand};
 mod apt;
 mod bench;
 mod build;
+mod bundle;
+mod dashboard;
 mod demo;
 mod ebpf;
 #[cfg(test)]
@@ -16,6 +18,7 @@ mod linker;
 mod nginx;
 mod prometheus;
 mod root;
+mod screenshots;
 mod setup;
 mod test;
 mod toolchain;
@@ -64,6 +67,18 @@ enum Task {
         )]
         arguments: Vec<String>,
     },
+    /// Make the bundle of the dashboard, which builds embed; needs Node.js
+    Dashboard,
+    /// Take the pictures of the documentation, of an attack in namespaces
+    Screenshots {
+        /// Passed on; `cargo xtask screenshots -- --help` lists them
+        #[arg(
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_name = "ARGS"
+        )]
+        arguments: Vec<String>,
+    },
     /// Make the embedded snapshot of the GeoIP database anew
     GeoSnapshot {
         /// Read this database file instead of fetching one
@@ -79,6 +94,8 @@ fn main() -> ExitCode {
         Task::Test { arguments } => test::run(&arguments),
         Task::Demo { arguments } => demo::run(&arguments),
         Task::Bench { arguments } => bench::run(&arguments),
+        Task::Dashboard => dashboard::run(),
+        Task::Screenshots { arguments } => screenshots::run(&arguments),
         Task::GeoSnapshot { from } => geo_snapshot::run(from),
     };
     match result {

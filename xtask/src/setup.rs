@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     apt::{self, Package},
-    ebpf, linker, nginx, prometheus,
+    dashboard, ebpf, linker, nginx, prometheus,
     toolchain::{self, Missing, Rust, Source, Toolchain},
     workspace,
 };
@@ -72,6 +72,10 @@ pub fn run(wanted: Wanted) -> Result<()> {
     if wanted != Wanted::ToBuild {
         install_run_commands()?;
     }
+    if matches!(wanted, Wanted::ToTest | Wanted::Everything) {
+        install_node()?;
+        install_browser()?;
+    }
     let server = match wanted {
         Wanted::ToBuild => None,
         Wanted::ToRun | Wanted::ToTest | Wanted::Everything => Some(nginx_path()?),
@@ -125,6 +129,37 @@ fn install_run_commands() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Node.js and npm, which make the dashboard's bundle. One that is too old is somebody's choice, and stays.
+pub fn install_node() -> Result<()> {
+    let Some(fault) = dashboard::node_fault() else {
+        return Ok(());
+    };
+    let purpose = "they make the bundle of the dashboard, and drive the browser of its tests";
+    if system_program("node").is_some() && system_program("npm").is_some() {
+        bail!("{fault} ({purpose}): install a newer one, as from https://nodejs.org");
+    }
+    apt::install(&["nodejs", "npm"].map(|name| Package {
+        name: name.to_owned(),
+        purpose,
+    }))?;
+    match dashboard::node_fault() {
+        None => Ok(()),
+        Some(fault) => {
+            bail!("{fault} ({purpose}): install a newer one, as from https://nodejs.org")
+        }
+    }
+}
+
+fn install_browser() -> Result<()> {
+    if system_program("chromium").is_some() {
+        return Ok(());
+    }
+    apt::install(&[Package {
+        name: "chromium".to_owned(),
+        purpose: "a test looks at the dashboard in it, without a window",
+    }])
 }
 
 fn install_linker(rust: &Rust, reason: &str) -> Result<PathBuf> {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use crate::{nginx::NGINX_VAR, prometheus::PROMETHEUS_VAR, root, setup, workspace};
+use crate::{dashboard, nginx::NGINX_VAR, prometheus::PROMETHEUS_VAR, root, setup, workspace};
 
 /// Tells the tests where the `cerco` binary is.
 pub const CERCO_VAR: &str = "CERCO_BIN";
@@ -19,6 +19,7 @@ const NEEDS_ROOT: &str = "integration-tests";
 pub fn run(arguments: &[String]) -> Result<()> {
     let sudo = root::prefix().context("the tests on network namespaces need root")?;
     setup::run(setup::Wanted::ToTest)?;
+    dashboard::make_for_tests()?;
     let cerco = build("cerco", &[])?;
     // Half a minute: what does not depend on the ABI is compiled already.
     let other_abi = build("cerco-other-abi", &["--features", "other-abi"])?;

@@ -9,6 +9,7 @@ use crate::{
     config::{self, Config, DatabaseSource},
     control::protocol::ModeWord,
     daemon::age,
+    dashboard::Access,
     doubts::judged,
     generations::Store,
     geo::Database,
@@ -60,10 +61,11 @@ pub fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let database = config.read_database().map_err(|e| bad(&e))?;
     let compiled = compile(&config.policy, &database).map_err(|e| bad(&e))?;
     refuse_doubtful(&config, &database)?;
+    let unread = check_dashboard(&config)?;
     let now = std::time::SystemTime::now();
     let mut warnings = report.warning_lines();
     let old = age::warning(database.info.build_time, now);
-    if let Some(warning) = old {
+    for warning in unread.into_iter().chain(old) {
         if !output.is_json() {
             output.warn(&warning);
         }
@@ -100,6 +102,18 @@ pub fn run(args: Args, context: &Context) -> Result<(), Failure> {
             grouped(checked.networks_v6),
         )
     })
+}
+
+/// Whether the files of the dashboard will do; what only root can read is a warning for others.
+fn check_dashboard(config: &Config) -> Result<Option<String>, Failure> {
+    if !config.dashboard.enabled {
+        return Ok(None);
+    }
+    match Access::load(&config.dashboard) {
+        Ok(_) => Ok(None),
+        Err(error) if error.is_permission() => Ok(Some(error.to_string())),
+        Err(error) => Err(Failure::bad_usage(error.to_string())),
+    }
 }
 
 /// As a reload would: what is not the next edition of the last good database.

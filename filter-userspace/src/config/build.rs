@@ -12,6 +12,7 @@ use super::{
     value::{At, nearest},
 };
 use crate::{
+    dashboard::{DashboardConfig, TlsFiles},
     history::{DAY, HistoryConfig},
     kernel::{AttachPreference, FlowTimeouts, Mode, Replies},
     policy::{Action, Limit, Policy, Scope},
@@ -47,6 +48,7 @@ pub fn build(draft: &Draft, report: &mut Report) -> Option<Config> {
     let limits = limits(draft, report);
     let policy = policy(draft, limits, report);
     let metrics = metrics(draft, report);
+    let dashboard = dashboard(draft, report);
     let mode = draft.mode.as_ref().map_or(Mode::Observe, |mode| mode.value);
     if mode == Mode::Enforce
         && policy.default == Action::Deny
@@ -97,6 +99,7 @@ pub fn build(draft: &Draft, report: &mut Report) -> Option<Config> {
         paths: paths(draft),
         replies: replies(draft),
         metrics,
+        dashboard,
         history: history(draft),
     };
     (!report.has_errors()).then_some(config)
@@ -405,4 +408,61 @@ fn metrics(draft: &Draft, report: &mut Report) -> Option<std::net::SocketAddr> {
         );
     }
     Some(address)
+}
+
+fn dashboard(draft: &Draft, report: &mut Report) -> DashboardConfig {
+    let default = DashboardConfig::default();
+    let file = |key| draft.dashboard_files.get(key).map(|at| at.value.clone());
+    let files = ["tls_certificate", "tls_key", "token_file"];
+    let enabled = draft
+        .dashboard_enabled
+        .as_ref()
+        .map_or(default.enabled, |at| at.value);
+    for (key, other) in [
+        ("tls_certificate", "tls_key"),
+        ("tls_key", "tls_certificate"),
+    ] {
+        if let (Some(alone), None) = (draft.dashboard_files.get(key), file(other)) {
+            report.error(
+                alone.place.clone(),
+                format!("dashboard.{key}: TLS needs both a certificate and its key"),
+                format!("needs {other} beside it"),
+            );
+        }
+    }
+    if let Some(listen) = &draft.dashboard_listen {
+        let missing: Vec<&str> = files
+            .into_iter()
+            .filter(|key| file(key).is_none())
+            .collect();
+        if enabled && !listen.value.ip().is_loopback() && !missing.is_empty() {
+            report.push(
+                Severity::Error,
+                Some(listen.place.clone()),
+                format!(
+                    "dashboard.listen: {} can be reached from other hosts; missing: {}",
+                    listen.value,
+                    missing.join(", ")
+                ),
+                "only with tls_certificate, tls_key and token_file beside it",
+                Some(
+                    "keep 127.0.0.1:9843 and come by `ssh -L 9843:localhost:9843 HOST`; a token is \
+                     made by `(umask 077; openssl rand -hex 32 > /etc/cerco/dashboard.token)`"
+                        .to_owned(),
+                ),
+            );
+        }
+    }
+    DashboardConfig {
+        enabled,
+        listen: draft
+            .dashboard_listen
+            .as_ref()
+            .map_or(default.listen, |at| at.value),
+        host_names: draft.dashboard_host_names.clone(),
+        tls: file("tls_certificate")
+            .zip(file("tls_key"))
+            .map(|(certificate, key)| TlsFiles { certificate, key }),
+        token_file: file("token_file"),
+    }
 }

@@ -83,12 +83,17 @@ pub struct Draft {
     pub pins: Option<PathBuf>,
     pub listen: Option<At<Listen>>,
     pub allow_remote: Option<At<bool>>,
+    pub dashboard_enabled: Option<At<bool>>,
+    pub dashboard_listen: Option<At<SocketAddr>>,
+    pub dashboard_host_names: Vec<String>,
+    /// By key.
+    pub dashboard_files: BTreeMap<&'static str, At<PathBuf>>,
     pub history_enabled: Option<At<bool>>,
     /// By key: days, and millions of bytes.
     pub history_limits: BTreeMap<&'static str, At<u32>>,
 }
 
-const TOP_LEVEL: [&str; 13] = [
+const TOP_LEVEL: [&str; 14] = [
     "interfaces",
     "mode",
     "attach",
@@ -101,6 +106,7 @@ const TOP_LEVEL: [&str; 13] = [
     "replies",
     "paths",
     "metrics",
+    "dashboard",
     "history",
 ];
 
@@ -111,6 +117,15 @@ const GEO_KEYS: [&str; 6] = [
     "keep",
     "canaries",
     "update",
+];
+
+const DASHBOARD_KEYS: [&str; 6] = [
+    "enabled",
+    "listen",
+    "host_names",
+    "tls_certificate",
+    "tls_key",
+    "token_file",
 ];
 
 const HISTORY_KEYS: [&str; 4] = [
@@ -179,6 +194,7 @@ impl Draft {
                 "replies" => self.read_replies(value, reader),
                 "paths" => self.read_paths(value, reader),
                 "metrics" => self.read_metrics(value, reader),
+                "dashboard" => self.read_dashboard(value, reader),
                 "history" => self.read_history(value, reader),
                 unknown => reader.unknown_key("", unknown, key, &TOP_LEVEL),
             }
@@ -453,6 +469,40 @@ impl Draft {
         });
     }
 
+    fn read_dashboard(&mut self, value: &Value<'_>, reader: &mut Reader<'_>) {
+        each_key("dashboard", value, reader, |name, _, value, reader| {
+            let key = format!("dashboard.{name}");
+            match name {
+                "enabled" => replace(&mut self.dashboard_enabled, reader.boolean(&key, value)),
+                "listen" => {
+                    let expected = "an address with port like \"127.0.0.1:9843\"";
+                    match reader.string(&key, value, expected).map(str::parse) {
+                        Some(Ok(address)) => {
+                            self.dashboard_listen = Some(reader.at(address, value));
+                        }
+                        Some(Err(_)) => reader.wrong_type(&key, value, expected),
+                        None => {}
+                    }
+                }
+                "host_names" => self.dashboard_host_names.extend(host_names(reader, value)),
+                "tls_certificate" | "tls_key" | "token_file" => {
+                    let expected = "an absolute path";
+                    let known = DASHBOARD_KEYS.into_iter().find(|key| *key == name);
+                    match (known, reader.string(&key, value, expected)) {
+                        (Some(known), Some(text)) if text.starts_with('/') => {
+                            let path = reader.at(PathBuf::from(text), value);
+                            self.dashboard_files.insert(known, path);
+                        }
+                        (_, Some(_)) => reader.wrong_type(&key, value, expected),
+                        (_, None) => {}
+                    }
+                }
+                _ => return Err(&DASHBOARD_KEYS),
+            }
+            Ok(())
+        });
+    }
+
     fn read_history(&mut self, value: &Value<'_>, reader: &mut Reader<'_>) {
         each_key("history", value, reader, |name, _, value, reader| {
             let key = format!("history.{name}");
@@ -473,6 +523,29 @@ impl Draft {
             Ok(())
         });
     }
+}
+
+/// Names by which a browser may call the dashboard, without ports.
+fn host_names(reader: &mut Reader<'_>, value: &Value<'_>) -> Vec<String> {
+    let key = "dashboard.host_names";
+    let expected = "the name of a host like \"cerco.example.org\", or its address";
+    let items = reader.list(key, value, "names of hosts");
+    let mut names = Vec::new();
+    for item in items {
+        let Some(text) = reader.string(key, item, expected) else {
+            continue;
+        };
+        let is_name = !text.is_empty()
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+        if is_name || text.parse::<IpAddr>().is_ok() {
+            names.push(text.to_ascii_lowercase());
+        } else {
+            reader.wrong_type(key, item, expected);
+        }
+    }
+    names
 }
 
 /// A value that was refused does not erase the one of an earlier file.

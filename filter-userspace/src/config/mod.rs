@@ -28,6 +28,7 @@ pub use self::{
 };
 use crate::{
     compile,
+    dashboard::DashboardConfig,
     geo::{self, Database, GeoError, ReadOptions},
     history::HistoryConfig,
     kernel::{AttachPreference, Mode, Replies},
@@ -100,6 +101,7 @@ pub struct Config {
     pub replies: Replies,
     /// Where to serve the metrics; `None`: nowhere.
     pub metrics: Option<SocketAddr>,
+    pub dashboard: DashboardConfig,
     pub history: HistoryConfig,
 }
 

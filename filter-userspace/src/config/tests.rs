@@ -4,6 +4,7 @@ use filter_common::country::CountryCode;
 
 use super::*;
 use crate::{
+    dashboard::TlsFiles,
     kernel::{FlowTimeouts, TrackerPreference},
     policy::{Action, Limit, Scope},
 };
@@ -30,7 +31,7 @@ fn each_bad_config_is_refused_with_place_and_remedy() {
         got += &format!("=== {name}\n{input}---\n{report}\n\n");
         count += 1;
     }
-    assert_eq!(count, 40, "cases were lost");
+    assert_eq!(count, 45, "cases were lost");
     if std::env::var_os("CERCO_REWRITE_CASES").is_some() {
         fs::write("src/config/cases.txt", &got).unwrap();
         return;
@@ -87,6 +88,13 @@ fn every_key_arrives_where_it_belongs() {
         pins = "/tmp/p"
         [metrics]
         listen = "[::1]:1"
+        [dashboard]
+        enabled = true
+        listen = "192.0.2.1:2"
+        host_names = ["Gate.example.org", "192.0.2.9"]
+        tls_certificate = "/c"
+        tls_key = "/k"
+        token_file = "/t"
         [history]
         enabled = false
         keep_minutes_days = 7
@@ -174,6 +182,16 @@ fn every_key_arrives_where_it_belongs() {
             },
         },
         metrics: Some("[::1]:1".parse().unwrap()),
+        dashboard: DashboardConfig {
+            enabled: true,
+            listen: "192.0.2.1:2".parse().unwrap(),
+            host_names: vec!["gate.example.org".into(), "192.0.2.9".into()],
+            tls: Some(TlsFiles {
+                certificate: "/c".into(),
+                key: "/k".into(),
+            }),
+            token_file: Some("/t".into()),
+        },
         history: HistoryConfig {
             enabled: false,
             keep_minutes: 7 * 86_400,
@@ -191,6 +209,7 @@ fn example_is_valid_and_observes() {
     assert_eq!(config.mode, Mode::Observe);
     assert_eq!(config.interfaces, Interfaces::Auto);
     assert_eq!(config.metrics, Some(([127, 0, 0, 1], 9273).into()));
+    assert_eq!(config.dashboard, DashboardConfig::default());
     assert_eq!(config.paths.pins, Path::new("/sys/fs/bpf/cerco"));
     // The lines that show defaults must be valid too, when someone removes the `# `.
     let all: String = EXAMPLE
@@ -207,6 +226,15 @@ fn example_is_valid_and_observes() {
     assert_eq!(config.policy.scope.tcp.len(), 3);
     assert_eq!(config.replies, Replies::default());
     assert_eq!(config.history, HistoryConfig::default());
+    let written = DashboardConfig {
+        tls: Some(TlsFiles {
+            certificate: "/etc/cerco/dashboard.crt".into(),
+            key: "/etc/cerco/dashboard.key".into(),
+        }),
+        token_file: Some("/etc/cerco/dashboard.token".into()),
+        ..DashboardConfig::default()
+    };
+    assert_eq!(config.dashboard, written);
     for key in draft::REPLY_KEYS {
         assert!(
             all.lines().any(|line| line.starts_with(&format!("{key} "))),

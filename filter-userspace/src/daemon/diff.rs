@@ -247,9 +247,13 @@ mod tests {
                         destinations = [\"192.0.2.1\"]\n[trusted]\nprefixes = [\"192.0.2.9\"]\n\
                         [rules]\nallow = [\"198.51.100.0/24\"]\ndeny = [\"10.0.0.0/8\"]\n[replies]\n\
                         enabled = false\nattach = \"clsact\"\nudp_seconds = 31\n[paths]\n\
-                        socket = \"/s\"\nstate = \"/t\"\npins = \"/p\"\n[metrics]\nlisten = \"off\"\n";
+                        socket = \"/s\"\nstate = \"/t\"\npins = \"/p\"\n[metrics]\nlisten = \"off\"\n\
+                        [dashboard]\nenabled = true\nhost_names = [\"gate\"]\ntoken_file = \"/t\"\n";
         let expected = [
             "Restart attach: \"auto\" -> \"generic\"",
+            "Restart dashboard.enabled: false -> true",
+            "Restart dashboard.host_names: nothing -> \"gate\"",
+            "Restart dashboard.token_file: nothing -> \"/t\"",
             "Reload geo.canaries.\"192.0.2.7\": nothing -> \"MO\"",
             "Reload geo.country: nothing -> \"MO\"",
             "Reload geo.database: \"builtin\" -> \"/x\"",

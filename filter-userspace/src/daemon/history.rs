@@ -13,10 +13,10 @@ use crate::{
     },
     geo::{self, Digest},
     history::{
-        self, MINUTE,
+        self, MINUTE, Query,
         changes::{Actor, Kind, Standing},
         query::QueryError,
-        reply::HistoryStatus,
+        reply::{History, HistoryStatus},
         tally::{Sample, sample_of},
         worker::{Look, Noted, STARTED, Worker, login_of},
     },
@@ -141,23 +141,32 @@ impl Daemon {
             let _ = answer.send(self.handle_for(actor, request, confirm, asker));
             return;
         };
+        self.ask_history(query, |found| {
+            let reply = found.and_then(|history| {
+                serde_json::to_value(history).map_err(|it| Refusal::failed(it.to_string()))
+            });
+            let _ = answer.send(reply);
+        });
+    }
+
+    /// Passes a question on to the history, with all that was counted until now; its thread calls `tell`.
+    pub(super) fn ask_history(
+        &mut self,
+        query: Query,
+        tell: impl FnOnce(Result<History, Refusal>) + Send + 'static,
+    ) {
         self.read_events();
         self.look_for_history();
         let Some(worker) = &self.history.worker else {
             let refusal = "there is no history: [history] enabled is false in the config";
-            let _ = answer.send(Err(Refusal::failed(refusal)));
+            tell(Err(Refusal::failed(refusal)));
             return;
         };
-        let send = Box::new(move |found: Result<history::reply::History, QueryError>| {
-            let reply = found
-                .map_err(|error| match error.is_bad_question() {
-                    true => Refusal::bad_request(error.to_string()),
-                    false => Refusal::failed(error.to_string()),
-                })
-                .and_then(|history| {
-                    serde_json::to_value(history).map_err(|it| Refusal::failed(it.to_string()))
-                });
-            let _ = answer.send(reply);
+        let send = Box::new(move |found: Result<History, QueryError>| {
+            tell(found.map_err(|error| match error.is_bad_question() {
+                true => Refusal::bad_request(error.to_string()),
+                false => Refusal::failed(error.to_string()),
+            }));
         });
         // When it is busy the sender is dropped, and the asker hears of it.
         if !worker.ask(query, send) {
@@ -243,11 +252,16 @@ impl Daemon {
         }
     }
 
+    /// See [`Sample::gate`].
+    pub(super) fn gate_name(&self) -> &str {
+        &self.history.gate
+    }
+
     fn rule_words(&self) -> Vec<String> {
         self.overlay.rules.iter().map(|rule| rule.word()).collect()
     }
 
-    fn standing(&self) -> Standing {
+    pub(super) fn standing(&self) -> Standing {
         let info = &self.database.info;
         Standing {
             mode: crate::control::protocol::ModeWord::from(self.gate.mode())

@@ -3,6 +3,7 @@
 mod adopt;
 pub mod age;
 mod bans;
+mod dashboard_answers;
 pub mod databases;
 mod diff;
 mod events;
@@ -51,6 +52,7 @@ use crate::{
         protocol::{Asker, ModeWord, Request},
         server::Asked,
     },
+    dashboard::{self, Question},
     faults::{Step, reached},
     history::changes::Actor,
     kernel::{self, LinkWatch},
@@ -97,14 +99,18 @@ async fn serve(
     let (scrape_sender, mut scrapes) = mpsc::channel::<Scrape>(QUEUE);
     let (fault_sender, metrics_fault) = watch::channel(None);
     if let Some(address) = config.metrics {
-        let listener = metrics::try_bind(address, &fault_sender).await;
+        let endpoint = metrics::endpoint(address);
+        let listener = endpoint.try_bind(&fault_sender).await;
         let scrapes = scrape_sender.clone();
-        tokio::spawn(metrics::serve_at(address, listener, scrapes, fault_sender));
+        tokio::spawn(metrics::serve_at(endpoint, listener, scrapes, fault_sender));
     }
+    let (dashboard_fault_sender, dashboard_fault) = watch::channel(None);
+    let dashboard = config.dashboard.clone();
     let socket = config.paths.socket.clone();
     // Before the start looks at the interfaces, so that no change of them is missed.
     let link_watch = LinkWatch::open(config.interfaces == Interfaces::Auto);
-    let mut daemon = Daemon::start(config_file, config, config_files, warnings, metrics_fault)?;
+    let server_faults = [metrics_fault, dashboard_fault];
+    let mut daemon = Daemon::start(config_file, config, config_files, warnings, server_faults)?;
     reached(Step::Attached);
     daemon.look_at_interfaces();
     let (changed_sender, mut interfaces_changed) = mpsc::channel(1);
@@ -116,6 +122,14 @@ async fn serve(
         asked_sender,
         daemon.event_stream(),
     ));
+    let (question_sender, mut questions) = mpsc::channel::<Question>(QUEUE);
+    if dashboard.enabled {
+        let events = daemon.event_stream();
+        let sender = question_sender.clone();
+        if let Err(error) = dashboard::start(dashboard, sender, events, dashboard_fault_sender) {
+            warn!("no dashboard: its thread cannot be started: {error}");
+        }
+    }
     // The first frame that is dropped shall be seen, too.
     daemon.begin_event_window();
     let status = announce(&daemon);
@@ -169,6 +183,7 @@ async fn serve(
             Some(scrape) = scrapes.recv() => {
                 let _ = scrape.send(daemon.snapshot().map_err(|error| error.to_string()));
             }
+            Some(question) = questions.recv() => daemon.answer_dashboard(question),
             Some(()) = interfaces_changed.recv() => daemon.look_at_interfaces(),
             _ = check_interfaces.tick() => daemon.look_at_interfaces(),
             () = next_look => daemon.look_at_interfaces(),

@@ -88,6 +88,7 @@ impl Daemon {
             attach: self.config.attach,
             paths: self.config.paths.clone(),
             metrics: self.config.metrics,
+            dashboard: self.config.dashboard.clone(),
             history: self.config.history,
             replies: Replies {
                 enabled: self.config.replies.enabled,
@@ -148,6 +149,7 @@ impl Daemon {
             ("attach", self.config.attach != new.attach),
             ("[paths]", self.config.paths != new.paths),
             ("[metrics]", self.config.metrics != new.metrics),
+            ("[dashboard]", self.config.dashboard != new.dashboard),
             ("[history]", self.config.history != new.history),
             (
                 "[replies] enabled or attach",

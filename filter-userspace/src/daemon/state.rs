@@ -73,8 +73,8 @@ pub struct Daemon {
     pub(super) config_warnings: Vec<String>,
     /// Runtime rules that are not in force, and why.
     pub(super) suspended: Vec<String>,
-    /// Why nobody can read the metrics at the moment.
-    pub(super) metrics_fault: watch::Receiver<Option<String>>,
+    /// Why nobody can read the metrics, or see the dashboard, at the moment.
+    pub(super) server_faults: [watch::Receiver<Option<String>>; 2],
     pub(super) last_reload_error: Option<String>,
     pub(super) reload_failures: u64,
     pub(super) history: Recorder,
@@ -89,7 +89,7 @@ impl Daemon {
         config: Config,
         config_files: Vec<SourceFile>,
         mut config_warnings: Vec<String>,
-        metrics_fault: watch::Receiver<Option<String>>,
+        server_faults: [watch::Receiver<Option<String>>; 2],
     ) -> anyhow::Result<Self> {
         let process_started = SystemTime::now();
         let gate_is_new = !matches!(Pinned::open(&config.paths.pins), Ok(Some(_)));
@@ -152,7 +152,7 @@ impl Daemon {
             published: SystemTime::now(),
             config_warnings,
             suspended,
-            metrics_fault,
+            server_faults,
             last_reload_error: None,
             reload_failures: 0,
             history,

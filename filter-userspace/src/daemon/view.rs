@@ -32,14 +32,20 @@ impl Daemon {
     pub(super) fn status(&mut self) -> Result<Status, Refusal> {
         self.sweep_flows();
         let counters = self.gate.counters().map_err(failed)?;
-        let totals = Totals::of(&counters);
+        self.status_of(&counters)
+    }
+
+    /// With flows as they were counted last.
+    pub(super) fn status_of(&self, counters: &[InterfaceCounters]) -> Result<Status, Refusal> {
+        let totals = Totals::of(counters);
         let rates = self.rates.until(Instant::now(), &totals);
         let info = &self.database.info;
         let mut warnings = self.config_warnings.clone();
         warnings.extend(self.suspended.clone());
         warnings.extend(self.databases.warnings(&self.config));
         warnings.extend(self.database_warning());
-        warnings.extend(self.metrics_fault.borrow().clone());
+        let server_faults = self.server_faults.iter();
+        warnings.extend(server_faults.filter_map(|fault| fault.borrow().clone()));
         warnings.extend(self.interface_warnings());
         let history = self.history.status();
         warnings.extend(history.as_ref().and_then(HistoryStatus::warning));
@@ -114,7 +120,14 @@ impl Daemon {
 
     pub(super) fn countries(&self) -> Result<Countries, Refusal> {
         let counters = self.gate.counters().map_err(failed)?;
-        let lines = class_totals(&counters, |class| self.compiled.class_name(class))
+        Ok(Countries {
+            mode: self.gate.mode().into(),
+            countries: self.countries_of(&counters),
+        })
+    }
+
+    pub(super) fn countries_of(&self, counters: &[InterfaceCounters]) -> Vec<CountryTotal> {
+        class_totals(counters, |class| self.compiled.class_name(class))
             .into_iter()
             .map(|(class, mut line)| {
                 let action = match self.compiled.country_of(class) {
@@ -129,11 +142,7 @@ impl Daemon {
                 line.action = action.map(|action| self.policy.action_word(action));
                 line
             })
-            .collect();
-        Ok(Countries {
-            mode: self.gate.mode().into(),
-            countries: lines,
-        })
+            .collect()
     }
 
     pub(super) fn rules(&self) -> Rules {

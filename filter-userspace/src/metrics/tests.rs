@@ -174,7 +174,8 @@ fn only_get_metrics_is_served() {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (sender, mut receiver) = mpsc::channel::<Scrape>(1);
-        tokio::spawn(serve(listener, sender));
+        let fault = watch::channel(None).0;
+        tokio::spawn(serve_at(endpoint(address), Some(listener), sender, fault));
         tokio::spawn(async move {
             while let Some(scrape) = receiver.recv().await {
                 let _ = scrape.send(Ok(snapshot()));

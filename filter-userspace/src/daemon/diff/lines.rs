@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     config::{Config, DatabaseSource, Interfaces, Paths},
     control::configured::{Form, Kind},
+    dashboard::{DashboardConfig, TlsFiles},
     history::{DAY, HistoryConfig},
     kernel::{AttachPreference, FlowTimeouts, Replies, TrackerPreference},
     policy::{Limit, Policy, Scope},
@@ -41,6 +42,7 @@ pub fn lines(config: &Config) -> Vec<Line> {
         paths,
         replies,
         metrics,
+        dashboard,
         history,
     } = config;
     let mut lines = Lines(Vec::new());
@@ -81,6 +83,7 @@ pub fn lines(config: &Config) -> Vec<Line> {
     lines.replies(replies);
     let listen = metrics.map_or("off".to_owned(), |address| address.to_string());
     lines.restart("metrics.listen", json!(listen));
+    lines.dashboard(dashboard);
     let HistoryConfig {
         enabled,
         keep_minutes,
@@ -116,6 +119,28 @@ impl Lines {
             key: key.to_owned(),
             value,
         });
+    }
+
+    fn dashboard(&mut self, dashboard: &DashboardConfig) {
+        let DashboardConfig {
+            enabled,
+            listen,
+            host_names,
+            tls,
+            token_file,
+        } = dashboard;
+        self.restart("dashboard.enabled", json!(enabled));
+        self.restart("dashboard.listen", json!(listen));
+        for name in host_names {
+            self.item(Kind::Restart, "dashboard.host_names", json!(name));
+        }
+        if let Some(TlsFiles { certificate, key }) = tls {
+            self.restart("dashboard.tls_certificate", json!(certificate));
+            self.restart("dashboard.tls_key", json!(key));
+        }
+        if let Some(token_file) = token_file {
+            self.restart("dashboard.token_file", json!(token_file));
+        }
     }
 
     fn policy(&mut self, policy: &Policy) {

@@ -419,6 +419,12 @@ fn warnings(history: &History) -> Vec<String> {
             words::counted(history.store.missed_events, "event")
         ));
     }
+    if history.earlier_changes > 0 {
+        warnings.push(format!(
+            "the changes are the newest ones of the period; {} before them are not listed",
+            words::counted(history.earlier_changes, "change")
+        ));
+    }
     warnings
 }
 

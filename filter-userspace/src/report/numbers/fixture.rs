@@ -91,6 +91,7 @@ pub fn material() -> Material {
     );
     Material {
         history: History {
+            earlier_changes: 0,
             daemon: true,
             since: BEGIN,
             until: BEGIN + 2 * DAY,
@@ -118,6 +119,8 @@ pub fn material() -> Material {
                 fates: total,
             }],
             sampled: Sampled {
+                since: BEGIN,
+                until: BEGIN + 2 * DAY,
                 events: 15_000,
                 frames: 3_142_377,
                 protocols: vec![line("6", 0, 2_100_000, 0), line("17", 0, 1_042_377, 0)],

@@ -231,3 +231,14 @@ fn licences_are_honoured() {
         ]
     );
 }
+
+#[test]
+fn changes_that_are_not_listed_are_told() {
+    assert_eq!(Report::new(material()).warnings, [""; 0]);
+    let mut many = material();
+    many.history.earlier_changes = 5;
+    assert_eq!(
+        Report::new(many).warnings,
+        ["the changes are the newest ones of the period; 5 changes before them are not listed"]
+    );
+}

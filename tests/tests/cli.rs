@@ -19,7 +19,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 fn every_verb_prints_json_of_schema_1() {
     let site = Site::new().unwrap();
     let cerco = site.start().unwrap();
-    let cases: [&[&str]; 30] = [
+    let cases: [&[&str]; 31] = [
         &["check"],
         &["diff"],
         &["trust", "192.0.2.9", "--permanent"],
@@ -47,6 +47,7 @@ fn every_verb_prints_json_of_schema_1() {
         &["geo", "diff", "1"],
         &["geo", "rollback", "1"],
         &["geo", "accept", "--yes"],
+        &["report"],
         &["bench", "--quick"],
         &["doctor"],
         &["detach", "--force"],
@@ -507,7 +508,7 @@ fn man_pages_and_completions_are_clean() {
         }
         count += 1;
     }
-    assert_eq!(count, 29);
+    assert_eq!(count, 30);
     for (shell, check) in [("bash", true), ("zsh", false), ("fish", false)] {
         let script = ended(Command::new(&binary).args(["completions", shell]));
         assert_eq!(script.code, 0, "{shell}: {script:?}");

@@ -38,6 +38,10 @@ const SECTIONS: &[(&str, Entries)] = &[
                 "CERCO_LOG",
                 "What cerco run logs, as in info or filter_userspace=debug.",
             ),
+            (
+                "MINISIGN_CONFIG_DIR",
+                "Where cerco report --sign looks for minisign.key, in place of ~/.minisign.",
+            ),
             ("NO_COLOR", "No colours when set and not empty."),
             (
                 "SSH_CONNECTION",
@@ -71,6 +75,10 @@ const SECTIONS: &[(&str, Entries)] = &[
             (
                 "/etc/GeoIP.conf",
                 "Account and key for cerco geo update --from maxmind.",
+            ),
+            (
+                "REPORT.minisig",
+                "Beside a report: its signature, by cerco report --sign. minisign -V checks it.",
             ),
             (
                 "DATABASE.sha256",

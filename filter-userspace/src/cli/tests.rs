@@ -43,6 +43,8 @@ fn good_lines_parse() {
         "explain 192.0.2.1 --port 443/tcp",
         "explain 2001:db8::1 --port ping",
         "countries --list --json",
+        "report --since 48h -o incident.html --sign --secret-key key",
+        "report --format csv --country us --until 2026-11-26",
         "top",
         "top --once --json --interval 2s",
         "allow mo --limit residents --for 10m --comment why",

@@ -2,12 +2,14 @@
 //!
 //! [`Report`] holds all that is said; [`page`] and [`csv`] only show it.
 
+mod allowed;
 pub mod csv;
 mod map;
 mod methods;
 pub mod networks;
 pub mod numbers;
 pub mod page;
+mod period;
 mod policy;
 mod sentences;
 pub mod sign;

@@ -3,8 +3,10 @@
 use serde::Serialize;
 
 use super::{
+    allowed::Allowed,
     methods::{self, Method},
     networks::{About, Networks, NetworksError},
+    period::{self, Period},
     policy::{Actions, InForce, Standings},
     sentences,
     sources::{self, Source},
@@ -88,40 +90,11 @@ pub struct Report {
     pub attributions: Vec<String>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-pub struct Period {
-    pub since: u64,
-    pub until: u64,
-    pub asked_since: u64,
-    pub minutes: u64,
-    /// Set when the gate or its history began within the time asked for.
-    pub begins: Option<u64>,
-    /// Before this only hours are known; `None`: the minutes of all of it are.
-    pub minutes_from: Option<u64>,
-    /// Set when it is not over yet.
-    pub goes_on: bool,
-}
-
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct DistinctSources {
     pub at_least: u64,
     /// The standard error, as a share of it.
     pub error: f64,
-}
-
-/// Whether somebody was turned away whom the policy allows.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Allowed {
-    /// The countries that are allowed; `None`: all that no rule denies, or not known.
-    pub countries: Option<Vec<String>>,
-    /// Classes that are allowed and had packets denied, most first; `None`: it is not known who is allowed.
-    pub denied: Option<Vec<Line>>,
-    pub denied_packets: Option<u64>,
-    /// Packets beyond a limit, from all sources.
-    pub limited: Fates,
-    pub banned: Fates,
-    /// Whether the limits alone turned them away: there was no ban, and the policy did not change.
-    pub only_limited: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -179,7 +152,7 @@ impl Report {
             now,
             asked_since,
         } = material;
-        let period = period(&history, &log, asked_since, now);
+        let period = Period::of(&history, &log, asked_since, now);
         let finest = match (period.minutes_from, history.by.as_str()) {
             (None, "minute") => MINUTE,
             (_, "day") => DAY,
@@ -190,7 +163,7 @@ impl Report {
             "minute" => &history.points,
             _ => &minutes,
         };
-        let peak = time::peak(by_minute, minutes_begin(&history));
+        let peak = time::peak(by_minute, period::minutes_begin(&history));
         let standings = Standings::of(&log, period.since, period.until);
         let (rules, rules_fault) = match rules {
             Ok(rules) => (Some(rules), None),
@@ -219,7 +192,7 @@ impl Report {
                     at_least,
                     error: history.sampled.distinct_error,
                 }),
-            allowed: allowed(&history, &countries, actions.as_ref(), standings.changed),
+            allowed: Allowed::of(&history, &countries, actions.as_ref(), standings.changed),
             without_country: rest(&history.total, &history.countries),
             reasons: reasons(&history.reasons),
             sample: sources::sample(&history.sampled, &period, networks.as_ref()),
@@ -242,41 +215,6 @@ impl Report {
 
     pub fn denied_packets(&self) -> u64 {
         self.total.denied_packets()
-    }
-}
-
-/// From when on minutes are known; before, only hours.
-fn minutes_begin(history: &History) -> Option<u64> {
-    history.store.minutes_since.map(|unix| unix - unix % HOUR)
-}
-
-fn period(history: &History, log: &[Change], asked_since: u64, now: u64) -> Period {
-    let end_of_now = now - now % MINUTE + MINUTE;
-    let until = history.until.min(end_of_now).max(history.since + MINUTE);
-    // The history knows its beginning by the hour only; its first line and its first frames know the minute.
-    let first_point = history.points.first();
-    let first_point = first_point.map(|it| it.counted_since.unwrap_or(it.unix).min(it.unix));
-    let first_line = log.first().map(|it| it.unix);
-    let first = [first_line, first_point].into_iter().flatten().min();
-    let asked = asked_since - asked_since % MINUTE;
-    let begins = history
-        .begins
-        .filter(|begins| begins + HOUR > asked)
-        .and(first)
-        .map(|unix| unix - unix % MINUTE)
-        .filter(|begins| *begins > asked)
-        .map(|unix| unix.clamp(history.since, until - MINUTE));
-    let since = begins.unwrap_or(history.since);
-    let minutes_from =
-        minutes_begin(history).map_or(Some(until), |from| (from > since).then(|| from.min(until)));
-    Period {
-        since,
-        until,
-        asked_since,
-        minutes: (until - since).div_ceil(MINUTE),
-        begins,
-        minutes_from,
-        goes_on: until == end_of_now,
     }
 }
 
@@ -322,51 +260,6 @@ fn rest(total: &Fates, lines: &[Line]) -> Fates {
         dropped_bytes: left(|it| it.dropped_bytes),
         would_drop_packets: left(|it| it.would_drop_packets),
         would_drop_bytes: left(|it| it.would_drop_bytes),
-    }
-}
-
-fn allowed(
-    history: &History,
-    countries: &[CountryLine],
-    actions: Option<&Actions>,
-    changed: bool,
-) -> Allowed {
-    let of_reasons = |is_meant: fn(&str) -> bool| {
-        let mut sum = Fates::default();
-        for line in history.reasons.iter().filter(|it| is_meant(&it.name)) {
-            sum.dropped_packets += line.fates.dropped_packets;
-            sum.dropped_bytes += line.fates.dropped_bytes;
-            sum.would_drop_packets += line.fates.would_drop_packets;
-            sum.would_drop_bytes += line.fates.would_drop_bytes;
-        }
-        sum
-    };
-    let limited = of_reasons(words::is_limit);
-    let banned = of_reasons(|name| name == "banned");
-    let denied = actions.map(|actions| {
-        let denied = countries
-            .iter()
-            .filter(|it| it.fates.denied_packets() > 0 && actions.is_allowed(&it.class));
-        let lines = denied.map(|it| Line {
-            name: it.class.clone(),
-            fates: it.fates,
-        });
-        lines.collect::<Vec<_>>()
-    });
-    let denied_packets = denied
-        .as_ref()
-        .map(|lines| lines.iter().map(|it| it.fates.denied_packets()).sum());
-    Allowed {
-        countries: actions.and_then(Actions::allowlist),
-        // Reasons are not known by country.
-        only_limited: history.country.is_none()
-            && !changed
-            && banned.denied_packets() == 0
-            && denied_packets.is_some_and(|it| it <= limited.denied_packets()),
-        denied,
-        denied_packets,
-        limited,
-        banned,
     }
 }
 

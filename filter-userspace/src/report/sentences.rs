@@ -1,7 +1,8 @@
 //! The summary in plain sentences, each from numbers of the report alone.
 
 use super::{
-    numbers::{Allowed, Report},
+    allowed::Allowed,
+    numbers::Report,
     words::{self, counted, grouped},
 };
 use crate::{
@@ -15,6 +16,14 @@ const NAMED: usize = 5;
 const ALLOWED_NAMED: usize = 20;
 
 pub fn summary(report: &Report) -> Vec<String> {
+    if !report.period.is_known() {
+        return vec![format!(
+            "Nothing is known of the time from {} to {} UTC: nobody counted at {} then.",
+            words::time(report.period.since),
+            words::time(report.period.until),
+            report.host
+        )];
+    }
     let mut sentences = vec![turned_away(report)];
     sentences.extend(rates(report));
     sentences.extend(origins(report));

@@ -4,7 +4,8 @@ use serde::Serialize;
 
 use super::{
     networks::{Network, Networks, NetworksError},
-    numbers::{NetworksUsed, Period, Sample},
+    numbers::{NetworksUsed, Sample},
+    period::Period,
     words,
 };
 use crate::{

@@ -52,17 +52,18 @@ impl Table {
     /// # Panics
     /// When there is no such row or column, or no number in it.
     pub fn number(&self, name: &str, column: &str) -> u64 {
-        number_in(self.cell_of(self.cells(name), column))
+        number_in(self.cell_under(self.cells(name), column))
     }
 
     /// All rows but that of the sum.
     pub fn sum(&self, column: &str) -> u64 {
         let rows = self.rows.iter().filter(|row| row[0] != "All");
-        rows.map(|row| number_in(self.cell_of(row, column))).sum()
+        rows.map(|row| number_in(self.cell_under(row, column)))
+            .sum()
     }
 
     /// Columns are counted from the right: the head of the sum spans those on the left.
-    fn cell_of<'a>(&self, row: &'a [String], column: &str) -> &'a str {
+    fn cell_under<'a>(&self, row: &'a [String], column: &str) -> &'a str {
         let place = self.head.iter().rev().position(|head| head == column);
         let place = place.unwrap_or_else(|| panic!("no {column} in {:?}", self.head));
         &row[row.len() - 1 - place]

@@ -1,23 +1,23 @@
 //! The report: its numbers are those of status, of the metrics and of the frames that were sent, in every format.
 
 mod documents;
+mod signatures;
 
 use documents::{Csv, Html};
 use integration_tests::{
     daemon::Cerco,
     http, mmdb_file, poll,
     siege::{Asking, Siege},
-    site::{ABROAD, Ended, LINK, Site, ended, parse},
+    site::{ABROAD, LINK, Site, ended, parse},
 };
 use ipnetwork::IpNetwork;
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
     fs,
-    io::Write as _,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
     thread,
     time::Duration,
 };
@@ -410,107 +410,6 @@ fn changes_and_what_was_in_force_stand_with_their_hashes() {
 }
 
 #[test]
-fn signature_is_good_for_minisign_itself_and_only_for_this_report() {
-    let site = Site::new().unwrap();
-    let cerco = site.start().unwrap();
-    let [public, secret] = ["key.pub", "key.sec"].map(|name| site.path(name));
-    let made = ended(
-        Command::new("minisign")
-            .args(["-G", "-W", "-p"])
-            .arg(&public)
-            .arg("-s")
-            .arg(&secret),
-    );
-    assert_eq!(made.code, 0, "{made:?}");
-    let secret = secret.to_str().unwrap().to_owned();
-    let args = ["--sign", "--secret-key", &secret];
-    let (path, text) = written(&site, &cerco, &args, "incident.html");
-    let verified = || {
-        ended(
-            Command::new("minisign")
-                .arg("-Vm")
-                .arg(&path)
-                .arg("-p")
-                .arg(&public),
-        )
-    };
-    let good = verified();
-    assert_eq!(good.code, 0, "{good:?}");
-    assert!(good.stdout.contains("cerco report of "), "{good:?}");
-    fs::write(&path, text.replace("Incident", "Accident")).unwrap();
-    assert_ne!(verified().code, 0);
-    // Without the key there is no report that looks as if it were signed.
-    let missing = site.path("missing.html");
-    let args = [
-        "report",
-        "-o",
-        missing.to_str().unwrap(),
-        "--sign",
-        "--secret-key",
-        "/nowhere",
-    ];
-    let refused = cerco.try_cli(&args);
-    assert_eq!(refused.code, 1, "{refused:?}");
-    assert!(!missing.exists());
-}
-
-/// Runs `command` with `input` to its end.
-fn fed(command: &mut Command, input: &str) -> Ended {
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // Who does not want it all closes the pipe.
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    let output = child.wait_with_output().unwrap();
-    Ended {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
-}
-
-#[test]
-fn key_with_a_password_asks_for_it() {
-    let site = Site::new().unwrap();
-    let cerco = site.start().unwrap();
-    let home = site.path("home");
-    fs::create_dir_all(home.join(".minisign")).unwrap();
-    let made = fed(
-        Command::new("minisign")
-            .arg("-G")
-            .env("HOME", &home)
-            .arg("-p")
-            .arg(site.path("key.pub")),
-        "a secret\na secret\n",
-    );
-    assert_eq!(made.code, 0, "{made:?}");
-    let path = site.path("incident.html");
-    let sign = |password: &str| {
-        let args = ["report", "-o", path.to_str().unwrap(), "--sign"];
-        fed(cerco.cli_command(&args).env("HOME", &home), password)
-    };
-    let refused = sign("a guess\n");
-    assert_eq!(refused.code, 1, "{refused:?}");
-    assert!(refused.stderr.contains("Wrong password"), "{refused:?}");
-    assert!(!path.exists());
-    let signed = sign("a secret\n");
-    assert_eq!(signed.code, 0, "{signed:?}");
-    // What the command says is how to check it.
-    let key = signed.stdout.split("-P ").nth(1).unwrap();
-    let key = key.split('`').next().unwrap();
-    let verified = ended(
-        Command::new("minisign")
-            .arg("-Vm")
-            .arg(&path)
-            .args(["-P", key]),
-    );
-    assert_eq!(verified.code, 0, "{verified:?}");
-}
-
-#[test]
 fn wrong_questions_and_places_are_refused() {
     let site = Site::new().unwrap();
     let cerco = site.start().unwrap();
@@ -534,6 +433,23 @@ fn wrong_questions_and_places_are_refused() {
         assert_eq!(ended.code, code, "{args:?}: {ended:?}");
         assert!(ended.stderr.contains(words), "{args:?}: {ended:?}");
     }
+    // What was asked for is what it is about, also where the history begins later.
+    let args = ["report", "--since", "2026-01-02", "--until", "2026-01-04"];
+    let before = cerco.json(&args);
+    let period = &before["period"];
+    assert_eq!(
+        (period["since"].as_u64(), period["until"].as_u64()),
+        (Some(1_767_312_000), Some(1_767_484_800))
+    );
+    let sentences = before["sentences"].as_array().unwrap();
+    assert_eq!(sentences.len(), 1, "{sentences:?}");
+    assert!(
+        sentences[0]
+            .as_str()
+            .unwrap()
+            .starts_with("Nothing is known of the time from 2 Jan 2026 00:00"),
+        "{sentences:?}"
+    );
     let shown = cerco.on_a_terminal(&site.host, "report", "");
     assert!(shown.contains("HTML on a terminal helps nobody"), "{shown}");
 }

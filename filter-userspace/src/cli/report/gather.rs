@@ -40,7 +40,8 @@ pub fn gather(context: &Context, asked: Asked) -> Result<(Material, Option<Failu
     };
     let query = Query {
         since: asked.since,
-        until: Some(until),
+        // The minute of it is the last one; a report until midnight has none of the next day.
+        until: Some(asked.until.map_or(asked.now, |it| it.saturating_sub(1))),
         by,
         country: asked.country,
         reason: None,

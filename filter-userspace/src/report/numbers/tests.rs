@@ -189,6 +189,21 @@ fn time_before_the_history_is_not_averaged_over() {
         "{:#?}",
         report.sentences
     );
+    // All of the time lies before it.
+    let mut before = super::fixture::material();
+    before.history.begins = Some(BEGIN + 9 * DAY);
+    before.history.since = BEGIN + 2 * DAY - MINUTE;
+    before.history.points.clear();
+    before.log = vec![change(BEGIN + 9 * DAY, Kind::Daemon, "started")];
+    let report = Report::new(before);
+    assert_eq!((report.period.since, report.period.minutes), (BEGIN, 2880));
+    assert_eq!(
+        report.sentences,
+        [
+            "Nothing is known of the time from 24 Nov 2026 00:00 to 26 Nov 2026 00:00 UTC: nobody counted at \
+          web1 then."
+        ]
+    );
     // A quiet beginning of a time that is known is no lack of knowledge.
     let mut quiet = super::fixture::material();
     quiet.history.points.retain(|it| it.unix > BEGIN + 5 * HOUR);

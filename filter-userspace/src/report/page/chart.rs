@@ -17,7 +17,7 @@ const RIGHT: f64 = 44.0;
 /// A wider bar looks like a floor.
 const WIDEST_BAR: f64 = 60.0;
 const TOP: f64 = 26.0;
-const BOTTOM: f64 = 40.0;
+const BOTTOM: f64 = 46.0;
 /// Marks along the time; more would touch each other.
 const MAX_MARKS: u64 = 9;
 /// Distances of marks in minutes.

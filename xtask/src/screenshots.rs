@@ -2,12 +2,23 @@
 
 use anyhow::{Context, Result};
 
-use crate::{dashboard, root, setup, test::CERCO_VAR, workspace};
+use crate::{
+    apt::{self, Package},
+    dashboard, root, setup,
+    test::CERCO_VAR,
+    workspace,
+};
 
 /// `arguments`: passed on as they are.
 pub fn run(arguments: &[String]) -> Result<()> {
     setup::run(setup::Wanted::ToTest)?;
     dashboard::make_for_tests()?;
+    if setup::system_program("pngquant").is_none() {
+        apt::install(&[Package {
+            name: "pngquant".to_owned(),
+            purpose: "it makes the pictures of the documentation small",
+        }])?;
+    }
     let packages = ["--locked", "--release", "--package", "filter-userspace"];
     let executables =
         workspace::build(&[&packages[..], &["--package", "integration-tests", "--bins"]].concat())?;

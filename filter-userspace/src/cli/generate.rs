@@ -73,6 +73,11 @@ const SECTIONS: &[(&str, Entries)] = &[
                 "Databases that were in force, for cerco geo rollback and for a start with a bad file.",
             ),
             (
+                "/etc/cerco/dashboard.token",
+                "The token of the dashboard, where [dashboard] token_file names it. Not readable by \
+                 others; (umask 077; openssl rand -hex 32 > FILE) makes one.",
+            ),
+            (
                 "/etc/GeoIP.conf",
                 "Account and key for cerco geo update --from maxmind.",
             ),
@@ -139,6 +144,22 @@ const SECTIONS: &[(&str, Entries)] = &[
                 "Before Linux 6.6",
                 "The programs that watch it are filters of the clsact qdisc, not TCX links. This \
                  was not tried yet.",
+            ),
+        ],
+    ),
+    (
+        "DASHBOARD",
+        &[
+            (
+                "[dashboard] enabled = true",
+                "Serves live rates, a map, history and events to browsers, at 127.0.0.1:9843. From \
+                 elsewhere: ssh -L 9843:localhost:9843 HOST, then open http://localhost:9843. It \
+                 changes nothing.",
+            ),
+            (
+                "Other addresses",
+                "Refused without tls_certificate, tls_key and token_file. host_names are further \
+                 names by which browsers may call this host.",
             ),
         ],
     ),
@@ -260,6 +281,7 @@ mod tests {
             "FILES",
             "EXIT STATUS",
             "ANSWERS TO OWN CONNECTIONS",
+            "DASHBOARD",
             "CONFIG AND RUNTIME",
             "runtime.json",
             "cerco\\-run(8)",

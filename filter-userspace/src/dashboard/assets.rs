@@ -30,6 +30,12 @@ impl Assets {
         Self(EMBEDDED)
     }
 
+    /// As in a build without the bundle.
+    #[cfg(test)]
+    pub const fn none() -> Self {
+        Self(&[])
+    }
+
     pub const fn is_empty(self) -> bool {
         self.0.is_empty()
     }

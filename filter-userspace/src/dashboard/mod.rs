@@ -17,7 +17,10 @@ mod state;
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, thread};
 
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::{
+    net::TcpListener,
+    sync::{broadcast, mpsc, oneshot, watch},
+};
 use tracing::warn;
 
 pub use self::{
@@ -122,13 +125,78 @@ async fn serve(
     };
     let first = endpoint.try_bind(&fault).await;
     let listener = endpoint.bind(first, &fault).await;
-    let assets = Assets::embedded();
-    if assets.is_empty() {
-        let text = assets::MISSING.to_owned();
-        warn!("{text}");
-        fault.send_replace(Some(text));
+    serve_on(
+        listener,
+        endpoint,
+        Site::new(&config, access, Assets::embedded(), daemon, events),
+        fault,
+    )
+    .await;
+}
+
+async fn serve_on(
+    listener: TcpListener,
+    endpoint: Endpoint,
+    site: Site,
+    fault: watch::Sender<Option<String>>,
+) {
+    if site.has_no_page() {
+        warn!("{}", assets::MISSING);
+        fault.send_replace(Some(assets::MISSING.to_owned()));
     }
-    let site = Arc::new(Site::new(&config, access, assets, daemon, events));
+    let site = Arc::new(site);
     let converse = |stream, peer: SocketAddr| connection::converse(site.clone(), stream, peer);
     endpoint.accept(listener, MAX_CONNECTIONS, converse).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[test]
+    fn build_without_the_bundle_says_so_and_answers_programs() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let endpoint = Endpoint {
+                what: "dashboard",
+                address,
+                url: String::new(),
+                key: "",
+            };
+            let (daemon, _questions) = mpsc::channel(1);
+            let (events, _) = broadcast::channel(1);
+            let (fault, faults) = watch::channel(None);
+            let access = Access {
+                token: None,
+                tls: None,
+            };
+            let config = DashboardConfig::default();
+            let site = Site::new(&config, access, Assets::none(), daemon, events);
+            tokio::spawn(serve_on(listener, endpoint, site, fault));
+            let ask = async |path: &str| {
+                let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+                let request =
+                    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+                stream.write_all(request.as_bytes()).await.unwrap();
+                let mut answer = String::new();
+                stream.read_to_string(&mut answer).await.unwrap();
+                answer
+            };
+            let page = ask("/").await;
+            assert!(page.starts_with("HTTP/1.1 501 Not Implemented"), "{page}");
+            let words = "this build has no dashboard: it was built without Node.js; install Node.js 18 or newer \
+                         and npm (Debian: `apt-get install nodejs npm`), then `cargo xtask dashboard` and build again";
+            assert!(page.ends_with(&format!("{words}\n")), "{page}");
+            assert_eq!(faults.borrow().as_deref(), Some(words));
+            let about = ask("/api/v1/about").await;
+            assert!(about.starts_with("HTTP/1.1 200 OK"), "{about}");
+        });
+    }
 }

@@ -91,6 +91,10 @@ impl Site {
         }
     }
 
+    pub fn has_no_page(&self) -> bool {
+        self.assets.is_empty()
+    }
+
     pub fn tls_acceptor(&self) -> Option<TlsAcceptor> {
         self.tls.as_ref().map(Tls::acceptor)
     }

@@ -15,6 +15,7 @@ use std::{
     fs,
     net::TcpStream,
     path::{Path, PathBuf},
+    process::Command,
     thread,
     time::Duration,
 };
@@ -65,7 +66,7 @@ fn main() -> Result<()> {
     })?;
     let mut browser = Browser::start(&site.host)?;
     let desk = Look {
-        height: 960,
+        height: 1040,
         ..Look::DESK
     };
     browser.open("http://localhost:9843/", desk)?;
@@ -101,15 +102,21 @@ fn main() -> Result<()> {
         "terminal",
         json!({"text": terminal.painted()?, "path": path}),
     )?;
-    check(&path)
+    keep_small(&path)
 }
 
 fn take(browser: &mut Browser, path: &Path) -> Result<()> {
     browser.screenshot(path, false)?;
-    check(path)
+    keep_small(path)
 }
 
-fn check(path: &Path) -> Result<()> {
+/// Makes the picture small: 256 colours are nearly all that it has.
+fn keep_small(path: &Path) -> Result<()> {
+    let mut quantize = Command::new("pngquant");
+    quantize.args(["--speed", "1", "--strip", "--force", "--output"]);
+    let status = quantize.arg(path).arg("--").arg(path).status();
+    let status = status.context("cannot run pngquant; `cargo xtask screenshots` installs it")?;
+    ensure!(status.success(), "pngquant ended with {status}");
     let bytes = fs::metadata(path)
         .with_context(|| format!("no picture at {}", path.display()))?
         .len();

@@ -1,4 +1,4 @@
-//! Pictures of the dashboard and of `cerco top`, taken of a real attack in namespaces: `cargo xtask screenshots`.
+//! Pictures of the dashboard, of `cerco top` and of a report, taken of a real attack in namespaces: `cargo xtask screenshots`.
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
@@ -102,7 +102,18 @@ fn main() -> Result<()> {
         "terminal",
         json!({"text": terminal.painted()?, "path": path}),
     )?;
-    keep_small(&path)
+    keep_small(&path)?;
+
+    let report = site.directory().join("incident.html");
+    let written = report.to_string_lossy();
+    cerco.cli(&["report", "--since", "10m", "-o", &written])?;
+    let paper = Look {
+        width: 1_000,
+        height: 1_400,
+        ..Look::DESK
+    };
+    browser.open(&format!("file://{written}"), paper)?;
+    take(&mut browser, &picture("report.png"))
 }
 
 fn take(browser: &mut Browser, path: &Path) -> Result<()> {

@@ -319,7 +319,10 @@ fn report_without_a_daemon_is_made_of_its_file() {
             .arg("--json"),
     );
     assert_eq!(json.code, 3);
-    assert_eq!(parse(&json.stdout)["in_force"]["at_end"]["mode"], "enforce");
+    let json = parse(&json.stdout);
+    assert_eq!(json["in_force"]["at_end"]["mode"], "enforce");
+    assert_eq!(json["period"]["minutes_from"], Value::Null);
+    assert_eq!(json["peak"]["certain"], true);
 }
 
 #[test]

@@ -189,6 +189,14 @@ fn time_before_the_history_is_not_averaged_over() {
         "{:#?}",
         report.sentences
     );
+    // The same, asked for within the hour in which it began.
+    let mut within = super::fixture::material();
+    within.history.begins = Some(begin);
+    within.history.since = begin;
+    within.asked_since = begin + 30;
+    within.log = vec![change(begin + 90, Kind::Daemon, "started")];
+    within.history.points.retain(|it| it.unix >= begin + 300);
+    assert_eq!(Report::new(within).period.begins, Some(begin + 60));
     // All of the time lies before it.
     let mut before = super::fixture::material();
     before.history.begins = Some(BEGIN + 9 * DAY);

@@ -144,9 +144,9 @@ pub fn material() -> Material {
                     at_least: 2_000_000,
                     at_most: 2_100_000,
                 }],
-                other_ports_at_most: 3,
                 distinct_sources: Some(12_345),
                 distinct_error: 0.016,
+                ..Sampled::default()
             },
             changes: vec![change.clone()],
             store: HistoryStatus {

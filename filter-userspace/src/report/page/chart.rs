@@ -42,7 +42,8 @@ pub fn figure(report: &Report) -> Markup {
     let x = |unix: u64| {
         LEFT + (WIDTH - LEFT - RIGHT) * unix.saturating_sub(first).min(end - first) as f64 / span
     };
-    let bar_width = ((x(first + step) - x(first)) * 0.86).min(WIDEST_BAR);
+    let slot = x(first + step) - x(first);
+    let bar_width = (slot * 0.86).min(WIDEST_BAR);
     let length = words::length(step);
     let title = format!("Packets turned away in each {length}");
     html! {
@@ -60,7 +61,7 @@ pub fn figure(report: &Report) -> Markup {
                     text.along x=(at(x(unix))) y=(HEIGHT - BOTTOM + 19.0) { (text) }
                 }
                 @for bar in timeline.bars.iter().filter(|bar| denied(bar) > 0) {
-                    @let left = at(x(bar.unix));
+                    @let left = at(x(bar.unix) + (slot - bar_width) / 2.0);
                     @if bar.dropped_packets > 0 {
                         rect.dropped x=(left) width=(at(bar_width)) y=(at(y(bar.dropped_packets)))
                             height=(at(y(0) - y(bar.dropped_packets))) { (bar_title(bar)) }

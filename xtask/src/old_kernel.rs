@@ -3,48 +3,69 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::{Context, Result};
 
 use crate::{apt, workspace};
 
-const PURPOSE: &str = "a test boots it in a virtual machine; it is not installed";
+const PURPOSE: &str = "a test starts a virtual machine with it; it is not installed";
+
+/// The virtual machine runs the `cerco` of this one, and only the x86-64 kernel is fetched for it.
+pub const RUNS_HERE: bool = cfg!(target_arch = "x86_64");
 
 /// Unpacks the kernel and the machine's shell below `tools`, where they are missing.
 ///
 /// Unpacked rather than installed: a kernel package would become the next one that this machine boots, and Debian's
-/// static busybox would take the place of an installed busybox.
+/// static busybox would take the place of an installed busybox. Says so when the kernel is not to be had, which is no
+/// failure yet: every other test runs without it, and the one that needs it fails.
 pub fn unpack(tools: &Path) -> Result<()> {
-    let busybox = tools.join("busybox");
-    if !busybox.exists() && apt::is_available() {
-        if apt::candidate("busybox-static").is_none() {
-            apt::update()?;
-        }
+    let (kernel, busybox) = (tools.join("linux-6.1"), tools.join("busybox"));
+    if kernel.exists() && busybox.exists() {
+        return Ok(());
+    }
+    if !RUNS_HERE {
+        warn("it runs on x86-64 only");
+        return Ok(());
+    }
+    if !apt::is_available() {
+        warn(&format!(
+            "this system has no apt-get; unpack Debian 12's linux-image-6.1.*-cloud-amd64 into {} and busybox-static \
+             into {}",
+            kernel.display(),
+            busybox.display()
+        ));
+        return Ok(());
+    }
+    if apt::candidate("busybox-static").is_none() {
+        apt::update()?;
+    }
+    if !busybox.exists() {
         unpack_whole("busybox-static", &busybox)?;
     }
-    let kernel = tools.join("linux-6.1");
     if kernel.exists() {
         return Ok(());
     }
-    let mut package = newest_package();
-    if package.is_none() && apt::is_available() {
+    let Some(package) = newest_package() else {
+        warn(&format!(
+            "apt has no linux-image-6.1.*-cloud-amd64; Debian 12 has: take it from there and unpack it with \
+             `dpkg-deb --extract linux-image-6.1.*-cloud-amd64_*.deb {}`",
+            kernel.display()
+        ));
+        return Ok(());
+    };
+    if let Err(error) = unpack_whole(&package, &kernel) {
+        // Old lists name builds that the mirror no longer has.
+        eprintln!("setup: {error:#}");
         apt::update()?;
-        package = newest_package();
+        unpack_whole(&newest_package().unwrap_or(package), &kernel)?;
     }
-    match package {
-        Some(package) => unpack_whole(&package, &kernel),
-        // Every other test runs without it, so this is no failure yet: the test that needs it fails.
-        None => {
-            eprintln!(
-                "setup: WARNING: apt has no linux-image-6.1.*-cloud-amd64 for this machine, so the test of Linux 6.1 \
-                 (tests/tests/old_kernel.rs) will fail. Debian 12 has the package; take it from there and unpack it: \
-                 dpkg-deb --extract linux-image-6.1.*-cloud-amd64_*.deb {}",
-                kernel.display()
-            );
-            Ok(())
-        }
-    }
+    Ok(())
+}
+
+fn warn(reason: &str) {
+    eprintln!("setup: WARNING: the test of Linux 6.1 (tests/tests/old_kernel) will fail: {reason}");
 }
 
 /// Unpacks `package` so that `folder` is there as a whole or not at all.
@@ -68,10 +89,7 @@ fn unpack_whole(package: &str, folder: &Path) -> Result<()> {
 
 /// The newest build of Linux 6.1 in apt's lists.
 fn newest_package() -> Option<String> {
-    if !cfg!(target_arch = "x86_64") {
-        return None;
-    }
-    let mut command = std::process::Command::new("apt-cache");
+    let mut command = Command::new("apt-cache");
     command.args(["pkgnames", "linux-image-6.1."]);
     newest(&workspace::output(&mut command).ok()?, apt::candidate)
 }

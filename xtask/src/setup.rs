@@ -75,7 +75,9 @@ pub fn run(wanted: Wanted) -> Result<()> {
         install_commands(RUN_COMMANDS)?;
     }
     if matches!(wanted, Wanted::ToTest | Wanted::Everything) {
-        install_commands(TEST_COMMANDS)?;
+        if old_kernel::RUNS_HERE {
+            install_commands(TEST_COMMANDS)?;
+        }
         old_kernel::unpack(&workspace::target_dir()?.join("tools"))?;
     }
     let server = match wanted {

@@ -15,6 +15,7 @@ pub mod editions;
 pub mod error;
 pub mod frames;
 pub mod guarded;
+pub mod guest;
 pub mod host_gate;
 pub mod http;
 pub mod https;

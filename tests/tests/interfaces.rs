@@ -1,7 +1,7 @@
 //! The gate follows its interfaces, whatever happens to them.
 //!
 //! Bonds, VLANs, teams and VRFs are not here: they need drivers that a kernel may lack, and there is no telling
-//! one that should have them from one that need not. Bridges are.
+//! one that should have them from one that need not. Bridges are; `old_kernel` brings a kernel with bonds and VLANs.
 
 use aya::programs::{
     XdpMode,

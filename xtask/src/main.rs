@@ -16,6 +16,7 @@ mod failure_table;
 mod geo_snapshot;
 mod linker;
 mod nginx;
+mod old_kernel;
 mod prometheus;
 mod root;
 mod screenshots;

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     apt::{self, Package},
-    dashboard, ebpf, linker, nginx, prometheus,
+    dashboard, ebpf, linker, nginx, old_kernel, prometheus,
     toolchain::{self, Missing, Rust, Source, Toolchain},
     workspace,
 };
@@ -56,6 +56,13 @@ const RUN_COMMANDS: &[(&str, &str, &str)] = &[
     ),
 ];
 
+/// Commands that only tests run: too large for who wants to see the demo.
+const TEST_COMMANDS: &[(&str, &str, &str)] = &[(
+    "qemu-system-x86_64",
+    "qemu-system-x86",
+    "a test boots Linux 6.1 in a virtual machine",
+)];
+
 /// A component is a few megabytes; a machine that cannot reach rustup's server may wait for ever.
 const COMPONENT_LIMIT: Duration = Duration::from_secs(60);
 const TOOLCHAIN_LIMIT: Duration = Duration::from_secs(15 * 60);
@@ -70,7 +77,13 @@ pub fn run(wanted: Wanted) -> Result<()> {
         Err(reason) => (install_linker(&rust, &reason)?, true),
     };
     if wanted != Wanted::ToBuild {
-        install_run_commands()?;
+        install_commands(RUN_COMMANDS)?;
+    }
+    if matches!(wanted, Wanted::ToTest | Wanted::Everything) {
+        if old_kernel::RUNS_HERE {
+            install_commands(TEST_COMMANDS)?;
+        }
+        old_kernel::unpack(&workspace::target_dir()?.join("tools"))?;
     }
     if matches!(wanted, Wanted::ToTest | Wanted::Everything) {
         install_node()?;
@@ -119,8 +132,8 @@ pub fn system_program(name: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-fn install_run_commands() -> Result<()> {
-    for &(command, package, purpose) in RUN_COMMANDS {
+fn install_commands(commands: &[(&str, &str, &'static str)]) -> Result<()> {
+    for &(command, package, purpose) in commands {
         if system_program(command).is_none() {
             apt::install(&[Package {
                 name: package.to_owned(),

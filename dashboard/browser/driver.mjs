@@ -99,12 +99,18 @@ const commands = {
   // Draws what `tmux capture-pane -e` printed, with its colours.
   async terminal({ text, path }) {
     const painter = new AnsiUp();
+    // The font may have no Braille, and another one's is of another width.
+    const cells = (html) => html.replace(/[\u2800-\u28ff]/g, (it) => `<i>${it}</i>`);
     const style = `body { margin: 0; display: inline-block; background: #10151b; color: #dfe6ec; padding: 14px 16px }
-      pre { margin: 0; font: 15px/19px "DejaVu Sans Mono", monospace }`;
-    const html = painter.ansi_to_html(text.replace(/\n+$/, ""));
-    await page.setViewport({ width: 1000, height: 700, deviceScaleFactor: 1 });
-    await page.setContent(`<style>${style}</style><body><pre>${html}</pre></body>`);
-    await (await page.$("body")).screenshot({ path });
+      pre { margin: 0; font: 15px/19px "DejaVu Sans Mono", monospace }
+      i { display: inline-block; width: 1ch; height: 19px; overflow: hidden; font-style: normal; vertical-align: bottom }`;
+    const html = cells(painter.ansi_to_html(text.replace(/\n+$/, "")));
+    // A page of its own: the policy of the dashboard allows no style in the text.
+    const screen = await browser.newPage();
+    await screen.setViewport({ width: 1000, height: 700, deviceScaleFactor: 1 });
+    await screen.setContent(`<style>${style}</style><body><pre>${html}</pre></body>`);
+    await (await screen.$("body")).screenshot({ path });
+    await screen.close();
   },
   async faults() {
     const found = faults;

@@ -8,6 +8,8 @@ const BEAT_MS = 1_000;
 /** In a tab that nobody sees. */
 const HIDDEN_BEAT_MS = 10_000;
 const KEPT_EVENTS = 100;
+/** Between two tries to follow the events, when the daemon has refused. */
+const REFUSED_MS = 5_000;
 
 export interface Connection {
   lost: string | null;
@@ -120,28 +122,38 @@ export function useEvents(paused: boolean): Stream {
   const next = useRef(0);
   useEffect(() => {
     if (paused) return;
-    const source = new EventSource("/api/v1/events");
-    let first = true;
-    source.onopen = () => {
-      first = true;
-      setStream((it) => ({ ...it, open: true }));
+    let source: EventSource;
+    let timer = 0;
+    const follow = () => {
+      let first = true;
+      source = new EventSource("/api/v1/events");
+      source.onopen = () => {
+        first = true;
+        setStream((it) => ({ ...it, open: true }));
+      };
+      source.onerror = () => {
+        setStream((it) => ({ ...it, open: false }));
+        // A browser tries a line that broke again, and not one that was refused.
+        if (source.readyState === EventSource.CLOSED) timer = window.setTimeout(follow, REFUSED_MS);
+      };
+      source.onmessage = (message: MessageEvent<string>) => {
+        const batch = JSON.parse(message.data) as Batch;
+        const fresh = batch.events.map((event) => ({ id: next.current++, event })).reverse();
+        const begins = first;
+        first = false;
+        setStream((it) => ({
+          open: true,
+          // A stream begins with what is kept, also after a pause: nothing stands there twice.
+          rows: (begins ? fresh : [...fresh, ...it.rows]).slice(0, KEPT_EVENTS),
+          omitted: (begins ? 0 : it.omitted) + batch.omitted + batch.missed,
+        }));
+      };
     };
-    source.onerror = () => {
-      setStream((it) => ({ ...it, open: false }));
+    follow();
+    return () => {
+      clearTimeout(timer);
+      source.close();
     };
-    source.onmessage = (message: MessageEvent<string>) => {
-      const batch = JSON.parse(message.data) as Batch;
-      const fresh = batch.events.map((event) => ({ id: next.current++, event })).reverse();
-      const begins = first;
-      first = false;
-      setStream((it) => ({
-        open: true,
-        // A stream begins with what is kept, also after a pause: nothing stands there twice.
-        rows: (begins ? fresh : [...fresh, ...it.rows]).slice(0, KEPT_EVENTS),
-        omitted: (begins ? 0 : it.omitted) + batch.omitted + batch.missed,
-      }));
-    };
-    return () => source.close();
   }, [paused]);
   return stream;
 }

@@ -226,6 +226,11 @@ fn page_shows_what_the_metrics_say_after_an_attack() {
         .wait("document.getElementById('lost') === null")
         .unwrap();
     wait_until_equal(&site, &mut browser);
+    // The new daemon has kept no events; those that come now are there.
+    site.send(ABROAD[0], 5).unwrap();
+    browser
+        .wait("document.querySelectorAll('#events tbody tr').length === 5")
+        .unwrap();
     let left = browser.faults().unwrap();
     let odd: Vec<&Value> = left
         .as_array()

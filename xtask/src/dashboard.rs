@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::{
     bundle::{self, State},
@@ -45,32 +45,36 @@ pub fn run() -> Result<()> {
     make()
 }
 
-/// Makes the bundle where it is missing or older than its sources. Without Node.js the build goes on: the daemon
-/// says what is missing.
+/// Makes the bundle where it is missing or older than its sources. Without Node.js, or without the network that its
+/// packages come over, the build goes on: the daemon says what is missing.
 pub fn make_if_stale() -> Result<()> {
-    let root = workspace::root();
-    if bundle::state(root).context("cannot read the dashboard")? == State::Fresh {
+    if is_fresh()? {
         return Ok(());
     }
-    if let Some(fault) = node_fault() {
+    let made = match node_fault() {
+        Some(fault) => Err(anyhow!("{fault}, which `cargo xtask setup` mends")),
+        None => make(),
+    };
+    if let Err(error) = made {
         eprintln!(
-            "dashboard: {fault}; going on without: `cargo xtask setup` installs Node.js, \
-             `cargo xtask dashboard` makes the bundle"
+            "dashboard: going on without a new bundle: {error:#}; `cargo xtask dashboard` makes it"
         );
-        return Ok(());
     }
-    make()
+    Ok(())
 }
 
 /// Makes what the tests drive the browser with, and the bundle, where one is missing.
 pub fn make_for_tests() -> Result<()> {
-    if !workspace::root()
-        .join("dashboard/node_modules/puppeteer-core")
-        .is_dir()
-    {
-        return make();
+    let driver = workspace::root().join("dashboard/node_modules/puppeteer-core");
+    match driver.is_dir() && is_fresh()? {
+        true => Ok(()),
+        false => make(),
     }
-    make_if_stale()
+}
+
+fn is_fresh() -> Result<bool> {
+    let state = bundle::state(workspace::root()).context("cannot read the dashboard")?;
+    Ok(state == State::Fresh)
 }
 
 fn make() -> Result<()> {

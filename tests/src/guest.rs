@@ -40,7 +40,8 @@ const MODULES: &[&str] = &[
 /// The first process. What is said on the console goes into the messages of failures; the second serial line
 /// carries what was recorded, so no word of the kernel gets between.
 ///
-/// `record NAME COMMAND` runs a command and keeps its standard output and its exit status.
+/// `record NAME COMMAND` runs a command and keeps its standard output and its exit status. A script that gives up
+/// with `exit 1` has recorded nothing.
 const INIT: &str = r#"#!/bin/busybox sh
 export PATH=/bin HOME=/root NO_COLOR=1
 busybox mkdir -p /dev /proc /sys /tmp /run/netns /etc/cerco /var/lib/cerco
@@ -62,8 +63,8 @@ record() {
     { echo "@@ $name $code"; cat /tmp/recorded; } >&4
 }
 for module in $(cat /modules); do insmod /lib/$module || echo "no module $module"; done
-. /script
-echo "@@ end 0" >&4
+# In a shell of its own, since the kernel panics when its first process ends.
+(. /script; exit 0) && echo "@@ end 0" >&4
 echo o > /proc/sysrq-trigger
 sleep 10
 "#;

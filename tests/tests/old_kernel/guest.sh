@@ -1,14 +1,14 @@
 # What the machine with the old kernel does. `record NAME COMMAND` keeps what a command prints and how it ends.
 #
 # The host has `gate0`, behind which is the namespace `abroad` with addresses of several countries: 8.8.8.8 and
-# 2001:4860:4860::8888 of the US, 202.175.3.3 of Macau, which alone is allowed. What `abroad` sends is judged, what
+# 2600:1f18::1 of the US, 202.175.3.3 of Macau, which alone is allowed. What `abroad` sends is judged, what
 # the host answers is not. The shell would take its own ip and tc, so those of iproute2 go by their paths.
 abroad="/bin/ip netns exec abroad"
 from() { $abroad ping -c "$1" -i 0.2 -W "$2" -I "$3" "$4"; }
 start_daemon() {
     cerco run &
     daemon=$!
-    within 60 cerco status
+    within 30 cerco status || exit 1
 }
 # within SECONDS COMMAND: until it succeeds.
 within() {
@@ -30,7 +30,7 @@ within() {
 /bin/ip -6 route add default via 2001:db8::9
 /bin/ip -n abroad link set far up
 for address in 192.0.2.9/24 8.8.8.8/32 202.175.3.3/32; do /bin/ip -n abroad addr add $address dev far; done
-for address in 2001:db8::9/64 2001:4860:4860::8888/128; do /bin/ip -n abroad addr add $address dev far nodad; done
+for address in 2001:db8::9/64 2600:1f18::1/128; do /bin/ip -n abroad addr add $address dev far nodad; done
 /bin/ip link add link gate0 name gate0.5 type vlan id 5
 /bin/ip link set gate0.5 up
 /bin/ip addr add 203.0.113.1/24 dev gate0.5
@@ -52,13 +52,13 @@ record tracker_in /bin/tc -j filter show dev gate0 ingress
 record tracker_out /bin/tc -j filter show dev gate0 egress
 
 record observe_us from 2 5 8.8.8.8 192.0.2.1
-record observe_us6 from 1 5 2001:4860:4860::8888 2001:db8::1
+record observe_us6 from 1 5 2600:1f18::1 2001:db8::1
 record observe_mo from 1 5 202.175.3.3 192.0.2.1
 record observed cerco status --json
 
 record enforce cerco enforce --yes
 record enforce_us from 2 1 8.8.8.8 192.0.2.1
-record enforce_us6 from 1 1 2001:4860:4860::8888 2001:db8::1
+record enforce_us6 from 1 1 2600:1f18::1 2001:db8::1
 record enforce_mo from 1 5 202.175.3.3 192.0.2.1
 record own_to_us ping -c 2 -i 0.2 -W 5 8.8.8.8
 record enforced cerco status --json
@@ -124,6 +124,7 @@ END
     record bond_us_$1 from 4 1 8.8.8.8 198.51.100.1
     record bond_mo_$1 from 2 5 202.175.3.3 198.51.100.1
     record bond_$1 cerco status --json
+    record doctor_$1 cerco doctor --json
     kill $daemon
     wait $daemon
     cerco detach --force

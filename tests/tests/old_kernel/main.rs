@@ -8,7 +8,7 @@ const SCRIPT: &str = include_str!("guest.sh");
 
 #[test]
 fn gate_filters_counts_and_outlives_its_daemon_on_linux_6_1() {
-    let guest = run_on_linux_6_1(SCRIPT).unwrap();
+    let guest = run_on_linux_6_1(SCRIPT).unwrap_or_else(|error| panic!("{error}"));
     // Shown when something below fails.
     println!("{}", guest.console());
     let kernel = &guest.of("kernel").stdout;
@@ -88,7 +88,7 @@ fn shows_each_drop(guest: &Recording) {
         })
         .collect();
     let event = |verdict, source| json!([verdict, "country_denied", "US", source, "gate0"]);
-    let (v4, v6) = ("8.8.8.8", "2001:4860:4860::8888");
+    let (v4, v6) = ("8.8.8.8", "2600:1f18::1");
     let observed = [v4, v4, v6].map(|source| event("would_drop", source));
     let enforced = [v4, v4, v6, v4, v4, v4].map(|source| event("drop", source));
     assert_eq!(shown, [&observed[..], &enforced].concat());
@@ -141,7 +141,9 @@ fn drops_on_a_bond(guest: &Recording) {
     // A native program runs on the members of the bond, by whose numbers nothing is counted (ARCHITECTURE.md).
     assert_eq!(modes("bond_auto"), expected("native"));
     assert_ends(guest, &[("bond_us_auto", 1), ("bond_mo_auto", 0)]);
+    assert_eq!(bond_mode(&guest.json("doctor_auto")), "warning");
     assert_eq!(modes("bond_generic"), expected("generic"));
+    assert_eq!(bond_mode(&guest.json("doctor_generic")), "ok");
     assert_ends(guest, &[("bond_us_generic", 1), ("bond_mo_generic", 0)]);
     let counts = [
         ("allowed", "pass", 2, 196),
@@ -196,4 +198,13 @@ fn findings<'a>(doctor: &'a Value, severities: &[&str]) -> Vec<&'a Value> {
     let all = doctor["findings"].as_array().unwrap().iter();
     all.filter(|it| severities.contains(&it["severity"].as_str().unwrap()))
         .collect()
+}
+
+/// How bad the way is in which the gate stands on the bond.
+fn bond_mode(doctor: &Value) -> &str {
+    let mut all = doctor["findings"].as_array().unwrap().iter();
+    let finding = all
+        .find(|it| it["check"] == "xdp_mode" && it["interface"] == "trunk0")
+        .unwrap();
+    finding["severity"].as_str().unwrap()
 }

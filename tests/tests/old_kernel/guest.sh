@@ -64,6 +64,9 @@ record own_to_us ping -c 2 -i 0.2 -W 5 8.8.8.8
 record enforced cerco status --json
 record vlan_us from 3 1 8.8.8.8 203.0.113.1
 record vlan cerco status --json
+# The daemon reads them some times a second.
+nine() { [ "$(cerco events | wc -l)" -ge 9 ]; }
+within 10 nine
 record events cerco events --json
 record doctor cerco doctor --json
 

@@ -6,7 +6,7 @@
 use crate::verdict::Reason;
 
 /// Stamped into [`Control`]; a daemon never uses maps that carry another number.
-pub const ABI_VERSION: u32 = ours_or(5, 1_005) as u32;
+pub const ABI_VERSION: u32 = ours_or(6, 1_006) as u32;
 
 /// Chooses by the feature `other-abi`: with it, this is a build that never was, whose blocks and maps look otherwise.
 /// The tests of upgrades put it in the place of ours, and the other way round.
@@ -20,6 +20,8 @@ const fn ours_or(ours: usize, other: usize) -> usize {
 
 /// Interfaces that one gate can stand on.
 pub const MAX_INTERFACES: usize = ours_or(16, 8);
+/// Members of bonds that one gate stands on.
+pub const MAX_MEMBERS: usize = 16;
 /// Named limits of one policy.
 pub const MAX_LIMITS: usize = ours_or(64, 48);
 /// Destination prefixes of `[protect]`, for each family.
@@ -69,6 +71,11 @@ pub struct Control {
     /// Kernel interface index by slot; the slot numbers the value in the counter map, see
     /// [`elsewhere_slot`].
     pub interfaces: [u32; MAX_INTERFACES],
+    /// Kernel interface index of each member of a bond, or 0. The kernel runs a bond's program on its members (native
+    /// mode, since Linux 5.15), whose numbers the frames bear then.
+    pub members: [u32; MAX_MEMBERS],
+    /// The slot of the bond, for each of `members`.
+    pub member_slots: [u8; MAX_MEMBERS],
     /// How each interface is attached, a number of [`attach_mode`], by slot.
     pub attach_modes: [u8; MAX_INTERFACES],
     /// Prefix lengths (bits) that IPv4 bans have now, then [`NO_BAN_LENGTH`].
@@ -135,6 +142,8 @@ impl Control {
         event_window: 0,
         event_budget: 0,
         interfaces: [0; MAX_INTERFACES],
+        members: [0; MAX_MEMBERS],
+        member_slots: [0; MAX_MEMBERS],
         attach_modes: [0; MAX_INTERFACES],
         ban_lengths_v4: [NO_BAN_LENGTH; MAX_BAN_LENGTHS],
         ban_lengths_v6: [NO_BAN_LENGTH; MAX_BAN_LENGTHS],
@@ -406,8 +415,8 @@ impl Count {
 ///
 /// The map holds, in this order: what this load counts, by slot of the interface; what the loads
 /// before it had counted, by slot; and here the frames of any interface that the daemon did not name.
-/// Only test runs (BPF_PROG_TEST_RUN) make such frames, so nothing that is shown as traffic counts
-/// them.
+/// Test runs (BPF_PROG_TEST_RUN) make such frames, and members of a bond that the daemon has not heard of yet, so
+/// nothing that is shown as traffic counts them.
 #[inline(always)] // A shift, on the packet path.
 pub const fn elsewhere_slot(interface_count: u32) -> u32 {
     2 * interface_count
@@ -557,7 +566,8 @@ pub struct Tracking {
 const _: () = {
     assert!(Reason::COUNT <= REASON_SLOTS);
     assert!(
-        size_of::<Control>() == 24 + 16 + 8 + 5 * MAX_INTERFACES + 16 + 16 + 16 + 64 + 8 + 4 * 8192
+        size_of::<Control>()
+            == 24 + 16 + 8 + 5 * (MAX_INTERFACES + MAX_MEMBERS) + 16 + 16 + 16 + 64 + 8 + 4 * 8192
     );
     // Written as one word each.
     assert!(core::mem::offset_of!(Control, ban_lengths_v4).is_multiple_of(8));

@@ -19,7 +19,7 @@ use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 use aya_log_ebpf::{info, warn};
 use filter_common::{
     abi::{
-        Control, Count, Counters, InForce, MAX_INTERFACES, PolicyBlock, REASON_SLOTS,
+        Control, Count, Counters, InForce, MAX_INTERFACES, MAX_MEMBERS, PolicyBlock, REASON_SLOTS,
         elsewhere_slot, exception, logged, outcome,
     },
     bits,
@@ -310,7 +310,7 @@ unsafe fn count(counter: *mut Count, frame_len: u64) {
     }
 }
 
-/// The counter slot of an interface; that of a frame from elsewhere lies behind both halves of the map.
+/// The counter slot of an interface, for a member of a bond that of the bond; that of a frame from elsewhere lies behind both halves of the map.
 #[inline(always)] // Most hosts leave the loop in its first turn.
 fn interface_slot(control: &Control, ifindex: u32) -> u32 {
     for slot in 0..MAX_INTERFACES {
@@ -319,6 +319,11 @@ fn interface_slot(control: &Control, ifindex: u32) -> u32 {
         }
         if control.interfaces[slot] == ifindex {
             return slot as u32;
+        }
+    }
+    for member in 0..MAX_MEMBERS {
+        if control.members[member] == ifindex {
+            return u32::from(control.member_slots[member]);
         }
     }
     elsewhere_slot(control.interface_count)

@@ -148,6 +148,7 @@ impl Daemon {
                 self.settle(place, link);
             }
         }
+        self.gate.know_members(&links);
         let held = self.gate.attachments().iter();
         let names = held.map(|it| it.interface.clone());
         self.following.attached_once.extend(names);

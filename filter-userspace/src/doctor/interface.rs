@@ -191,17 +191,6 @@ impl Interface {
         let driver = self.driver_name();
         let says_generic = commands.edit_and_restart("attach = \"generic\", if it is meant");
         match (&self.standing, self.attach, self.is_native()) {
-            // The kernel runs the program on the members, and names each frame by the member's number.
-            (Standing::Native, ..) if self.link.kind.as_deref() == Some("bond") => {
-                Finding::warning(
-                    CHECK,
-                    format!(
-                        "The gate runs on the members of the bond {name} (native): it drops what it \
-                         should, but counts nothing of it for {name}."
-                    ),
-                )
-                .mend(commands.edit_and_restart("attach = \"generic\", which counts and costs more"))
-            }
             (Standing::Native, ..) => {
                 Finding::ok(
                 CHECK,

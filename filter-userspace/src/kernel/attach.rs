@@ -100,6 +100,10 @@ impl Gate {
                 self.store(offset, place.ifindex);
             }
         }
+        match links() {
+            Ok(links) => self.know_members(&links),
+            Err(error) => tracing::warn!("the members of bonds are not known: {error}"),
+        }
         reached(Step::InterfacesKnown);
         let mut attachments = Vec::new();
         let mut first_fault = None;

@@ -79,7 +79,8 @@ impl Gate {
             .read(0)
             .interfaces
             .into_iter()
-            .position(|it| it == ifindex);
+            .position(|it| it == ifindex)
+            .or_else(|| self.slot_of_member(ifindex));
         slot.and_then(|slot| self.interfaces.get(slot).cloned())
             .unwrap_or_else(|| format!("#{ifindex}"))
     }

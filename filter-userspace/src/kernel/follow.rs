@@ -5,8 +5,8 @@ use std::mem::offset_of;
 use filter_common::abi::Control;
 
 use super::{
-    AttachMode, AttachPreference, Attachment, Gate, KernelError, Place, interface_index, pins,
-    trackers,
+    AttachMode, AttachPreference, Attachment, Gate, KernelError, Place, interface_index, links,
+    pins, trackers,
 };
 
 impl Gate {
@@ -21,6 +21,9 @@ impl Gate {
         let offset = offset_of!(Control, interfaces) + slot * size_of::<u32>();
         let counted_before = self.control.read(0).interfaces[slot];
         self.store(offset, place.ifindex);
+        if let Ok(links) = links() {
+            self.know_members(&links);
+        }
         if self.replies.enabled {
             self.attach_trackers_of(place);
             self.know_open_sockets();

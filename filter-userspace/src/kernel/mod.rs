@@ -21,6 +21,7 @@ mod links;
 mod live;
 mod load;
 mod mapped;
+mod members;
 mod memory;
 mod netlink;
 mod observed;

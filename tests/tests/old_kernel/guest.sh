@@ -127,6 +127,9 @@ END
     record bond_us_$1 from 4 1 8.8.8.8 198.51.100.1
     record bond_mo_$1 from 2 5 202.175.3.3 198.51.100.1
     record bond_$1 cerco status --json
+    four() { [ "$(cerco events | wc -l)" -ge 4 ]; }
+    within 10 four
+    record bond_events_$1 cerco events --json
     record doctor_$1 cerco doctor --json
     kill $daemon
     wait $daemon

@@ -138,18 +138,27 @@ fn drops_on_a_bond(guest: &Recording) {
             .collect::<Vec<_>>()
     };
     let expected = |bond| [json!(["trunk0", bond]), json!(["dummy0", "generic"])];
-    // A native program runs on the members of the bond, by whose numbers nothing is counted (ARCHITECTURE.md).
     assert_eq!(modes("bond_auto"), expected("native"));
     assert_ends(guest, &[("bond_us_auto", 1), ("bond_mo_auto", 0)]);
-    assert_eq!(bond_mode(&guest.json("doctor_auto")), "warning");
+    assert_eq!(bond_mode(&guest.json("doctor_auto")), "ok");
     assert_eq!(modes("bond_generic"), expected("generic"));
     assert_eq!(bond_mode(&guest.json("doctor_generic")), "ok");
     assert_ends(guest, &[("bond_us_generic", 1), ("bond_mo_generic", 0)]);
+    // In native mode the frames come by the members.
     let counts = [
         ("allowed", "pass", 2, 196),
         ("country_denied", "drop", 4, 392),
     ];
+    assert_counts(guest, "bond_auto", &counts);
     assert_counts(guest, "bond_generic", &counts);
+    let events = guest.json("bond_events_auto");
+    let interfaces: Vec<&Value> = events["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| &it["interface"])
+        .collect();
+    assert_eq!(interfaces, ["trunk0"; 4]);
 }
 
 /// How commands ended: 0 of a ping is an answer, 1 none.

@@ -388,37 +388,6 @@ fn card_may_take_vlan_tags_off() {
 }
 
 #[test]
-fn native_gate_on_a_bond_drops_and_does_not_count() {
-    let bond = |standing| {
-        let mut bond = healthy();
-        bond.link.kind = Some("bond".into());
-        bond.standing = standing;
-        bond
-    };
-    assert_eq!(
-        said(&bond(Standing::Native), "xdp_mode"),
-        warning(
-            "xdp_mode",
-            "The gate runs on the members of the bond eth0 (native): it drops what it should, but \
-             counts nothing of it for eth0.",
-            "sensible-editor /etc/cerco/cerco.toml && systemctl restart cerco    # attach = \"generic\", which \
-             counts and costs more"
-        )
-    );
-    let generic = Interface {
-        attach: AttachPreference::Generic,
-        ..bond(Standing::Generic)
-    };
-    assert_eq!(
-        said(&generic, "xdp_mode"),
-        ok(
-            "xdp_mode",
-            "The gate runs on eth0 in generic mode, as the config asks."
-        )
-    );
-}
-
-#[test]
 fn member_of_a_bond_is_passed_by_and_a_port_of_a_bridge_filters_for_guests() {
     let member = |master: &str, kind: &str| Interface {
         master: Some((master.into(), kind.into())),

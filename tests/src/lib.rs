@@ -13,6 +13,7 @@ pub mod decided;
 pub mod demo;
 pub mod editions;
 pub mod error;
+pub mod follower;
 pub mod frames;
 pub mod guarded;
 pub mod guest;

@@ -13,7 +13,7 @@ use std::{
     io::Write as _,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
     time::Duration,
 };
 use tempfile::TempDir;
@@ -205,11 +205,28 @@ pub struct Ended {
 
 /// Runs `command` to its end.
 pub fn ended(command: &mut Command) -> Ended {
-    let output = command.output().expect("the command starts");
-    Ended {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    command.output().expect("the command starts").into()
+}
+
+/// Runs `command` with `input` to its end; one that does not want all of it may close the pipe.
+pub fn fed(command: &mut Command, input: &str) -> Ended {
+    let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let started = piped.stderr(Stdio::piped()).spawn();
+    let mut child = started.expect("the command starts");
+    if let Some(mut stdin) = child.stdin.take() {
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    let output = child.wait_with_output();
+    output.expect("the command can be waited for").into()
+}
+
+impl From<Output> for Ended {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
     }
 }
 

@@ -4,9 +4,10 @@ use filter_common::abi::EVENT_HEAD;
 use filter_userspace::kernel::EVENTS_PER_SECOND;
 use integration_tests::{
     daemon::Cerco,
+    follower::Follower,
     poll,
     raw::{Backpressure, RawSocket},
-    site::{ABROAD, LINK, MACAU, Site, ended, parse},
+    site::{ABROAD, LINK, MACAU, Site, ended},
 };
 use pcap_file::pcapng::{
     PcapNgReader,
@@ -17,11 +18,8 @@ use pcap_file::pcapng::{
 use serde_json::Value;
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
     os::unix::fs::PermissionsExt as _,
-    process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
-    thread,
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -48,58 +46,25 @@ fn stands_for(events: &[Value], reason: &str) -> u64 {
     of_reason.map(|it| it["stands_for"].as_u64().unwrap()).sum()
 }
 
-/// A `cerco` whose lines are read as they come. It is ended when this is dropped.
-struct Running {
-    child: Child,
-    lines: Arc<Mutex<Vec<Value>>>,
+/// The events that a follower was told of so far.
+fn events_told(follower: &Follower) -> Vec<Value> {
+    let lines = follower.lines();
+    for line in lines.iter() {
+        assert_eq!(line["schema"], 1, "{line}");
+        assert_eq!(line.get("missed"), None, "{line}");
+    }
+    lines.iter().map(|line| line["event"].clone()).collect()
 }
 
-impl Running {
-    fn follow(cerco: &Cerco, more: &[&str]) -> Self {
-        let args = [&["events", "--follow", "--json"], more].concat();
-        let mut child = cerco
-            .cli_command(&args)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let kept = lines.clone();
-        thread::spawn(move || {
-            for line in stdout.lines() {
-                kept.lock().unwrap().push(parse(&line.unwrap()));
-            }
-        });
-        Self { child, lines }
-    }
-
-    /// The events so far.
-    fn events(&self) -> Vec<Value> {
-        let lines = self.lines.lock().unwrap();
-        for line in lines.iter() {
-            assert_eq!(line["schema"], 1, "{line}");
-            assert_eq!(line.get("missed"), None, "{line}");
-        }
-        lines.iter().map(|line| line["event"].clone()).collect()
-    }
-
-    /// Sends a frame that is wanted until one arrives.
-    fn wait_for_the_first(&self, site: &Site, source: &str) {
-        poll::until("see a follower get events", LIMIT, || {
-            site.send(source, 1).unwrap();
-            // Longer than a window, so that what was sent before is not told of any more.
-            let came = || (!self.events().is_empty()).then_some(());
-            poll::until("see an event", Duration::from_millis(300), came).ok()
-        })
-        .unwrap();
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Sends a frame that is wanted until one arrives.
+fn wait_for_the_first(follower: &Follower, site: &Site, source: &str) {
+    poll::until("see a follower get events", LIMIT, || {
+        site.send(source, 1).unwrap();
+        // Longer than a window, so that what was sent before is not told of any more.
+        let came = || (!events_told(follower).is_empty()).then_some(());
+        poll::until("see an event", Duration::from_millis(300), came).ok()
+    })
+    .unwrap();
 }
 
 /// Moves this thread to a CPU, where mostly the frames are taken that it sends: events are counted by CPU.
@@ -183,11 +148,11 @@ fn flood_is_sampled_and_drowns_no_rare_reason() {
     let site = Site::new().unwrap();
     let cerco = site.start().unwrap();
     cerco.cli(&["ban", MACAU[1], "--for", "1h"]).unwrap();
-    let follower = Running::follow(&cerco, &[]);
+    let follower = Follower::begin(&cerco, &[]);
     let began = Instant::now();
-    follower.wait_for_the_first(&site, ABROAD[0]);
+    wait_for_the_first(&follower, &site, ABROAD[0]);
     // Those before it had the follower no place in the stream for.
-    let told = stands_for(&follower.events(), "country_denied");
+    let told = stands_for(&events_told(&follower), "country_denied");
     let flood = site.syn_from(ABROAD[0]);
     let rare = site.syn_from(MACAU[1]);
     let socket = RawSocket::open_sender(&site.world, LINK).unwrap();
@@ -210,11 +175,11 @@ fn flood_is_sampled_and_drowns_no_rare_reason() {
             sent += 1;
         }
         let all_told =
-            || (stands_for(&follower.events(), "country_denied") == all + sent).then_some(());
+            || (stands_for(&events_told(&follower), "country_denied") == all + sent).then_some(());
         poll::until("be told of them", Duration::from_millis(500), all_told).ok()
     })
     .unwrap();
-    let events = follower.events();
+    let events = events_told(&follower);
     let of = |reason: &str| events.iter().filter(|it| it["reason"] == reason).count() as u64;
     assert_eq!(of("banned"), 5, "none of the rare ones is lost");
     assert_eq!(stands_for(&events, "banned"), 5);
@@ -232,16 +197,14 @@ fn flood_is_sampled_and_drowns_no_rare_reason() {
 fn follower_is_told_when_the_daemon_goes_and_gets_only_what_it_asked_for() {
     let site = Site::new().unwrap();
     let mut cerco = site.start().unwrap();
-    let mut follower = Running::follow(&cerco, &["--country", "US"]);
+    let mut follower = Follower::begin(&cerco, &["--country", "US"]);
     cerco.cli(&["deny", "MO"]).unwrap();
     site.send(MACAU[0], 5).unwrap();
-    follower.wait_for_the_first(&site, ABROAD[0]);
-    let events = follower.events();
+    wait_for_the_first(&follower, &site, ABROAD[0]);
+    let events = events_told(&follower);
     assert!(events.iter().all(|it| it["class"] == "US"), "{events:?}");
     cerco.stop().unwrap();
-    let status = poll::until("see the follower end", LIMIT, || {
-        follower.child.try_wait().unwrap()
-    });
+    let status = poll::until("see the follower end", LIMIT, || follower.ended());
     assert_eq!(status.unwrap().code(), Some(1));
 }
 

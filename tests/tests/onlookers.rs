@@ -3,19 +3,14 @@
 use integration_tests::{
     daemon::{Cerco, cerco_binary},
     demo::cpu::process_seconds,
+    follower::Follower,
     http, poll,
     raw::{Backpressure, RawSocket},
-    site::{LINK, MACAU, Site, parse},
+    site::{LINK, MACAU, Site},
     terminal::Terminal,
 };
 use serde_json::Value;
-use std::{
-    io::{BufRead as _, BufReader},
-    process::{Child, Stdio},
-    sync::{Arc, Mutex},
-    thread,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 const LIMIT: Duration = Duration::from_secs(20);
 /// How long the flood goes on, and frames in it at most.
@@ -28,44 +23,15 @@ const ROUNDS: u64 = 20;
 /// Of the country that is allowed, in each burst.
 const ALLOWED: u64 = 2;
 
-/// `cerco events --follow --json`; ended when it is dropped.
-struct Follower {
-    child: Child,
-    lines: Arc<Mutex<Vec<Value>>>,
-}
-
-impl Follower {
-    fn begin(cerco: &Cerco) -> Self {
-        let mut command = cerco.cli_command(&["events", "--follow", "--json"]);
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let kept = lines.clone();
-        thread::spawn(move || {
-            for line in stdout.lines() {
-                kept.lock().unwrap().push(parse(&line.unwrap()));
-            }
-        });
-        Self { child, lines }
-    }
-
-    /// Events, frames they stand for, and events that it was too slow for.
-    fn told(&self) -> (u64, u64, u64) {
-        let lines = self.lines.lock().unwrap();
-        let sum = |key: fn(&Value) -> Option<u64>| lines.iter().filter_map(key).sum();
-        (
-            sum(|it| it["event"].is_object().then_some(1)),
-            sum(|it| it["event"]["stands_for"].as_u64()),
-            sum(|it| it["missed"].as_u64()),
-        )
-    }
-}
-
-impl Drop for Follower {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Events, frames they stand for, and events that the follower was too slow for.
+fn told(follower: &Follower) -> (u64, u64, u64) {
+    let lines = follower.lines();
+    let sum = |key: fn(&Value) -> Option<u64>| lines.iter().filter_map(key).sum();
+    (
+        sum(|it| it["event"].is_object().then_some(1)),
+        sum(|it| it["event"]["stands_for"].as_u64()),
+        sum(|it| it["missed"].as_u64()),
+    )
 }
 
 /// The line in which `key` is `value`.
@@ -81,7 +47,7 @@ fn line<'a>(lines: &'a Value, key: &str, value: &str) -> &'a Value {
 fn flood_under_the_eyes_of_all_is_counted_exactly_and_costs_the_daemon_little() {
     let site = Site::new().unwrap();
     let cerco = site.start().unwrap();
-    let follower = Follower::begin(&cerco);
+    let follower = Follower::begin(&cerco, &[]);
     let terminal = Terminal::open(&site.host, 120, 40).unwrap();
     let top = format!(
         "{} top -c {}",
@@ -95,8 +61,8 @@ fn flood_under_the_eyes_of_all_is_counted_exactly_and_costs_the_daemon_little() 
     poll::until("see the follower get an event", LIMIT, || {
         site.send("203.0.113.255", 1).unwrap();
         first += 1;
-        let told = || (follower.told().0 > 0).then_some(());
-        poll::until("be told of it", Duration::from_millis(300), told).ok()
+        let is_told = || (told(&follower).0 > 0).then_some(());
+        poll::until("be told of it", Duration::from_millis(300), is_told).ok()
     })
     .unwrap();
 
@@ -171,7 +137,7 @@ fn flood_under_the_eyes_of_all_is_counted_exactly_and_costs_the_daemon_little() 
     assert_eq!(history["store"]["missed_events"], 0);
 
     // The sample: no more events than there is a budget for, of frames that all came.
-    let (events, frames, missed) = follower.told();
+    let (events, frames, missed) = told(&follower);
     assert!(events > 0 && frames <= dropped, "{events} {frames}");
     let cpus = aya::util::nr_cpus().unwrap() as u64;
     let budget = (seconds as u64 + 2) * 1_000 * cpus;

@@ -159,26 +159,13 @@ impl Standings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::changes::Kind;
-
-    fn line(rule: &str, target: &str, limit: Option<&str>, suspended: bool) -> RuleLine {
-        RuleLine {
-            rule: rule.into(),
-            target: target.into(),
-            port: None,
-            limit: limit.map(str::to_owned),
-            origin: "config".into(),
-            expires: None,
-            comment: None,
-            suspended: suspended.then(|| "no such limit".to_owned()),
-        }
-    }
+    use crate::{history::changes::Kind, report::numbers::fixture::rule};
 
     #[test]
     fn later_rules_go_over_earlier_ones_and_classes_have_their_own() {
         let on_a_port = RuleLine {
             port: Some("80/tcp".parse().unwrap()),
-            ..line("allow", "FR", None, false)
+            ..rule("allow", "FR", None)
         };
         let rules = Rules {
             mode: None,
@@ -186,12 +173,15 @@ mod tests {
             unknown: "allow:some".into(),
             private: "allow".into(),
             rules: vec![
-                line("allow", "MO", None, false),
-                line("allow", "CN", Some("residents"), false),
-                line("allow", "PT", None, false),
-                line("trust", "192.0.2.0/24", None, false),
-                line("deny", "PT", None, false),
-                line("deny", "MO", None, true),
+                rule("allow", "MO", None),
+                rule("allow", "CN", Some("residents")),
+                rule("allow", "PT", None),
+                rule("trust", "192.0.2.0/24", None),
+                rule("deny", "PT", None),
+                RuleLine {
+                    suspended: Some("no such limit".to_owned()),
+                    ..rule("deny", "MO", None)
+                },
                 on_a_port,
             ],
         };

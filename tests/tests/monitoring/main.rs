@@ -11,14 +11,13 @@ use integration_tests::{
     daemon::{Cerco, cerco_binary},
     http,
     prometheus::program,
-    site::{Ended, Site, ended},
+    site::{Ended, Site, ended, fed},
 };
 use std::{
     collections::BTreeSet,
     fs,
-    io::Write,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
 /// Below the root of the workspace.
@@ -54,25 +53,7 @@ fn scrape(site: &Site, headers: &str) -> http::Answer {
 
 /// Runs promtool over `input`.
 fn promtool(args: &[&str], input: &str) -> Ended {
-    let mut child = Command::new(program("promtool").unwrap())
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(input.as_bytes())
-        .unwrap();
-    let output = child.wait_with_output().unwrap();
-    Ended {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
+    fed(Command::new(program("promtool").unwrap()).args(args), input)
 }
 
 #[test]

@@ -1,12 +1,8 @@
 //! Signatures of reports, as `minisign` itself sees them.
 
 use super::written;
-use integration_tests::site::{Ended, Site, ended};
-use std::{
-    fs,
-    io::Write as _,
-    process::{Command, Stdio},
-};
+use integration_tests::site::{Site, ended, fed};
+use std::{fs, process::Command};
 
 #[test]
 fn signature_is_good_for_minisign_itself_and_only_for_this_report() {
@@ -51,24 +47,6 @@ fn signature_is_good_for_minisign_itself_and_only_for_this_report() {
     let refused = cerco.try_cli(&args);
     assert_eq!(refused.code, 1, "{refused:?}");
     assert!(!missing.exists());
-}
-
-/// Runs `command` with `input` to its end.
-fn fed(command: &mut Command, input: &str) -> Ended {
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // Who does not want it all closes the pipe.
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    let output = child.wait_with_output().unwrap();
-    Ended {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
 }
 
 #[test]

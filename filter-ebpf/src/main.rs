@@ -310,7 +310,8 @@ unsafe fn count(counter: *mut Count, frame_len: u64) {
     }
 }
 
-/// The counter slot of an interface, for a member of a bond that of the bond; that of a frame from elsewhere lies behind both halves of the map.
+/// The counter slot of an interface, for a member of a bond that of the bond; that of a frame from elsewhere lies
+/// behind both halves of the map.
 #[inline(always)] // Most hosts leave the loop in its first turn.
 fn interface_slot(control: &Control, ifindex: u32) -> u32 {
     for slot in 0..MAX_INTERFACES {

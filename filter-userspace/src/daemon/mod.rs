@@ -126,8 +126,11 @@ async fn serve(
     if dashboard.enabled {
         let events = daemon.event_stream();
         let sender = question_sender.clone();
-        if let Err(error) = dashboard::start(dashboard, sender, events, dashboard_fault_sender) {
-            warn!("no dashboard: its thread cannot be started: {error}");
+        let fault = dashboard_fault_sender.clone();
+        if let Err(error) = dashboard::start(dashboard, sender, events, fault) {
+            let words = format!("no dashboard: its thread cannot be started: {error}");
+            warn!("{words}");
+            dashboard_fault_sender.send_replace(Some(words));
         }
     }
     // The first frame that is dropped shall be seen, too.

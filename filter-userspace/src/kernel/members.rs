@@ -66,7 +66,8 @@ impl Gate {
                 .store(slot, Ordering::Release);
             self.store(offset, ifindex);
         }
-        if left_out > 0 {
+        // Said when it begins, and not at each look.
+        if left_out > 0 && arranged != now {
             tracing::warn!(
                 "{left_out} members of bonds are more than there is room for ({MAX_MEMBERS}): what they bring is \
                  judged, and counts for no interface"

@@ -51,6 +51,38 @@ impl Place {
         writer
     }
 
+    /// The first run, at dawn, of a gate that has just been put up; its first look.
+    fn begin(&self, counted: &[(&str, u64)]) -> Writer {
+        let mut writer = self.run(DAWN);
+        let mut look = self.look(0, DAWN, "gate", counted);
+        look.gate_is_new = true;
+        writer.book(look);
+        writer
+    }
+
+    /// A look each hour for so many days, each with one packet more.
+    fn look_hourly(&self, writer: &mut Writer, days: u64) {
+        for hour in 1..=days * 24 {
+            let passed = hour * HOUR;
+            writer.book(self.look(passed, DAWN + passed, "gate", &[("a", hour)]));
+            writer.flush(DAWN + passed);
+        }
+    }
+
+    /// Fills the first page of a table with what is none. The file opens, for its first page is whole.
+    fn break_table(&self, writer: Writer, table: &str) {
+        let connection = &writer.open.as_ref().unwrap().store.connection;
+        let sql = "SELECT rootpage FROM sqlite_master WHERE name = ?1";
+        let page: i64 = connection
+            .query_row(sql, [table], |row| row.get(0))
+            .unwrap();
+        drop(writer);
+        let mut bytes = fs::read(self.path()).unwrap();
+        let start = (page as usize - 1) * 4096;
+        bytes[start..start + 4096].fill(0xa5);
+        fs::write(self.path(), &bytes).unwrap();
+    }
+
     /// A look at `unix`, when so many seconds have passed since this place was made.
     fn look(&self, passed: u64, unix: u64, gate: &str, counted: &[(&str, u64)]) -> Look {
         let counts = counted.iter().map(|(name, packets)| {
@@ -131,10 +163,7 @@ fn fault(writer: &Writer) -> Option<String> {
 #[test]
 fn minutes_add_up_to_the_counters_over_restarts_and_crashes() {
     let place = Place::new();
-    let mut first = place.run(DAWN);
-    let mut look = place.look(0, DAWN, "gate", &[("a", 5), ("allowed", 1)]);
-    look.gate_is_new = true;
-    first.book(look);
+    let mut first = place.begin(&[("a", 5), ("allowed", 1)]);
     first.book(place.look(60, DAWN + 60, "gate", &[("a", 15), ("allowed", 1)]));
     first.flush(DAWN + 60);
     first.book(place.look(120, DAWN + 120, "gate", &[("a", 22), ("allowed", 1)]));
@@ -183,10 +212,7 @@ fn minutes_add_up_to_the_counters_over_restarts_and_crashes() {
 #[test]
 fn hours_and_days_tell_the_same_as_minutes_and_parts_are_known_apart() {
     let place = Place::new();
-    let mut writer = place.run(DAWN);
-    let mut look = place.look(0, DAWN, "gate", &[]);
-    look.gate_is_new = true;
-    writer.book(look);
+    let mut writer = place.begin(&[]);
     for minute in 1..=180_u64 {
         let counted = [
             ("a", minute * 10),

@@ -38,28 +38,12 @@ fn broken_file_is_moved_aside_and_a_newer_one_left_alone() {
 #[test]
 fn file_that_breaks_inside_is_moved_aside() {
     let place = Place::new();
-    let mut writer = place.run(DAWN);
-    let mut look = place.look(0, DAWN, "gate", &[]);
-    look.gate_is_new = true;
-    writer.book(look);
+    let mut writer = place.begin(&[]);
     for minute in 1..=30 {
         writer.book(place.look(minute * 60, DAWN + minute * 60, "gate", &[("a", minute)]));
     }
     writer.flush(DAWN + 1800);
-    let store = &writer.open.as_ref().unwrap().store;
-    let page: i64 = store
-        .connection
-        .query_row(
-            "SELECT rootpage FROM sqlite_master WHERE name = 'minutes'",
-            [],
-            |row| row.get(0),
-        )
-        .unwrap();
-    drop(writer);
-    let mut bytes = fs::read(place.path()).unwrap();
-    let start = (page as usize - 1) * 4096;
-    bytes[start..start + 4096].fill(0xa5);
-    fs::write(place.path(), &bytes).unwrap();
+    place.break_table(writer, "minutes");
     // It opens, for its first page is whole.
     let mut writer = place.run(DAWN + 1830);
     writer.book(place.look(1860, DAWN + 1860, "gate", &[("a", 40)]));
@@ -87,25 +71,9 @@ fn file_that_breaks_inside_is_moved_aside() {
 #[test]
 fn question_that_meets_a_broken_page_moves_the_file_aside() {
     let place = Place::new();
-    let mut writer = place.run(DAWN);
-    let mut look = place.look(0, DAWN, "gate", &[("a", 1)]);
-    look.gate_is_new = true;
-    writer.book(look);
+    let mut writer = place.begin(&[("a", 1)]);
     writer.flush(DAWN);
-    let store = &writer.open.as_ref().unwrap().store;
-    let page: i64 = store
-        .connection
-        .query_row(
-            "SELECT rootpage FROM sqlite_master WHERE name = 'spans'",
-            [],
-            |row| row.get(0),
-        )
-        .unwrap();
-    drop(writer);
-    let mut bytes = fs::read(place.path()).unwrap();
-    let start = (page as usize - 1) * 4096;
-    bytes[start..start + 4096].fill(0xa5);
-    fs::write(place.path(), &bytes).unwrap();
+    place.break_table(writer, "spans");
     let mut writer = place.run(DAWN + 30);
     let asked = query(DAWN, Step::Minute);
     let error = writer.answer(&asked, DAWN + 30).unwrap_err().to_string();

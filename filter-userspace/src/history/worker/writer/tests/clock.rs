@@ -35,10 +35,7 @@ fn clock_that_is_set_moves_no_numbers() {
 #[test]
 fn wrong_clock_costs_little() {
     let place = Place::new();
-    let mut writer = place.run(DAWN);
-    let mut look = place.look(0, DAWN, "gate", &[]);
-    look.gate_is_new = true;
-    writer.book(look);
+    let mut writer = place.begin(&[]);
     for hour in 1..=80 * 24_u64 {
         writer.book(place.look(hour * HOUR, DAWN + hour * HOUR, "gate", &[("a", hour)]));
     }
@@ -97,15 +94,8 @@ fn clock_that_begins_in_1970_costs_no_hour_of_the_history() {
     let mut place = Place::new();
     place.config.keep_minutes = 2 * DAY;
     place.config.keep_hours = 5 * DAY;
-    let mut writer = place.run(DAWN);
-    let mut look = place.look(0, DAWN, "gate", &[]);
-    look.gate_is_new = true;
-    writer.book(look);
-    for hour in 1..=4 * 24_u64 {
-        let passed = hour * HOUR;
-        writer.book(place.look(passed, DAWN + passed, "gate", &[("a", hour)]));
-        writer.flush(DAWN + passed);
-    }
+    let mut writer = place.begin(&[]);
+    place.look_hourly(&mut writer, 4);
     let now = DAWN + 4 * DAY;
     writer.see(vec![sighting(7)], 90);
     writer.batch.changes.push(clock_change(100, -1));
@@ -141,15 +131,8 @@ fn clock_that_begins_in_1970_costs_no_hour_of_the_history() {
 fn numbers_of_a_wrong_clock_hide_no_hour() {
     let mut place = Place::new();
     place.config.keep_minutes = 2 * DAY;
-    let mut writer = place.run(DAWN);
-    let mut look = place.look(0, DAWN, "gate", &[]);
-    look.gate_is_new = true;
-    writer.book(look);
-    for hour in 1..=4 * 24_u64 {
-        let passed = hour * HOUR;
-        writer.book(place.look(passed, DAWN + passed, "gate", &[("a", hour)]));
-        writer.flush(DAWN + passed);
-    }
+    let mut writer = place.begin(&[]);
+    place.look_hourly(&mut writer, 4);
     let now = DAWN + 4 * DAY;
     // For a minute it was the summer of 2025: what was counted then is the oldest that there is.
     let counts = place.look(0, 0, "gate", &[("a", 1)]).sample.interfaces[0]

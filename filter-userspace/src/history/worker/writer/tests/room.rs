@@ -7,10 +7,7 @@ fn what_is_too_old_goes_and_hours_stay() {
     let mut place = Place::new();
     place.config.keep_minutes = 2 * DAY;
     place.config.keep_hours = 5 * DAY;
-    let mut writer = place.run(DAWN);
-    let mut look = place.look(0, DAWN, "gate", &[]);
-    look.gate_is_new = true;
-    writer.book(look);
+    let mut writer = place.begin(&[]);
     writer.see(vec![sighting(1)], DAWN);
     writer.flush(DAWN);
     // A look every twenty minutes for seven days.
@@ -52,10 +49,7 @@ fn what_is_too_old_goes_and_hours_stay() {
 fn file_stays_below_its_largest_size_and_the_newest_is_kept() {
     let mut place = Place::new();
     place.config.max_bytes = 1_000_000;
-    let mut writer = place.run(DAWN);
-    let mut look = place.look(0, DAWN, "gate", &[]);
-    look.gate_is_new = true;
-    writer.book(look);
+    let mut writer = place.begin(&[]);
     let names: Vec<String> = (0..100).map(|index| format!("reason_{index}")).collect();
     let mut total = 0;
     for minute in 1..=2_000_u64 {
@@ -91,10 +85,7 @@ fn file_stays_below_its_largest_size_and_the_newest_is_kept() {
 #[test]
 fn file_gets_smaller_when_its_largest_size_does() {
     let mut place = Place::new();
-    let mut writer = place.run(DAWN);
-    let mut look = place.look(0, DAWN, "gate", &[]);
-    look.gate_is_new = true;
-    writer.book(look);
+    let mut writer = place.begin(&[]);
     let names: Vec<String> = (0..100).map(|index| format!("reason_{index}")).collect();
     let counted = |minute: u64| -> Vec<(&str, u64)> {
         let names = names.iter();
@@ -126,10 +117,7 @@ fn file_gets_smaller_when_its_largest_size_does() {
 #[test]
 fn what_could_not_be_written_is_written_when_there_is_room() {
     let place = Place::new();
-    let mut writer = place.run(DAWN);
-    let mut look = place.look(0, DAWN, "gate", &[]);
-    look.gate_is_new = true;
-    writer.book(look);
+    let mut writer = place.begin(&[]);
     writer.flush(DAWN);
     // Another process holds the file, as a full disk would.
     let other = rusqlite::Connection::open(place.path()).unwrap();

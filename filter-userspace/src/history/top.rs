@@ -144,13 +144,11 @@ impl<K: Clone + Eq + Hash + Ord, T: Clone> Merged<K, T> {
         self.entries.retain(|_, it| it.above_floor > self.lost);
     }
 
-    /// The first `len` of those that `wanted` wants, by what is certain, and how often anything that is not
-    /// known came at most.
-    pub fn first(&self, len: usize, wanted: impl Fn(&T) -> bool) -> (Vec<Ranked<K, T>>, u64) {
+    /// The first `len` by what is certain, and how often anything else came at most.
+    pub fn first(&self, len: usize) -> (Vec<Ranked<K, T>>, u64) {
         let mut ranked: Vec<Ranked<K, T>> = self
             .entries
             .iter()
-            .filter(|(_, bounds)| wanted(&bounds.tag))
             .map(|(key, bounds)| Ranked {
                 key: key.clone(),
                 at_least: bounds.at_least,
@@ -160,8 +158,11 @@ impl<K: Clone + Eq + Hash + Ord, T: Clone> Merged<K, T> {
             .collect();
         ranked
             .sort_by(|a, b| (b.at_least, b.at_most, &a.key).cmp(&(a.at_least, a.at_most, &b.key)));
+        // The order is that of what is certain, so any of the rest may have come the most often.
+        let left_out = ranked.iter().skip(len).map(|it| it.at_most).max();
         ranked.truncate(len);
-        (ranked, self.floor.saturating_add(self.lost))
+        let unknown = self.floor.saturating_add(self.lost);
+        (ranked, unknown.max(left_out.unwrap_or_default()))
     }
 }
 
@@ -260,7 +261,7 @@ mod tests {
                 *sums.entry(key).or_default() += count;
             }
         }
-        let (ranked, floor) = merged.first(usize::MAX, |_| true);
+        let (ranked, floor) = merged.first(usize::MAX);
         for it in &ranked {
             let count = sums[&it.key];
             assert!(
@@ -272,8 +273,18 @@ mod tests {
         for (key, count) in sums.iter().filter(|(key, _)| !known.contains(key)) {
             assert!(*count <= floor, "{key}: {count} > {floor}");
         }
-        let (even, _) = merged.first(4, |tag| *tag == 0);
-        assert!(even.iter().all(|it| it.key % 2 == 0 && it.key < 8));
+        // What is left out of a short list keeps to the bound as well.
+        for len in [0, 1, 3, 8, 20] {
+            let (shown, others_at_most) = merged.first(len);
+            assert_eq!(shown, ranked[..len]);
+            let shown: Vec<u32> = shown.iter().map(|it| it.key).collect();
+            for (key, count) in sums.iter().filter(|(key, _)| !shown.contains(key)) {
+                assert!(
+                    *count <= others_at_most,
+                    "{key}: {count} > {others_at_most}"
+                );
+            }
+        }
     }
 
     #[test]
@@ -299,7 +310,7 @@ mod tests {
         }
         assert!(sums.len() > 16_384, "{}", sums.len());
         assert!(merged.entries.len() <= 16_384, "{}", merged.entries.len());
-        let (ranked, floor) = merged.first(usize::MAX, |_| true);
+        let (ranked, floor) = merged.first(usize::MAX);
         for it in &ranked {
             let count = sums[&it.key];
             let bounds = it.at_least..=it.at_most;

@@ -80,7 +80,7 @@ impl Reading<'_> {
             let (entry, floor) = entry(row, row.get(4)?)?;
             sum.add(row.get(3)?, entry, floor);
         }
-        let (first, others_at_most) = sum.first(TOP, |_| true);
+        let (first, others_at_most) = sum.first(TOP);
         let lines = first.into_iter().map(|it| SourceLine {
             source: it.key,
             class: it.tag,
@@ -103,7 +103,7 @@ impl Reading<'_> {
             let (entry, floor) = entry(row, ())?;
             sum.add((row.get(3)?, row.get(4)?), entry, floor);
         }
-        let (first, others_at_most) = sum.first(TOP, |()| true);
+        let (first, others_at_most) = sum.first(TOP);
         let lines = first.into_iter().map(|it| PortLine {
             port: port_words(it.key),
             at_least: it.at_least,

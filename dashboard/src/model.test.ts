@@ -80,6 +80,30 @@ test("five minutes are kept, and minutes of the history stand in front", () => {
   equal(page.beats.map((it) => [it.unix - first, it.rates.drop]), [[-90, 2], [-30, 2]]);
 });
 
+test("a minute that tells of a time in which nobody looked is the average of that time", () => {
+  const page = new Live();
+  page.see(state(0, [0, 0, 0]));
+  const first = START / 1000;
+  const point = (since: number, dropped_packets: number, counted: number | null) => {
+    const counted_since = counted === null ? null : first + counted;
+    return { ...NO_FATES, unix: first + since, counted_since, dropped_packets };
+  };
+  page.remember([point(-240, 60, null), point(-180, 0, null), point(-120, 360, -180), point(-60, 0, null)]);
+  equal(page.beats.map((it) => [it.unix - first, it.rates.drop]), [[-210, 1], [-150, 3], [-90, 3], [-30, 0]]);
+});
+
+test("a minute begins anew when the page saw nothing for longer", () => {
+  const live = new Live();
+  for (let second = 0; second <= 70; second += 1) live.see(state(second, [second, 0, 0]));
+  live.see(state(3670, [7270, 0, 0]));
+  equal(live.beats.at(-1)?.rates.drop, 2, "true on the average");
+  equal([live.rates(), live.lastMinute().seconds], [null, 0]);
+  live.see(state(3672, [7280, 0, 0]));
+  equal([live.rates()?.drop, live.lastMinute().seconds, live.lastMinute().lines[0]?.dropped_packets], [5, 2, 10]);
+  equal(live.see(state(3671, [7275, 0, 0])), false, "an older moment of the same gate");
+  equal(live.rates()?.drop, 5);
+});
+
 test("totals are sums over the reasons", () => {
   const both = state(0, [7, 2, 1]);
   both.status.totals.push({ reason: "other", verdict: "drop", packets: 3, bytes: 0 });

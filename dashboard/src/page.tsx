@@ -6,7 +6,7 @@ import { clock } from "./format.ts";
 import { Header } from "./header.tsx";
 import { type Choice, HistoryView, historyPath } from "./history.tsx";
 import { LiveChart } from "./livechart.tsx";
-import { sinceStart } from "./model.ts";
+import { filled, sinceStart } from "./model.ts";
 import { Reasons } from "./reasons.tsx";
 import { Changes, Ports, Sources } from "./sampled.tsx";
 import { Standing } from "./standing.tsx";
@@ -50,7 +50,7 @@ export function Page() {
     if (!state || remembered.current) return;
     remembered.current = true;
     const since = Math.floor(state.unix_ms / 1000) - 600;
-    get<History>(`/api/v1/history?since=${since}&by=minute`).then((it) => live.remember(it.points), () => null);
+    get<History>(`/api/v1/history?since=${since}&by=minute`).then((it) => live.remember(filled(it)), () => null);
   }, [state !== null]);
 
   const minute = live.lastMinute();

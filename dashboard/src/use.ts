@@ -25,7 +25,10 @@ export function useLive(): { live: Live; tick: number; connection: Connection } 
   useEffect(() => {
     let timer = 0;
     let stopped = false;
+    // One question at a time, whoever starts it.
+    let busy = false;
     const beat = async () => {
+      busy = true;
       const began = Date.now();
       try {
         const state = await get<State>("/api/v1/state");
@@ -38,11 +41,12 @@ export function useLive(): { live: Live; tick: number; connection: Connection } 
         const lost = error instanceof Fault ? error.message : "this page has a fault";
         setConnection((it) => (it.lost === null ? { lost, since: Date.now() } : { ...it, lost }));
       }
+      busy = false;
       const pause = document.hidden ? HIDDEN_BEAT_MS : BEAT_MS;
       timer = window.setTimeout(beat, Math.max(100, pause - (Date.now() - began)));
     };
     const seen = () => {
-      if (document.hidden) return;
+      if (document.hidden || busy) return;
       clearTimeout(timer);
       void beat();
     };

@@ -110,6 +110,9 @@ export interface History {
     other_sources_at_most: number;
     ports: (Bounded & { port: string })[];
     other_ports_at_most: number;
+    /** By whole hours, so wider than the history mostly is. */
+    since: number;
+    until: number;
     distinct_sources: number | null;
     distinct_error: number;
   };

@@ -114,7 +114,7 @@ export function Page() {
           Map: <a href="https://www.naturalearthdata.com/" rel="noreferrer noopener">Natural Earth</a>
         </span>
         <a href="/licences.txt">Licences</a>
-        <span>cerco {about?.version ?? ""} shows and changes nothing; changes are made on the host by <code>cerco</code>.</span>
+        <span>cerco {state?.status.version ?? ""} shows and changes nothing; changes are made on the host by <code>cerco</code>.</span>
       </footer>
     </>
   );

@@ -10,9 +10,9 @@ export function Sources({ history, name }: { history: History | null; name: (cod
           Top sources <small>of denied packets, a sample</small>
         </h2>
       </div>
-      {sampled && history && (
+      {sampled && (
         <p class="hint">
-          Estimates from {count(sampled.events)} events since {moment(history.since - (history.since % 3600))}, which stand for{" "}
+          Estimates from {count(sampled.events)} events, {moment(sampled.since)} to {moment(sampled.until)}, which stand for{" "}
           {count(sampled.frames)} packets: an event counts for all that was denied for its reason since the one before. What the sample
           gives a source lies between the two numbers; none that is missing got more than {count(sampled.other_sources_at_most)}.
           {sampled.distinct_sources !== null && (

@@ -114,16 +114,29 @@ test("steps in which nothing came are zero, from where the history begins", () =
   const point = { ...NO_FATES, unix: 1_200, counted_since: null, dropped_packets: 5 };
   const history = { since: 600, until: 1_380, by: "minute", begins: 1_080, points: [point] } as unknown as History;
   equal(filled(history).map((it) => [it.unix, it.dropped_packets]), [[1080, 0], [1140, 0], [1200, 5], [1260, 0], [1320, 0]]);
+  equal(filled({ ...history, begins: null, points: [] }), [], "nothing is known");
 });
 
 test("a range is asked for in steps that it can be drawn with", () => {
   equal([3600, 90_000, 90_001, 30 * 86_400, 60 * 86_400].map(stepFor), ["minute", "minute", "hour", "hour", "day"]);
   const ask = (range: { last: number } | { since: number; until: number }, step: "auto" | "minute", country: string | null) =>
-    historyPath({ range, step }, 2_000_000, country);
-  equal(ask({ last: 3600 }, "auto", null), "/api/v1/history?since=1996400&by=minute");
+    historyPath({ range, step }, 1_800_000_000, country, null);
+  equal(ask({ last: 3600 }, "auto", null), "/api/v1/history?since=1799996400&by=minute");
   equal(ask({ since: 1000, until: 1600 }, "auto", "US"), "/api/v1/history?since=1000&by=minute&until=1600&country=US");
   // A minute for each of 30 days is more than the daemon answers with.
-  equal(ask({ last: 30 * 86_400 }, "minute", null), "/api/v1/history?since=-592000&by=hour");
+  equal(ask({ last: 30 * 86_400 }, "minute", null), "/api/v1/history?since=1797408000&by=hour");
+  equal(ask({ last: 2_000_000_000 }, "auto", null), "/api/v1/history?since=0&by=day", "nothing was before 1970");
+});
+
+test("what is kept by the hour is asked for by the hour", () => {
+  const now = 1_800_000_000;
+  const by = (last: number, minutes_since: number | null, hours_since: number | null) =>
+    historyPath({ range: { last }, step: "minute" }, now, null, { minutes_since, hours_since }).split("by=")[1];
+  const [day, month] = [86_400, 30 * 86_400];
+  equal(by(day, now - 2 * day, now - month), "minute");
+  equal(by(3 * day, now - 2 * day, now - month), "hour");
+  equal(by(day, now - 600, now - 2400), "minute", "a history that is young");
+  equal([by(day, null, null), by(day, now - 600, null)], ["minute", "minute"]);
 });
 
 test("colours stand for powers of ten", () => {

@@ -161,12 +161,25 @@ export const stepFor = (seconds: number): Step => {
   return seconds <= 45 * 86_400 ? "hour" : "day";
 };
 
+/** What is kept of a time; minutes of an older one are put together to hours. */
+export interface Kept {
+  minutes_since: number | null;
+  hours_since: number | null;
+}
+
+/** Whether what happened at `since` is known by the hour alone. */
+export const byHourOnly = (since: number, kept: Kept | null): boolean => {
+  if (!kept || kept.minutes_since === null || kept.hours_since === null) return false;
+  return since < kept.minutes_since && kept.hours_since + 3600 <= kept.minutes_since;
+};
+
 /** Every step of the history, also those in which nothing came, which it does not name. */
 export const filled = (history: History): Point[] => {
   const step = STEP_SECONDS[history.by];
   const known = new Map(history.points.map((it) => [it.unix, it]));
   const floor = (unix: number) => unix - (unix % step);
-  const first = floor(Math.max(history.since, history.begins ?? history.since));
+  if (history.begins === null) return [];
+  const first = floor(Math.max(history.since, history.begins));
   const points: Point[] = [];
   for (let unix = first; unix < history.until; unix += step) {
     points.push(known.get(unix) ?? { ...NO_FATES, unix, counted_since: null });

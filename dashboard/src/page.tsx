@@ -38,11 +38,13 @@ export function Page() {
   const now = state ? state.unix_ms / 1000 : Date.now() / 1000;
   const isLive = "last" in choice.range;
   const anchor = isLive ? Math.floor(now / 60) * 60 : 0;
-  const path = useMemo(() => (state ? historyPath(choice, anchor || now, country) : null), [choice, country, anchor, state !== null]);
-  const { history, fault, busy } = useHistory(path, isLive ? HISTORY_MS : null);
+  const kept = state?.status.history ?? null;
+  const asked = [choice, anchor, state !== null, kept?.minutes_since, kept?.hours_since];
+  const path = useMemo(() => (state ? historyPath(choice, anchor || now, country, kept) : null), [country, ...asked]);
+  const { history, fault } = useHistory(path, JSON.stringify([choice, country]), isLive ? HISTORY_MS : null);
   // A history of one country knows no other, so the whole one is asked as well.
-  const allPath = useMemo(() => (country !== null && state ? historyPath(choice, anchor || now, null) : null), [choice, country, anchor, state !== null]);
-  const all = useHistory(allPath, isLive ? HISTORY_MS : null).history;
+  const allPath = useMemo(() => (country !== null && state ? historyPath(choice, anchor || now, null, kept) : null), [country, ...asked]);
+  const all = useHistory(allPath, JSON.stringify([choice, null]), isLive ? HISTORY_MS : null).history;
   const whole = country === null ? history : all;
 
   const remembered = useRef(false);
@@ -54,8 +56,11 @@ export function Page() {
   }, [state !== null]);
 
   const minute = live.lastMinute();
-  const lines =
-    over === "minute" ? minute.lines : over === "start" ? sinceStart(state?.countries ?? []) : (whole?.countries ?? []);
+  const sums = {
+    minute: minute.seconds > 0 ? minute.lines : null,
+    start: state ? sinceStart(state.countries) : null,
+    range: whole?.countries ?? null,
+  };
   const warnings = [...(state?.status.warnings ?? []), ...(state?.status.last_reload_error ? [state.status.last_reload_error] : [])];
   const attribution = state?.status.database?.attribution;
   return (
@@ -82,8 +87,8 @@ export function Page() {
         <Countries
           over={over}
           onOver={setOver}
-          lines={lines}
-          young={over === "minute" && minute.seconds < 59 ? minute.seconds : null}
+          lines={sums[over]}
+          uneven={over === "minute" && (minute.seconds < 59 || minute.seconds >= 65) ? minute.seconds : null}
           countries={state?.countries ?? []}
           name={name}
           chosen={country}
@@ -94,7 +99,6 @@ export function Page() {
           onChoice={setChoice}
           history={history}
           fault={fault}
-          busy={busy}
           now={now}
           country={country}
           name={name}

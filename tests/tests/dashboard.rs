@@ -462,8 +462,9 @@ fn other_hosts_come_by_tls_and_token_or_not_at_all() {
     let held: Vec<TcpStream> = (0..25).map(|_| connect(&site, place).unwrap()).collect();
     let closed = poll::until("see one connection refused", LIMIT, || {
         let is_closed = |stream: &&TcpStream| {
+            let mut stream: &TcpStream = stream;
             stream.set_nonblocking(true).unwrap();
-            !matches!((*stream).read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+            !matches!(stream.read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
         };
         let closed = held.iter().filter(is_closed).count();
         (closed > 0).then_some(closed)

@@ -143,7 +143,7 @@ fn what_no_page_of_ours_asks_is_refused() {
             403,
         ),
         (
-            "GET /api/v1/events",
+            "GET /api/v1/state",
             "Host: localhost:9843\r\nSec-Fetch-Site: same-site\r\n",
             403,
         ),

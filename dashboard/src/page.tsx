@@ -40,12 +40,13 @@ export function Page() {
   const anchor = isLive ? Math.floor(now / 60) * 60 : 0;
   const kept = state?.status.history ?? null;
   const asked = [choice, anchor, state !== null, kept?.minutes_since, kept?.hours_since];
-  const path = useMemo(() => (state ? historyPath(choice, anchor || now, country, kept) : null), [country, ...asked]);
-  const { history, fault } = useHistory(path, JSON.stringify([choice, country]), isLive ? HISTORY_MS : null);
-  // A history of one country knows no other, so the whole one is asked as well.
-  const allPath = useMemo(() => (country !== null && state ? historyPath(choice, anchor || now, null, kept) : null), [country, ...asked]);
-  const all = useHistory(allPath, JSON.stringify([choice, null]), isLive ? HISTORY_MS : null).history;
-  const whole = country === null ? history : all;
+  const every = isLive ? HISTORY_MS : null;
+  const wholePath = useMemo(() => (state ? historyPath(choice, anchor || now, null, kept) : null), asked);
+  const whole = useHistory(wholePath, JSON.stringify(choice), every);
+  // A history of one country knows no other; the whole one is asked on, and is there at once when it is wanted again.
+  const ownPath = useMemo(() => (state && country !== null ? historyPath(choice, anchor || now, country, kept) : null), [country, ...asked]);
+  const own = useHistory(ownPath, JSON.stringify([choice, country]), every);
+  const { history, fault } = country === null ? whole : own;
 
   const remembered = useRef(false);
   useEffect(() => {
@@ -59,7 +60,7 @@ export function Page() {
   const sums = {
     minute: minute.seconds > 0 ? minute.lines : null,
     start: state ? sinceStart(state.countries) : null,
-    range: whole?.countries ?? null,
+    range: whole.history?.countries ?? null,
   };
   const warnings = [...(state?.status.warnings ?? []), ...(state?.status.last_reload_error ? [state.status.last_reload_error] : [])];
   const attribution = state?.status.database?.attribution;
@@ -107,7 +108,7 @@ export function Page() {
         <div class="row-three">
           <Sources history={history} name={name} />
           <Ports history={history} />
-          <Changes history={whole} />
+          <Changes history={whole.history} />
         </div>
         <Events />
         <Standing state={state} />

@@ -52,7 +52,13 @@ export interface Status {
   runtime_rules: number | null;
   warnings: string[];
   last_reload_error: string | null;
-  history: { bytes: number; max_bytes: number; fault: string | null } | null;
+  history: {
+    bytes: number;
+    max_bytes: number;
+    minutes_since: number | null;
+    hours_since: number | null;
+    fault: string | null;
+  } | null;
 }
 
 export interface State {
@@ -104,6 +110,9 @@ export interface History {
   reasons: Line[];
   countries: Line[];
   sampled: {
+    /** By whole hours, so wider than the history mostly is. */
+    since: number;
+    until: number;
     events: number;
     frames: number;
     sources: (Bounded & { source: string; class: string })[];

@@ -9,14 +9,17 @@ export type Over = "minute" | "start" | "range";
 interface Props {
   over: Over;
   onOver: (over: Over) => void;
-  lines: Line[];
-  /** How long the page has counted, while that is less than a minute. */
-  young: number | null;
+  /** Null: not known yet. */
+  lines: Line[] | null;
+  /** How long the page has counted, where that is no minute. */
+  uneven: number | null;
   countries: CountryTotal[];
   name: (code: string) => string;
   chosen: string | null;
   onChoose: (code: string | null) => void;
 }
+
+const NO_LINES: Line[] = [];
 
 type Column = "name" | "drop" | "would" | "pass";
 
@@ -24,7 +27,8 @@ const OVERS: [Over, string][] = [["minute", "Last minute"], ["start", "Since sta
 const COLUMNS: [Column, string][] = [["name", "Country"], ["drop", "Dropped"], ["would", "Would drop"], ["pass", "Passed"]];
 
 export function Countries(props: Props) {
-  const { lines, name, chosen, onChoose } = props;
+  const { name, chosen, onChoose } = props;
+  const lines = props.lines ?? NO_LINES;
   const [column, setColumn] = useState<Column>("drop");
   const [upwards, setUpwards] = useState(false);
   const [pointed, setPointed] = useState<string | null>(null);
@@ -53,7 +57,7 @@ export function Countries(props: Props) {
     <section class="card world" aria-labelledby="world-title">
       <div class="head">
         <h2 id="world-title">
-          Countries <small>by denied packets{props.young !== null && `, ${span(props.young)} so far`}</small>
+          Countries <small>by denied packets{props.uneven !== null && (props.uneven < 60 ? `, ${span(props.uneven)} so far` : `, the last ${span(props.uneven)}`)}</small>
         </h2>
         <div class="choice" role="group" aria-label="Time of the map and its table">
           {OVERS.map(([value, words]) => (
@@ -115,7 +119,7 @@ export function Countries(props: Props) {
               ))}
               {sorted.length === 0 && (
                 <tr>
-                  <td colSpan={5} class="empty">No packet in this time.</td>
+                  <td colSpan={5} class="empty">{props.lines ? "No packet in this time." : "Not known yet."}</td>
                 </tr>
               )}
             </tbody>

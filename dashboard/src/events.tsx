@@ -58,7 +58,7 @@ export function Events() {
             ))}
             {stream.rows.length === 0 && (
               <tr>
-                <td colSpan={9} class="empty">Nothing was denied since the daemon was started.</td>
+                <td colSpan={9} class="empty">{stream.known ? "Nothing was denied since the daemon was started." : "Not known yet."}</td>
               </tr>
             )}
           </tbody>

@@ -2,7 +2,7 @@ import { useMemo, useState } from "preact/hooks";
 import type uPlot from "uplot";
 import type { History, Step } from "./api.ts";
 import { count, moment } from "./format.ts";
-import { filled, STEP_SECONDS, stepFor } from "./model.ts";
+import { byHourOnly, filled, type Kept, STEP_SECONDS, stepFor } from "./model.ts";
 import { Plot } from "./plot.tsx";
 import { SERIES } from "./livechart.tsx";
 
@@ -18,19 +18,21 @@ const HOUR = 3600;
 const RANGES: [number, string][] = [[HOUR, "1 h"], [24 * HOUR, "24 h"], [7 * 24 * HOUR, "7 days"], [30 * 24 * HOUR, "30 days"]];
 const STEPS: [Step | "auto", string][] = [["auto", "Auto"], ["minute", "Minute"], ["hour", "Hour"], ["day", "Day"]];
 const SHORTEST = 300;
-/** The daemon answers with no more steps. */
+/** A little less than what the daemon answers with at most. */
 const MAX_POINTS = 10_000;
+const LONGEST = MAX_POINTS * STEP_SECONDS.day;
 
 export const seconds = (range: Range): number => ("last" in range ? range.last : range.until - range.since);
 
 export const bounds = (range: Range, now: number): [number, number] =>
   "last" in range ? [now - range.last, now] : [range.since, range.until];
 
-export function historyPath(choice: Choice, now: number, country: string | null): string {
+export function historyPath(choice: Choice, now: number, country: string | null, kept: Kept | null): string {
   const [since, until] = bounds(choice.range, now);
   const asked = choice.step === "auto" ? stepFor(until - since) : choice.step;
-  const step = (until - since) / STEP_SECONDS[asked] > MAX_POINTS ? stepFor(until - since) : asked;
-  const query = new URLSearchParams({ since: String(Math.floor(since)), by: step });
+  const fitting = (until - since) / STEP_SECONDS[asked] > MAX_POINTS ? stepFor(until - since) : asked;
+  const step = fitting === "minute" && byHourOnly(since, kept) ? "hour" : fitting;
+  const query = new URLSearchParams({ since: String(Math.max(0, Math.floor(since))), by: step });
   if (!("last" in choice.range)) query.set("until", String(Math.floor(until)));
   if (country !== null) query.set("country", country);
   return `/api/v1/history?${query}`;
@@ -41,7 +43,6 @@ interface Props {
   onChoice: (choice: Choice) => void;
   history: History | null;
   fault: string | null;
-  busy: boolean;
   now: number;
   country: string | null;
   name: (code: string) => string;
@@ -67,7 +68,7 @@ export function HistoryView(props: Props) {
   const show = (range: Range) => onChoice({ ...choice, range });
   const zoomTo = (from: number, to: number) => {
     const middle = (from + to) / 2;
-    const half = Math.max(to - from, SHORTEST) / 2;
+    const half = Math.min(Math.max(to - from, SHORTEST), LONGEST) / 2;
     const end = Math.min(middle + half, now);
     show({ since: Math.max(0, Math.floor(end - 2 * half)), until: Math.floor(end) });
   };
@@ -79,13 +80,15 @@ export function HistoryView(props: Props) {
   const zoom = (factor: number) => {
     const middle = (since + until) / 2;
     const half = ((until - since) * factor) / 2;
-    if ("last" in choice.range) show({ last: Math.max(SHORTEST, choice.range.last * factor) });
+    if ("last" in choice.range) show({ last: Math.min(LONGEST, Math.max(SHORTEST, choice.range.last * factor)) });
     else zoomTo(middle - half, middle + half);
   };
   const total = history?.total;
+  const sum = (packets: number | undefined) => (packets === undefined ? "–" : count(packets));
+  const wide = points.filter((it) => it.counted_since !== null).length;
   const label = total
     ? `Packets by ${history.by} from ${moment(history.since)} to ${moment(history.until)}: ${count(total.dropped_packets)} dropped, ${count(total.would_drop_packets)} would have been, ${count(total.passed_packets)} passed.`
-    : "History of packets; there is nothing to show yet.";
+    : "History of packets; it is not known yet.";
   return (
     <section class="card" aria-labelledby="history-title">
       <div class="head">
@@ -132,14 +135,19 @@ export function HistoryView(props: Props) {
         </button>
       </div>
       {props.fault !== null && <p class="fault">The history does not answer: {props.fault}</p>}
-      {total && (
-        <p class="sums" data-busy={props.busy}>
-          By {history.by}: <b class="drop" id="history-drop">{count(total.dropped_packets)}</b> dropped,{" "}
-          <b class="would_drop" id="history-would_drop">{count(total.would_drop_packets)}</b> would drop,{" "}
-          <b class="pass" id="history-pass">{count(total.passed_packets)}</b> passed.{" "}
-          {history.begins !== null && history.begins > since && <>The history begins {moment(history.begins)}.</>}
-        </p>
-      )}
+      <p class="sums">
+        {history && `By ${history.by}: `}
+        <b class="drop" id="history-drop">{sum(total?.dropped_packets)}</b> dropped,{" "}
+        <b class="would_drop" id="history-would_drop">{sum(total?.would_drop_packets)}</b> would drop,{" "}
+        <b class="pass" id="history-pass">{sum(total?.passed_packets)}</b> passed.{" "}
+        {history && history.begins !== null && history.begins > since && <>The history begins {moment(history.begins)}. </>}
+        {wide > 0 && (
+          <>
+            {count(wide)} {wide === 1 ? "step tells more than its" : "steps tell more than their"} own time, since nobody looked before: the table marks
+            {wide === 1 ? " it" : " them"}.
+          </>
+        )}
+      </p>
       {asTable ? (
         <div class="scroll tall" tabIndex={0} role="group" aria-label="History, the newest first">
           <table>
@@ -154,7 +162,10 @@ export function HistoryView(props: Props) {
             <tbody>
               {points.slice(-2000).reverse().map((it) => (
                 <tr key={it.unix}>
-                  <td>{moment(it.unix)}</td>
+                  <td>
+                    {moment(it.unix)}
+                    {it.counted_since !== null && <small> * counted since {moment(it.counted_since)}, nobody looked meanwhile</small>}
+                  </td>
                   <td class="number">{count(it.dropped_packets)}</td>
                   <td class="number">{count(it.would_drop_packets)}</td>
                   <td class="number">{count(it.passed_packets)}</td>

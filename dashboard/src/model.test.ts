@@ -80,6 +80,30 @@ test("five minutes are kept, and minutes of the history stand in front", () => {
   equal(page.beats.map((it) => [it.unix - first, it.rates.drop]), [[-90, 2], [-30, 2]]);
 });
 
+test("a minute that tells of a time in which nobody looked is the average of that time", () => {
+  const page = new Live();
+  page.see(state(0, [0, 0, 0]));
+  const first = START / 1000;
+  const point = (since: number, dropped_packets: number, counted: number | null) => {
+    const counted_since = counted === null ? null : first + counted;
+    return { ...NO_FATES, unix: first + since, counted_since, dropped_packets };
+  };
+  page.remember([point(-240, 60, null), point(-180, 0, null), point(-120, 360, -180), point(-60, 0, null)]);
+  equal(page.beats.map((it) => [it.unix - first, it.rates.drop]), [[-210, 1], [-150, 3], [-90, 3], [-30, 0]]);
+});
+
+test("a minute begins anew when the page saw nothing for longer", () => {
+  const live = new Live();
+  for (let second = 0; second <= 70; second += 1) live.see(state(second, [second, 0, 0]));
+  live.see(state(3670, [7270, 0, 0]));
+  equal(live.beats.at(-1)?.rates.drop, 2, "true on the average");
+  equal([live.rates(), live.lastMinute().seconds], [null, 0]);
+  live.see(state(3672, [7280, 0, 0]));
+  equal([live.rates()?.drop, live.lastMinute().seconds, live.lastMinute().lines[0]?.dropped_packets], [5, 2, 10]);
+  equal(live.see(state(3671, [7275, 0, 0])), false, "an older moment of the same gate");
+  equal(live.rates()?.drop, 5);
+});
+
 test("totals are sums over the reasons", () => {
   const both = state(0, [7, 2, 1]);
   both.status.totals.push({ reason: "other", verdict: "drop", packets: 3, bytes: 0 });
@@ -90,16 +114,29 @@ test("steps in which nothing came are zero, from where the history begins", () =
   const point = { ...NO_FATES, unix: 1_200, counted_since: null, dropped_packets: 5 };
   const history = { since: 600, until: 1_380, by: "minute", begins: 1_080, points: [point] } as unknown as History;
   equal(filled(history).map((it) => [it.unix, it.dropped_packets]), [[1080, 0], [1140, 0], [1200, 5], [1260, 0], [1320, 0]]);
+  equal(filled({ ...history, begins: null, points: [] }), [], "nothing is known");
 });
 
 test("a range is asked for in steps that it can be drawn with", () => {
   equal([3600, 90_000, 90_001, 30 * 86_400, 60 * 86_400].map(stepFor), ["minute", "minute", "hour", "hour", "day"]);
   const ask = (range: { last: number } | { since: number; until: number }, step: "auto" | "minute", country: string | null) =>
-    historyPath({ range, step }, 2_000_000, country);
-  equal(ask({ last: 3600 }, "auto", null), "/api/v1/history?since=1996400&by=minute");
+    historyPath({ range, step }, 1_800_000_000, country, null);
+  equal(ask({ last: 3600 }, "auto", null), "/api/v1/history?since=1799996400&by=minute");
   equal(ask({ since: 1000, until: 1600 }, "auto", "US"), "/api/v1/history?since=1000&by=minute&until=1600&country=US");
   // A minute for each of 30 days is more than the daemon answers with.
-  equal(ask({ last: 30 * 86_400 }, "minute", null), "/api/v1/history?since=-592000&by=hour");
+  equal(ask({ last: 30 * 86_400 }, "minute", null), "/api/v1/history?since=1797408000&by=hour");
+  equal(ask({ last: 2_000_000_000 }, "auto", null), "/api/v1/history?since=0&by=day", "nothing was before 1970");
+});
+
+test("what is kept by the hour is asked for by the hour", () => {
+  const now = 1_800_000_000;
+  const by = (last: number, minutes_since: number | null, hours_since: number | null) =>
+    historyPath({ range: { last }, step: "minute" }, now, null, { minutes_since, hours_since }).split("by=")[1];
+  const [day, month] = [86_400, 30 * 86_400];
+  equal(by(day, now - 2 * day, now - month), "minute");
+  equal(by(3 * day, now - 2 * day, now - month), "hour");
+  equal(by(day, now - 600, now - 2400), "minute", "a history that is young");
+  equal([by(day, null, null), by(day, now - 600, null)], ["minute", "minute"]);
 });
 
 test("colours stand for powers of ten", () => {

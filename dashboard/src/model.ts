@@ -37,6 +37,8 @@ export interface Beat {
 
 export const LIVE_SECONDS = 300;
 const MINUTE_MS = 60_000;
+/** Hidden tabs are woken once a minute; what lies further apart is no minute any more. */
+const GAP_MS = 90_000;
 /** A tile shows the rate over so long, since one second alone jumps. */
 const TILE_MS = 3_000;
 
@@ -48,10 +50,10 @@ export class Live {
   exactSince: number | null = null;
   state: State | null = null;
 
-  /** Takes a state; false: it was here already. */
+  /** Takes a state; false: it, or a later one, was here already. */
   see(state: State): boolean {
     const before = this.samples.at(-1);
-    if (before && before.bootMs === state.boot_ms) return false;
+    if (before && this.state?.gate === state.gate && state.boot_ms <= before.bootMs) return false;
     const sum = totals(state);
     const classes = new Map<string, [number, number, number]>();
     for (const line of state.countries) {
@@ -62,12 +64,12 @@ export class Live {
     const goesOn =
       before &&
       this.state?.gate === state.gate &&
-      state.boot_ms > before.bootMs &&
       sum.pass >= before.totals.pass &&
       sum.drop >= before.totals.drop &&
       sum.would_drop >= before.totals.would_drop;
     if (goesOn) {
       this.beats.push({ unix: state.unix_ms / 1000, rates: between(before, sample) });
+      if (state.boot_ms - before.bootMs > GAP_MS) this.samples = [];
     } else {
       this.samples = [];
       if (before) this.beats.push({ unix: state.unix_ms / 1000, rates: NONE });
@@ -81,19 +83,21 @@ export class Live {
     return true;
   }
 
-  /** Minutes that the history knows, in front of what was seen here. */
+  /** Every minute of a time that the history knows, in front of what was seen here. */
   remember(points: Point[]): void {
     const first = this.beats[0]?.unix ?? (this.state ? this.state.unix_ms / 1000 : 0);
-    const earlier = points
-      .filter((it) => it.unix + 60 <= first && it.unix >= first - LIVE_SECONDS)
-      .map((it) => ({
-        unix: it.unix + 30,
-        rates: {
-          pass: it.passed_packets / 60,
-          drop: it.dropped_packets / 60,
-          would_drop: it.would_drop_packets / 60,
-        },
-      }));
+    const earlier: Beat[] = [];
+    // What was counted while nobody looked stands in the minute that ends it: it is the average of all of them.
+    let gap = { since: Infinity, rates: NONE };
+    for (const it of points.toReversed()) {
+      if (it.unix + 60 > first) continue;
+      if (it.unix < first - LIVE_SECONDS) break;
+      if (it.counted_since !== null) {
+        const since = Math.min(it.counted_since, it.unix);
+        gap = { since, rates: perSecond(it, it.unix + 60 - since) };
+      }
+      earlier.unshift({ unix: it.unix + 30, rates: it.unix >= gap.since ? gap.rates : perSecond(it, 60) });
+    }
     if (earlier.length > 0) this.exactSince = first;
     this.beats = [...earlier, ...this.beats];
   }
@@ -106,7 +110,7 @@ export class Live {
     return earlier && earlier !== last ? between(earlier, last) : null;
   }
 
-  /** What each class got since a minute ago, and how long that is in seconds: less while the page is young. */
+  /** What each class got since a minute ago, and how long that is in seconds: less while the page is young, more in a hidden tab. */
   lastMinute(): { seconds: number; lines: Line[] } {
     const [first, last] = [this.samples[0], this.samples.at(-1)];
     if (!first || !last) return { seconds: 0, lines: [] };
@@ -134,6 +138,12 @@ export const NO_FATES: Fates = {
   would_drop_bytes: 0,
 };
 
+const perSecond = (it: Fates, seconds: number): Counts => ({
+  pass: it.passed_packets / seconds,
+  drop: it.dropped_packets / seconds,
+  would_drop: it.would_drop_packets / seconds,
+});
+
 const between = (before: Sample, after: Sample): Counts => {
   const seconds = (after.bootMs - before.bootMs) / 1000;
   const of = (key: keyof Counts) => Math.max(0, after.totals[key] - before.totals[key]) / seconds;
@@ -151,12 +161,25 @@ export const stepFor = (seconds: number): Step => {
   return seconds <= 45 * 86_400 ? "hour" : "day";
 };
 
+/** What is kept of a time; minutes of an older one are put together to hours. */
+export interface Kept {
+  minutes_since: number | null;
+  hours_since: number | null;
+}
+
+/** Whether what happened at `since` is known by the hour alone. */
+export const byHourOnly = (since: number, kept: Kept | null): boolean => {
+  if (!kept || kept.minutes_since === null || kept.hours_since === null) return false;
+  return since < kept.minutes_since && kept.hours_since + 3600 <= kept.minutes_since;
+};
+
 /** Every step of the history, also those in which nothing came, which it does not name. */
 export const filled = (history: History): Point[] => {
   const step = STEP_SECONDS[history.by];
   const known = new Map(history.points.map((it) => [it.unix, it]));
   const floor = (unix: number) => unix - (unix % step);
-  const first = floor(Math.max(history.since, history.begins ?? history.since));
+  if (history.begins === null) return [];
+  const first = floor(Math.max(history.since, history.begins));
   const points: Point[] = [];
   for (let unix = first; unix < history.until; unix += step) {
     points.push(known.get(unix) ?? { ...NO_FATES, unix, counted_since: null });

@@ -6,7 +6,7 @@ import { clock } from "./format.ts";
 import { Header } from "./header.tsx";
 import { type Choice, HistoryView, historyPath } from "./history.tsx";
 import { LiveChart } from "./livechart.tsx";
-import { sinceStart } from "./model.ts";
+import { filled, sinceStart } from "./model.ts";
 import { Reasons } from "./reasons.tsx";
 import { Changes, Ports, Sources } from "./sampled.tsx";
 import { Standing } from "./standing.tsx";
@@ -38,24 +38,30 @@ export function Page() {
   const now = state ? state.unix_ms / 1000 : Date.now() / 1000;
   const isLive = "last" in choice.range;
   const anchor = isLive ? Math.floor(now / 60) * 60 : 0;
-  const path = useMemo(() => (state ? historyPath(choice, anchor || now, country) : null), [choice, country, anchor, state !== null]);
-  const { history, fault, busy } = useHistory(path, isLive ? HISTORY_MS : null);
-  // A history of one country knows no other, so the whole one is asked as well.
-  const allPath = useMemo(() => (country !== null && state ? historyPath(choice, anchor || now, null) : null), [choice, country, anchor, state !== null]);
-  const all = useHistory(allPath, isLive ? HISTORY_MS : null).history;
-  const whole = country === null ? history : all;
+  const kept = state?.status.history ?? null;
+  const asked = [choice, anchor, state !== null, kept?.minutes_since, kept?.hours_since];
+  const every = isLive ? HISTORY_MS : null;
+  const wholePath = useMemo(() => (state ? historyPath(choice, anchor || now, null, kept) : null), asked);
+  const whole = useHistory(wholePath, JSON.stringify(choice), every);
+  // A history of one country knows no other; the whole one is asked on, and is there at once when it is wanted again.
+  const ownPath = useMemo(() => (state && country !== null ? historyPath(choice, anchor || now, country, kept) : null), [country, ...asked]);
+  const own = useHistory(ownPath, JSON.stringify([choice, country]), every);
+  const { history, fault } = country === null ? whole : own;
 
   const remembered = useRef(false);
   useEffect(() => {
     if (!state || remembered.current) return;
     remembered.current = true;
     const since = Math.floor(state.unix_ms / 1000) - 600;
-    get<History>(`/api/v1/history?since=${since}&by=minute`).then((it) => live.remember(it.points), () => null);
+    get<History>(`/api/v1/history?since=${since}&by=minute`).then((it) => live.remember(filled(it)), () => null);
   }, [state !== null]);
 
   const minute = live.lastMinute();
-  const lines =
-    over === "minute" ? minute.lines : over === "start" ? sinceStart(state?.countries ?? []) : (whole?.countries ?? []);
+  const sums = {
+    minute: minute.seconds > 0 ? minute.lines : null,
+    start: state ? sinceStart(state.countries) : null,
+    range: whole.history?.countries ?? null,
+  };
   const warnings = [...(state?.status.warnings ?? []), ...(state?.status.last_reload_error ? [state.status.last_reload_error] : [])];
   const attribution = state?.status.database?.attribution;
   return (
@@ -82,8 +88,8 @@ export function Page() {
         <Countries
           over={over}
           onOver={setOver}
-          lines={lines}
-          young={over === "minute" && minute.seconds < 59 ? minute.seconds : null}
+          lines={sums[over]}
+          uneven={over === "minute" && (minute.seconds < 59 || minute.seconds >= 65) ? minute.seconds : null}
           countries={state?.countries ?? []}
           name={name}
           chosen={country}
@@ -94,7 +100,6 @@ export function Page() {
           onChoice={setChoice}
           history={history}
           fault={fault}
-          busy={busy}
           now={now}
           country={country}
           name={name}
@@ -103,7 +108,7 @@ export function Page() {
         <div class="row-three">
           <Sources history={history} name={name} />
           <Ports history={history} />
-          <Changes history={whole} />
+          <Changes history={whole.history} />
         </div>
         <Events />
         <Standing state={state} />
@@ -114,7 +119,7 @@ export function Page() {
           Map: <a href="https://www.naturalearthdata.com/" rel="noreferrer noopener">Natural Earth</a>
         </span>
         <a href="/licences.txt">Licences</a>
-        <span>cerco {about?.version ?? ""} shows and changes nothing; changes are made on the host by <code>cerco</code>.</span>
+        <span>cerco {state?.status.version ?? ""} shows and changes nothing; changes are made on the host by <code>cerco</code>.</span>
       </footer>
     </>
   );

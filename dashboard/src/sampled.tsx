@@ -1,6 +1,9 @@
 import type { History } from "./api.ts";
 import { clock, count, moment } from "./format.ts";
 
+/** In place of what the history has not told; that there is nothing is something else. */
+const UNKNOWN = "Not known yet.";
+
 export function Sources({ history, name }: { history: History | null; name: (code: string) => string }) {
   const sampled = history?.sampled;
   return (
@@ -10,9 +13,9 @@ export function Sources({ history, name }: { history: History | null; name: (cod
           Top sources <small>of denied packets, a sample</small>
         </h2>
       </div>
-      {sampled && history && (
+      {sampled && (
         <p class="hint">
-          Estimates from {count(sampled.events)} events since {moment(history.since - (history.since % 3600))}, which stand for{" "}
+          Estimates from {count(sampled.events)} events, {moment(sampled.since)} to {moment(sampled.until)}, which stand for{" "}
           {count(sampled.frames)} packets: an event counts for all that was denied for its reason since the one before. What the sample
           gives a source lies between the two numbers; none that is missing got more than {count(sampled.other_sources_at_most)}.
           {sampled.distinct_sources !== null && (
@@ -41,7 +44,7 @@ export function Sources({ history, name }: { history: History | null; name: (cod
             ))}
             {(sampled?.sources.length ?? 0) === 0 && (
               <tr>
-                <td colSpan={4} class="empty">None was sampled in this time.</td>
+                <td colSpan={4} class="empty">{sampled ? "None was sampled in this time." : UNKNOWN}</td>
               </tr>
             )}
           </tbody>
@@ -79,7 +82,7 @@ export function Ports({ history }: { history: History | null }) {
             ))}
             {(sampled?.ports.length ?? 0) === 0 && (
               <tr>
-                <td colSpan={3} class="empty">None was sampled in this time.</td>
+                <td colSpan={3} class="empty">{sampled ? "None was sampled in this time." : UNKNOWN}</td>
               </tr>
             )}
           </tbody>
@@ -106,7 +109,7 @@ export function Changes({ history }: { history: History | null }) {
               <span class="kind">{it.kind}</span> {it.what} <small>by {it.who}</small>
             </li>
           ))}
-          {changes.length === 0 && <li class="empty">Nothing was changed in this time.</li>}
+          {changes.length === 0 && <li class="empty">{history ? "Nothing was changed in this time." : UNKNOWN}</li>}
         </ol>
       </div>
     </section>

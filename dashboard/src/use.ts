@@ -25,7 +25,10 @@ export function useLive(): { live: Live; tick: number; connection: Connection } 
   useEffect(() => {
     let timer = 0;
     let stopped = false;
+    // One question at a time, whoever starts it.
+    let busy = false;
     const beat = async () => {
+      busy = true;
       const began = Date.now();
       try {
         const state = await get<State>("/api/v1/state");
@@ -38,11 +41,12 @@ export function useLive(): { live: Live; tick: number; connection: Connection } 
         const lost = error instanceof Fault ? error.message : "this page has a fault";
         setConnection((it) => (it.lost === null ? { lost, since: Date.now() } : { ...it, lost }));
       }
+      busy = false;
       const pause = document.hidden ? HIDDEN_BEAT_MS : BEAT_MS;
       timer = window.setTimeout(beat, Math.max(100, pause - (Date.now() - began)));
     };
     const seen = () => {
-      if (document.hidden) return;
+      if (document.hidden || busy) return;
       clearTimeout(timer);
       void beat();
     };
@@ -71,27 +75,33 @@ export function useAbout(): About | null {
   return about;
 }
 
-/** A history by its address, asked anew every `every` milliseconds while `path` is the same. */
-export function useHistory(path: string | null, every: number | null): { history: History | null; fault: string | null; busy: boolean } {
-  const [history, setHistory] = useState<History | null>(null);
-  const [fault, setFault] = useState<string | null>(null);
-  const [busy, setBusy] = useState(false);
+interface Answered {
+  /** What was asked for. */
+  about: string;
+  history: History | null;
+  fault: string | null;
+}
+
+/**
+ * A history by its address, asked anew every `every` milliseconds while `path` is the same. `about` says what it is
+ * of and stays the same while `path` goes on with the time: an answer about something else is none.
+ */
+export function useHistory(path: string | null, about: string, every: number | null): { history: History | null; fault: string | null } {
+  const [answered, setAnswered] = useState<Answered | null>(null);
   useEffect(() => {
     if (path === null) return;
     let timer = 0;
     let stopped = false;
     const ask = async () => {
-      setBusy(true);
       try {
-        const found = await get<History>(path);
+        const history = await get<History>(path);
         if (stopped) return;
-        setHistory(found);
-        setFault(null);
+        setAnswered({ about, history, fault: null });
       } catch (error) {
         if (stopped) return;
-        setFault(error instanceof Error ? error.message : String(error));
+        const fault = error instanceof Error ? error.message : String(error);
+        setAnswered((it) => ({ about, history: it?.about === about ? it.history : null, fault }));
       }
-      setBusy(false);
       const pause = every ?? 0;
       if (pause > 0) timer = window.setTimeout(ask, document.hidden ? pause * 6 : pause);
     };
@@ -100,8 +110,9 @@ export function useHistory(path: string | null, every: number | null): { history
       stopped = true;
       clearTimeout(timer);
     };
-  }, [path, every]);
-  return { history, fault, busy };
+  }, [path, about, every]);
+  const isThis = answered !== null && path !== null && answered.about === about;
+  return { history: isThis ? answered.history : null, fault: isThis ? answered.fault : null };
 }
 
 export interface Seen {
@@ -114,11 +125,13 @@ export interface Stream {
   /** Events that came and are not shown. */
   omitted: number;
   open: boolean;
+  /** Whether what is kept has come, be it nothing. */
+  known: boolean;
 }
 
 /** The newest events first; nothing is asked for while `paused`. */
 export function useEvents(paused: boolean): Stream {
-  const [stream, setStream] = useState<Stream>({ rows: [], omitted: 0, open: false });
+  const [stream, setStream] = useState<Stream>({ rows: [], omitted: 0, open: false, known: false });
   const next = useRef(0);
   useEffect(() => {
     if (paused) return;
@@ -143,6 +156,7 @@ export function useEvents(paused: boolean): Stream {
         first = false;
         setStream((it) => ({
           open: true,
+          known: true,
           // A stream begins with what is kept, also after a pause: nothing stands there twice.
           rows: (begins ? fresh : [...fresh, ...it.rows]).slice(0, KEPT_EVENTS),
           omitted: (begins ? 0 : it.omitted) + batch.omitted + batch.missed,

@@ -28,7 +28,7 @@ pub use self::{
     process::Process,
 };
 use crate::{
-    http::{Endpoint, MAX_HEADER_BYTES},
+    http::{Endpoint, Limits, MAX_HEADER_BYTES},
     kernel::{AttachMode, FlowCount, InterfaceCounters, Mode},
 };
 
@@ -110,7 +110,11 @@ pub async fn serve_at(
             }
         }
     };
-    endpoint.accept(listener, MAX_CONNECTIONS, converse).await;
+    let limits = Limits {
+        connections: MAX_CONNECTIONS,
+        of_one_peer: MAX_CONNECTIONS,
+    };
+    endpoint.accept(listener, limits, converse).await;
 }
 
 async fn answer(

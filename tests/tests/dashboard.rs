@@ -143,7 +143,7 @@ fn what_no_page_of_ours_asks_is_refused() {
             403,
         ),
         (
-            "GET /api/v1/events",
+            "GET /api/v1/state",
             "Host: localhost:9843\r\nSec-Fetch-Site: same-site\r\n",
             403,
         ),
@@ -457,6 +457,29 @@ fn other_hosts_come_by_tls_and_token_or_not_at_all() {
     let mut plain = connect(&site, place).unwrap();
     let request = format!("GET / HTTP/1.1\r\nHost: {place}\r\n\r\n");
     assert!(read_reply(&mut plain, &request).is_err());
+    // One host that says nothing holds a share of the connections and not all of them.
+    drop(plain);
+    let held: Vec<TcpStream> = (0..25).map(|_| connect(&site, place).unwrap()).collect();
+    let closed = poll::until("see one connection refused", LIMIT, || {
+        let is_closed = |stream: &&TcpStream| {
+            let mut stream: &TcpStream = stream;
+            stream.set_nonblocking(true).unwrap();
+            !matches!(stream.read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        };
+        let closed = held.iter().filter(is_closed).count();
+        (closed > 0).then_some(closed)
+    });
+    assert!((1..5).contains(&closed.unwrap()));
+    drop(held);
+    poll::until("see the host served again", LIMIT, || {
+        let stream = connect(&site, place).unwrap();
+        let name = ServerName::try_from("192.0.2.1").unwrap();
+        let session = ClientConnection::new(client.clone(), name).unwrap();
+        let request = format!("GET /login HTTP/1.1\r\nHost: {place}\r\nConnection: close\r\n\r\n");
+        let reply = read_reply(&mut StreamOwned::new(session, stream), &request).ok()?;
+        (reply.status == 200).then_some(())
+    })
+    .unwrap();
 }
 
 #[test]

@@ -162,6 +162,8 @@ struct Current {
     /// When both files were written.
     written: [Option<SystemTime>; 2],
     looked: Instant,
+    /// Why what stands in the files since then is not taken; once is enough for the log.
+    fault: Option<String>,
 }
 
 impl Tls {
@@ -174,6 +176,7 @@ impl Tls {
                 acceptor,
                 written,
                 looked: Instant::now(),
+                fault: None,
             }),
         })
     }
@@ -193,13 +196,21 @@ impl Tls {
         if now == current.written {
             return;
         }
-        current.written = now;
         match acceptor(&self.files) {
             Ok(acceptor) => {
                 info!("dashboard: the new certificate is used");
                 current.acceptor = acceptor;
+                current.written = now;
+                current.fault = None;
             }
-            Err(error) => warn!("dashboard: the certificate of before is used on: {error}"),
+            // Tried again with each look: who opens the key to the daemon does not write it anew.
+            Err(error) => {
+                let text = error.to_string();
+                if current.fault.as_ref() != Some(&text) {
+                    warn!("dashboard: the certificate of before is used on: {text}");
+                    current.fault = Some(text);
+                }
+            }
         }
     }
 }
@@ -296,5 +307,42 @@ mod tests {
             directory_error.ends_with("it is not a regular file"),
             "{directory_error}"
         );
+    }
+
+    #[test]
+    fn renewed_key_is_taken_once_it_is_closed_to_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = TlsFiles {
+            certificate: directory.path().join("cert.pem"),
+            key: directory.path().join("key.pem"),
+        };
+        let renew = |mode: u32, hours: u64| {
+            let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+            let written = SystemTime::UNIX_EPOCH + Duration::from_secs(hours * 3600);
+            for (path, pem) in [
+                (&files.certificate, made.cert.pem()),
+                (&files.key, made.signing_key.serialize_pem()),
+            ] {
+                fs::write(path, pem).unwrap();
+                let file = fs::File::options().write(true).open(path).unwrap();
+                file.set_modified(written).unwrap();
+            }
+            fs::set_permissions(&files.key, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        renew(0o600, 1);
+        let tls = Tls::load(files.clone()).unwrap();
+        let look = || {
+            let mut current = tls.current.lock().unwrap();
+            let before = current.acceptor.config().clone();
+            tls.renew(&mut current);
+            let is_new = !Arc::ptr_eq(&before, current.acceptor.config());
+            (is_new, current.fault.is_some())
+        };
+        assert_eq!(look(), (false, false));
+        renew(0o644, 2);
+        assert_eq!(look(), (false, true));
+        fs::set_permissions(&files.key, fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(look(), (true, false));
+        assert_eq!(look(), (false, false));
     }
 }

@@ -1,10 +1,17 @@
 //! Questions to the history, one at a time.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::{Mutex, Semaphore, mpsc};
 
-use super::{Question, body::Document, state::ask};
+use super::{
+    Question,
+    body::Document,
+    state::{ask, unanswered},
+};
 use crate::{
     control::protocol::Refusal,
     history::{Query, Step},
@@ -13,43 +20,47 @@ use crate::{
 /// Answers that are kept for who asks the same a moment later.
 const KEPT: usize = 8;
 const FRESH: Duration = Duration::from_secs(2);
-/// Questions that wait; a viewer has one.
+/// Questions that wait; a viewer has two at most, since a chosen country has a history of its own.
 const MAX_WAITING: usize = 16;
 
 pub struct Histories {
     daemon: mpsc::Sender<Question>,
-    waiting: Semaphore,
-    last: Mutex<Vec<(Instant, Query, Document)>>,
+    waiting: Arc<Semaphore>,
+    last: Arc<Mutex<Vec<(Instant, Query, Document)>>>,
 }
 
 impl Histories {
     pub fn new(daemon: mpsc::Sender<Question>) -> Self {
         Self {
             daemon,
-            waiting: Semaphore::new(MAX_WAITING),
-            last: Mutex::new(Vec::new()),
+            waiting: Arc::new(Semaphore::new(MAX_WAITING)),
+            last: Arc::default(),
         }
     }
 
     /// `None`: too many wait already.
     pub async fn get(&self, query: Query) -> Option<Result<Document, Refusal>> {
-        let _place = self.waiting.try_acquire().ok()?;
+        let place = self.waiting.clone().try_acquire_owned().ok()?;
         // Held while the history answers, so that it has one question at a time from here.
-        let mut last = self.last.lock().await;
+        let mut last = self.last.clone().lock_owned().await;
         last.retain(|(taken, ..)| taken.elapsed() < FRESH);
         if let Some((.., document)) = last.iter().find(|(_, asked, _)| *asked == query) {
             return Some(Ok(document.clone()));
         }
-        let asked = query.clone();
-        let history = ask(&self.daemon, |answer| Question::History(query, answer)).await;
-        let document = history.and_then(|it| Document::of(&it).map_err(Refusal::failed));
-        if let Ok(document) = &document {
+        let daemon = self.daemon.clone();
+        // A task of its own, since who asked may go away, and the history answers all the same.
+        let asking = tokio::spawn(async move {
+            let _place = place;
+            let asked = query.clone();
+            let history = ask(&daemon, |answer| Question::History(query, answer)).await?;
+            let document = Document::of(&history).map_err(Refusal::failed)?;
             if last.len() == KEPT {
                 last.remove(0);
             }
             last.push((Instant::now(), asked, document.clone()));
-        }
-        Some(document)
+            Ok(document)
+        });
+        Some(asking.await.unwrap_or_else(|_| Err(unanswered())))
     }
 }
 
@@ -101,7 +112,31 @@ const MAX_UNIX: u64 = 253_402_300_800;
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::timeout;
+
     use super::*;
+
+    #[tokio::test]
+    async fn history_has_one_question_though_who_asked_goes_away() {
+        let (daemon, mut questions) = mpsc::channel(8);
+        let histories = Histories::new(daemon);
+        for since in 0..5 {
+            let query = parse(&format!("since={since}&by=day")).unwrap();
+            let left = timeout(Duration::from_millis(20), histories.get(query)).await;
+            assert!(left.is_err());
+        }
+        let Some(Question::History(query, answer)) = questions.recv().await else {
+            panic!("nothing was asked");
+        };
+        assert_eq!(query.since, 0);
+        assert!(questions.try_recv().is_err(), "asked again");
+        assert_eq!(histories.waiting.available_permits(), MAX_WAITING - 1);
+        answer.send(Err(Refusal::failed("no"))).unwrap();
+        let query = parse("since=7&by=day").unwrap();
+        let next = timeout(Duration::from_millis(20), histories.get(query)).await;
+        assert!(next.is_err());
+        assert!(questions.try_recv().is_ok());
+    }
 
     #[test]
     fn questions_are_read_and_others_are_refused() {

@@ -32,11 +32,14 @@ use crate::{
     control::protocol::Refusal,
     events::{Event, Seen},
     history::{Query, reply::History},
-    http::Endpoint,
+    http::{Endpoint, Limits},
 };
 
 /// A browser opens six connections at most; one viewer mostly needs two.
-const MAX_CONNECTIONS: usize = 96;
+const LIMITS: Limits = Limits {
+    connections: 96,
+    of_one_peer: 24,
+};
 const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 9843);
 
 /// `[dashboard]` of the config.
@@ -146,7 +149,7 @@ async fn serve_on(
     }
     let site = Arc::new(site);
     let converse = |stream, peer: SocketAddr| connection::converse(site.clone(), stream, peer);
-    endpoint.accept(listener, MAX_CONNECTIONS, converse).await;
+    endpoint.accept(listener, LIMITS, converse).await;
 }
 
 #[cfg(test)]

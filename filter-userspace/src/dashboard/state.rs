@@ -1,6 +1,9 @@
 //! What the gate is and has counted at one moment, and the one copy of it that all viewers share.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -35,31 +38,40 @@ pub struct State {
 
 pub struct States {
     daemon: mpsc::Sender<Question>,
-    last: Mutex<Option<(Instant, Document)>>,
+    last: Arc<Mutex<Option<(Instant, Document)>>>,
 }
 
 impl States {
     pub fn new(daemon: mpsc::Sender<Question>) -> Self {
         Self {
             daemon,
-            last: Mutex::new(None),
+            last: Arc::default(),
         }
     }
 
     /// The state of now, or of less than a second ago. Who comes meanwhile waits for the same one.
     pub async fn get(&self) -> Result<Document, Refusal> {
-        let mut last = self.last.lock().await;
+        let mut last = self.last.clone().lock_owned().await;
         if let Some((taken, document)) = &*last
             && taken.elapsed() < FRESH
         {
             return Ok(document.clone());
         }
-        let taken = Instant::now();
-        let state = ask(&self.daemon, Question::State).await?;
-        let document = Document::of(&state).map_err(Refusal::failed)?;
-        *last = Some((taken, document.clone()));
-        Ok(document)
+        let daemon = self.daemon.clone();
+        // A task of its own, since who asked may go away, and the daemon answers all the same.
+        let asking = tokio::spawn(async move {
+            let taken = Instant::now();
+            let state = ask(&daemon, Question::State).await?;
+            let document = Document::of(&state).map_err(Refusal::failed)?;
+            *last = Some((taken, document.clone()));
+            Ok(document)
+        });
+        asking.await.unwrap_or_else(|_| Err(unanswered()))
     }
+}
+
+pub fn unanswered() -> Refusal {
+    Refusal::failed("the daemon is stopping, or too busy to answer")
 }
 
 /// Asks the daemon's task.
@@ -68,8 +80,33 @@ pub async fn ask<T>(
     question: impl FnOnce(super::Answer<T>) -> Question,
 ) -> Result<T, Refusal> {
     let (sender, receiver) = oneshot::channel();
-    let stopping = || Refusal::failed("the daemon is stopping, or too busy to answer");
     let sent = daemon.send(question(sender)).await;
-    sent.map_err(|_| stopping())?;
-    receiver.await.map_err(|_| stopping())?
+    sent.map_err(|_| unanswered())?;
+    receiver.await.map_err(|_| unanswered())?
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn daemon_is_asked_once_by_those_who_do_not_wait() {
+        let (daemon, mut questions) = mpsc::channel(8);
+        let states = States::new(daemon);
+        for _ in 0..5 {
+            let left = timeout(Duration::from_millis(20), states.get()).await;
+            assert!(left.is_err());
+        }
+        let Some(Question::State(answer)) = questions.recv().await else {
+            panic!("nothing was asked");
+        };
+        assert!(questions.try_recv().is_err(), "asked again");
+        // Once that is answered the next one may ask.
+        answer.send(Err(Refusal::failed("no"))).unwrap();
+        let next = timeout(Duration::from_millis(20), states.get()).await;
+        assert!(next.is_err());
+        assert!(questions.try_recv().is_ok());
+    }
 }

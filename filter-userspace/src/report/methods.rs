@@ -121,7 +121,8 @@ fn times(report: &Report) -> Method {
 
 fn peak(report: &Report) -> Method {
     let exact = match report.peak {
-        None => "Nothing was turned away.",
+        None if report.denied_packets() == 0 => "Nothing was turned away.",
+        None => "Not known: no time of it has numbers of its own.",
         Some(peak) if peak.certain => "As exact as the minutes: see Times.",
         Some(_) => {
             "At least so many: where single minutes are not known, the average of the longer \

@@ -10,14 +10,14 @@ use super::{
     policy::{Actions, InForce, Standings},
     sentences,
     sources::{self, Source},
-    time::{self, Peak, Timeline},
+    time::{self, Peak, Steps, Timeline},
     words,
 };
 use crate::{
     control::reply::{GeoStatus, Rules},
     geo::BUILTIN_ATTRIBUTION,
     history::{
-        DAY, HOUR, MINUTE,
+        DAY, HOUR,
         changes::Change,
         reply::{Fates, History, Line, Point, PortLine},
     },
@@ -153,17 +153,9 @@ impl Report {
             asked_since,
         } = material;
         let period = Period::of(&history, &log, asked_since, now);
-        let finest = match (period.minutes_from, history.by.as_str()) {
-            (None, "minute") => MINUTE,
-            (_, "day") => DAY,
-            _ => HOUR,
-        };
-        let timeline = time::timeline(&history.points, period.since, period.until, finest);
-        let by_minute = match history.by.as_str() {
-            "minute" => &history.points,
-            _ => &minutes,
-        };
-        let peak = time::peak(by_minute, period::minutes_begin(&history));
+        let steps = steps(&history);
+        let timeline = time::timeline(&history.points, period.since, period.until, steps);
+        let peak = peak(&history, minutes);
         let standings = Standings::of(&log, period.since, period.until);
         let (rules, rules_fault) = match rules {
             Ok(rules) => (Some(rules), None),
@@ -216,6 +208,43 @@ impl Report {
     pub fn denied_packets(&self) -> u64 {
         self.total.denied_packets()
     }
+}
+
+/// What the points of the answer tell.
+fn steps(history: &History) -> Steps {
+    match history.by.as_str() {
+        "minute" => Steps {
+            minutes_from: period::minutes_begin(history),
+            longer: HOUR,
+        },
+        "day" => Steps {
+            minutes_from: None,
+            longer: DAY,
+        },
+        _ => Steps {
+            minutes_from: None,
+            longer: HOUR,
+        },
+    }
+}
+
+/// The busiest of the minutes, and of the longer steps before them, of which no minutes are kept.
+fn peak(history: &History, minutes: Vec<Point>) -> Option<Peak> {
+    let period = history.since..history.until;
+    let steps = steps(history);
+    if history.by == "minute" {
+        return time::peak(&history.points, steps, &period);
+    }
+    let kept = period::minutes_begin(history);
+    // A day at the beginning of the period may have begun before the minutes, and be told by them all the same.
+    let is_before = |point: &&Point| kept.is_none_or(|kept| point.unix.max(period.start) < kept);
+    let before = history.points.iter().filter(is_before).cloned();
+    let points: Vec<Point> = before.chain(minutes).collect();
+    let steps = Steps {
+        minutes_from: kept,
+        ..steps
+    };
+    time::peak(&points, steps, &period)
 }
 
 fn countries(history: &History, actions: Option<&Actions>) -> Vec<CountryLine> {

@@ -184,7 +184,12 @@ impl Report {
                     at_least,
                     error: history.sampled.distinct_error,
                 }),
-            allowed: Allowed::of(&history, &countries, actions.as_ref(), standings.changed),
+            allowed: Allowed::of(
+                &history,
+                &countries,
+                actions.as_ref(),
+                standings.is_of_now(),
+            ),
             without_country: rest(&history.total, &history.countries),
             reasons: reasons(&history.reasons),
             sample: sources::sample(&history.sampled, &period, networks.as_ref()),

@@ -187,6 +187,7 @@ fn allowed_turned_away(report: &Report) -> String {
         limited,
         banned,
         only_limited,
+        some_ports_denied,
         countries,
     } = &report.allowed;
     let (Some(denied), Some(packets)) = (denied, denied_packets) else {
@@ -245,9 +246,13 @@ fn allowed_turned_away(report: &Report) -> String {
         true => "All of them because their source sent more than its limit.".to_owned(),
         false => format!(
             "Of all countries together {} of sources that sent more than their limit, and {} of banned \
-             sources; the counters do not know reasons by country.",
+             sources; {}the counters do not know reasons by country.",
             refused(limited),
-            refused(banned)
+            refused(banned),
+            match some_ports_denied {
+                true => "others may have come to a port that a rule denies; ",
+                false => "",
+            }
         ),
     };
     format!(

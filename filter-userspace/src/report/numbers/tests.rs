@@ -1,4 +1,5 @@
 use super::{fixture::*, *};
+use crate::control::reply::RuleLine;
 use crate::history::{MINUTE, changes::Kind};
 
 #[test]
@@ -88,6 +89,31 @@ fn allowed_who_were_turned_away_are_told_as_far_as_it_is_known() {
     assert!(
         another.contains("do not know reasons by country"),
         "{another}"
+    );
+    // The same, when it changed after the period.
+    let later = about_allowed(|it| {
+        let mut other = change(BEGIN + 3 * DAY, Kind::Policy, "allow CN");
+        other.after.policy_sha256 = DATABASE.into();
+        it.log.push(other);
+    });
+    assert!(!later.contains("All of them because"), "{later}");
+    assert!(
+        later.ends_with("This goes by the policy of now, which is not the one of that time."),
+        "{later}"
+    );
+    // A rule about a port denies who is allowed elsewhere.
+    let on_a_port = about_allowed(|it| {
+        let denied = RuleLine {
+            port: Some("22/tcp".parse().unwrap()),
+            ..rule("deny", "CN", None)
+        };
+        it.rules.as_mut().unwrap().rules.push(denied);
+    });
+    assert!(
+        on_a_port.contains(
+            "others may have come to a port that a rule denies; the counters do not know reasons by country."
+        ),
+        "{on_a_port}"
     );
     assert_eq!(
         about_allowed(|it| it.rules = Err("the config is wrong".into())),

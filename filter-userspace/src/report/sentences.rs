@@ -47,6 +47,15 @@ fn verb(fates: &Fates) -> &'static str {
     }
 }
 
+/// The same of nobody.
+fn was_turned_away(fates: &Fates) -> &'static str {
+    match (fates.dropped_packets, fates.would_drop_packets) {
+        (0, 1..) => "would have been turned away",
+        (_, 0) => "was turned away",
+        _ => "was turned away, or would have been",
+    }
+}
+
 fn turned_away(report: &Report) -> String {
     let Fates {
         dropped_packets,
@@ -77,7 +86,7 @@ fn turned_away(report: &Report) -> String {
         ),
     };
     let from = match &report.country {
-        Some(class) => format!(" of sources in {}", place(class)),
+        Some(class) => format!(" of {}", words::sources_of(class)),
         None => String::new(),
     };
     format!(
@@ -87,14 +96,6 @@ fn turned_away(report: &Report) -> String {
         words::length(report.period.until - report.period.since),
         report.host,
     )
-}
-
-/// `Macao (MO)`, or what another class is called.
-fn place(class: &str) -> String {
-    match words::is_country(class) {
-        true => format!("{} ({class})", words::class(class)),
-        false => words::class(class),
-    }
 }
 
 fn rates(report: &Report) -> Option<String> {
@@ -163,20 +164,58 @@ fn sources(report: &Report) -> Option<String> {
 
 fn one_country(report: &Report) -> String {
     let class = report.country.as_deref().unwrap_or_default();
-    let place = place(class);
+    let (who, is, they, none) = match words::is_country(class) {
+        true => (
+            format!("{} ({class})", words::class(class)),
+            "is",
+            "its sources",
+            "nobody from there",
+        ),
+        false => (
+            words::capitalized(&words::sources_of(class)),
+            "are",
+            "they",
+            "none of their packets",
+        ),
+    };
     let action = report.countries.first().and_then(|it| it.action.as_deref());
-    match (action, report.denied_packets()) {
-        (None, _) => "The counters do not know reasons by country.".to_owned(),
-        (Some("deny"), _) => format!("{place} is not allowed by the policy of now."),
-        (Some(_), 0) => {
-            format!(
-                "{place} is allowed by the policy of now, and nobody from there was turned away."
-            )
-        }
+    let told = match (action, report.denied_packets()) {
+        (None, _) => return "The counters do not know reasons by country.".to_owned(),
+        (Some("deny"), _) => format!("{who} {is} not allowed by the policy of now."),
+        (Some(_), 0) => format!(
+            "{who} {is} allowed by the policy of now, and {none} {}.",
+            was_turned_away(&report.total)
+        ),
+        (Some(_), _) if !is_policy_of_now(report) => format!(
+            "{who} {is} allowed by the policy of now. Why packets were turned away the counters do not \
+             know by country."
+        ),
+        (Some(_), _) if report.allowed.some_ports_denied => format!(
+            "{who} {is} allowed by the policy of now: {they} are turned away when they are banned, send \
+             more than their limit or come to a port that a rule denies to them. Which of these it was \
+             the counters do not know by country."
+        ),
         (Some(_), _) => format!(
-            "{place} is allowed by the policy of now: its sources are turned away when they are banned \
+            "{who} {is} allowed by the policy of now: {they} are turned away when they are banned \
              or send more than their limit. Which of the two it was the counters do not know by country."
         ),
+    };
+    told + about_policy_of_now(report)
+}
+
+/// Whether the policy was that of now all the time.
+fn is_policy_of_now(report: &Report) -> bool {
+    !report.in_force.changed && report.in_force.rules_are_of_the_end == Some(true)
+}
+
+/// Beside what goes by the policy of now: that it was another one, where it was.
+fn about_policy_of_now(report: &Report) -> &'static str {
+    match report.in_force.rules_are_of_the_end {
+        _ if report.in_force.changed => {
+            " The policy or the database changed in this time; this goes by the policy of now."
+        }
+        Some(false) => " This goes by the policy of now, which is not the one of that time.",
+        _ => "",
     }
 }
 
@@ -204,23 +243,12 @@ fn allowed_turned_away(report: &Report) -> String {
         }
         Some(codes) => format!("the {} allowed countries", codes.len()),
     };
-    let list_of_now = match report.in_force.rules_are_of_the_end {
-        _ if report.in_force.changed => {
-            " The policy or the database changed in this time; this goes by the policy of now."
-        }
-        Some(false) => " This goes by the policy of now, which is not the one of that time.",
-        _ => "",
-    };
+    let list_of_now = about_policy_of_now(report);
     if *packets == 0 {
-        let verb = match (
-            report.total.dropped_packets,
-            report.total.would_drop_packets,
-        ) {
-            (0, 1..) => "would have been turned away",
-            (_, 0) => "was turned away",
-            _ => "was turned away, or would have been",
-        };
-        return format!("Nobody from {whom} {verb}.{list_of_now}");
+        return format!(
+            "Nobody from {whom} {}.{list_of_now}",
+            was_turned_away(&report.total)
+        );
     }
     let named: Vec<String> = denied
         .iter()

@@ -180,6 +180,49 @@ fn report_of_one_country_says_what_is_not_known_of_it() {
     );
 }
 
+/// The sentences of a report about one class alone, of whose packets some were denied.
+fn about_class(class: &str, change_it: impl FnOnce(&mut Material)) -> Vec<String> {
+    let mut material = material();
+    material.history.country = Some(class.into());
+    material.history.total = fates(9_000, 370, 0);
+    material.history.reasons = Vec::new();
+    material.history.countries = vec![line(class, 9_000, 370, 0)];
+    change_it(&mut material);
+    Report::new(material).sentences
+}
+
+#[test]
+fn report_of_one_class_does_not_judge_by_a_later_policy() {
+    let later = about_class("MO", |it| {
+        let mut other = change(BEGIN + DAY, Kind::Policy, "allow MO");
+        other.after.policy_sha256 = DATABASE.into();
+        it.log.push(other);
+    });
+    let told = "Macao (MO) is allowed by the policy of now. Why packets were turned away the counters do \
+                not know by country. The policy or the database changed in this time; this goes by the \
+                policy of now.";
+    assert!(later.contains(&told.to_owned()), "{later:#?}");
+    let on_a_port = about_class("MO", |it| {
+        let denied = RuleLine {
+            port: Some("22/tcp".parse().unwrap()),
+            ..rule("deny", "MO", None)
+        };
+        it.rules.as_mut().unwrap().rules.push(denied);
+    });
+    let told = "or come to a port that a rule denies to them. Which of these it was";
+    assert!(
+        on_a_port.iter().any(|it| it.contains(told)),
+        "{on_a_port:#?}"
+    );
+    let unknown = about_class("unknown", |_| {});
+    assert!(
+        unknown[0].ends_with("of sources that are unknown to the database."),
+        "{unknown:#?}"
+    );
+    let told = "Sources that are unknown to the database are not allowed by the policy of now.";
+    assert!(unknown.contains(&told.to_owned()), "{unknown:#?}");
+}
+
 #[test]
 fn quiet_country_has_its_line_all_the_same() {
     let mut material = material();

@@ -36,7 +36,7 @@ pub fn render(report: &Report) -> serde_json::Result<String> {
                     h1 { (title) }
                     p.period {
                         (words::time(report.period.since)) " to " (words::time(report.period.until)) " UTC"
-                        @if let Some(class) = &report.country { ", sources in " (words::class(class)) }
+                        @if let Some(class) = &report.country { ", " (words::sources_of(class)) }
                     }
                     p.made {
                         "Made on " (words::time(report.generated)) " UTC by cerco " (report.version)

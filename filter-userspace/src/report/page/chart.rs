@@ -93,8 +93,8 @@ pub fn figure(report: &Report) -> Markup {
             }
             figcaption {
                 "Each bar is " (length) ". "
-                @if let Some(peak) = report.peak {
-                    "The busiest minute is in the summary: "
+                @if let Some(peak) = report.peak.filter(|it| it.seconds == MINUTE) {
+                    "The busiest " @if !peak.certain { "known " } "minute is in the summary: "
                     (words::rate(peak.packets_per_minute)) " packets, " (words::time(peak.unix)) " UTC."
                 }
             }

@@ -1,5 +1,11 @@
 use super::*;
-use crate::report::numbers::{Report, fixture};
+use crate::{
+    history::{HOUR, MINUTE},
+    report::{
+        numbers::{Report, fixture},
+        time::Peak,
+    },
+};
 
 fn page(report: &Report) -> String {
     render(report).unwrap()
@@ -106,6 +112,25 @@ fn headings_and_tables_are_in_order_for_who_hears_the_page() {
             "{tag}"
         );
     }
+}
+
+#[test]
+fn chart_calls_nothing_the_busiest_minute_that_may_not_be() {
+    let report = fixture::report();
+    assert!(page(&report).contains("The busiest minute is in the summary: 3,113,587 packets"));
+    let with = |seconds, certain| {
+        let peak = report.peak.map(|it| Peak {
+            seconds,
+            certain,
+            ..it
+        });
+        page(&Report {
+            peak,
+            ..report.clone()
+        })
+    };
+    assert!(with(MINUTE, false).contains("The busiest known minute is in the summary: 3,113,587"));
+    assert!(!with(HOUR, false).contains("minute is in the summary"));
 }
 
 #[test]

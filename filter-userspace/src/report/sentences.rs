@@ -270,6 +270,12 @@ fn allowed_turned_away(report: &Report) -> String {
         sum.dropped_packets += line.fates.dropped_packets;
         sum.would_drop_packets += line.fates.would_drop_packets;
     }
+    // Classes such as `private` are no countries.
+    let others = match countries {
+        Some(codes) if codes.is_empty() => "",
+        _ if denied.iter().all(|it| words::is_country(&it.name)) => "",
+        _ => " and other allowed sources",
+    };
     let why = match only_limited {
         true => "All of them because their source sent more than its limit.".to_owned(),
         false => format!(
@@ -284,7 +290,7 @@ fn allowed_turned_away(report: &Report) -> String {
         ),
     };
     format!(
-        "From {whom} {} {} ({}{more}). {why}{list_of_now}",
+        "From {whom}{others} {} {} ({}{more}). {why}{list_of_now}",
         counted(*packets, "packet"),
         verb(&sum),
         words::list(&named),

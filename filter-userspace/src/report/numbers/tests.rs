@@ -67,6 +67,12 @@ fn allowed_who_were_turned_away_are_told_as_far_as_it_is_known() {
         about_allowed(|it| of_china(it, 0, 0)),
         "Nobody from the allowed countries (China and Macao) was turned away."
     );
+    assert!(
+        about_allowed(|it| it.history.countries.push(line("private", 0, 5, 0))).starts_with(
+            "From the allowed countries (China and Macao) and other allowed sources 375 packets were turned \
+             away (China 370 and Private addresses 5)."
+        )
+    );
     // A ban may have been the cause.
     assert_eq!(
         about_allowed(|it| it.history.reasons.push(line("banned", 0, 1, 0))),

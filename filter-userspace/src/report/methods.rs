@@ -121,6 +121,7 @@ fn times(report: &Report) -> Method {
 
 fn peak(report: &Report) -> Method {
     let exact = match report.peak {
+        None if !report.period.is_known() => words::NOTHING_KNOWN,
         None if report.denied_packets() == 0 => "Nothing was turned away.",
         None => "Not known: no time of it has numbers of its own.",
         Some(peak) if peak.certain => "As exact as the minutes: see Times.",

@@ -7,6 +7,9 @@ use jiff::Timestamp;
 
 use crate::countries;
 
+/// Of a time before the history; that it was quiet cannot be said.
+pub const NOTHING_KNOWN: &str = "Nothing is known of this time.";
+
 /// A reason in words; `None` for a label that this version does not know.
 pub fn reason(label: &str) -> Option<&'static str> {
     let reason = Reason::ALL.iter().find(|it| it.label() == label)?;

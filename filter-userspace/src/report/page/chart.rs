@@ -133,6 +133,7 @@ fn description(report: &Report, length: &str) -> String {
     let bars = &report.timeline.bars;
     let denied = |bar: &&Bar| bar.dropped_packets + bar.would_drop_packets;
     match bars.iter().max_by_key(denied).filter(|bar| denied(bar) > 0) {
+        None if !report.period.is_known() => words::NOTHING_KNOWN.to_owned(),
         None => "Nothing was turned away.".to_owned(),
         Some(most) => format!(
             "A bar for each {length} from {} to {} UTC. The highest is {}, with {}.",

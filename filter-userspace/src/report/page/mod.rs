@@ -7,7 +7,7 @@ mod world;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{map::WorldMap, numbers::Report, words};
-use crate::history::{changes::Change, reply::Fates};
+use crate::history::reply::Fates;
 
 const STYLE: &str = include_str!("style.css");
 /// Whatever gets into the page, nothing is loaded and nothing runs.
@@ -55,7 +55,7 @@ pub fn render(report: &Report) -> serde_json::Result<String> {
                     }
                     (tables::all(report))
                     (in_force(report))
-                    (changes(&report.changes))
+                    (changes(report))
                     (methods(report))
                 }
                 footer {
@@ -154,11 +154,14 @@ fn in_force(report: &Report) -> Markup {
     }
 }
 
-fn changes(changes: &[Change]) -> Markup {
+fn changes(report: &Report) -> Markup {
+    let changes = &report.changes;
     html! {
         section {
             h2 { "Changes in this time" }
-            @if changes.is_empty() {
+            @if changes.is_empty() && !report.period.is_known() {
+                p { (words::NOTHING_KNOWN) }
+            } @else if changes.is_empty() {
                 p { "Nobody changed policy, mode or database, and the daemon neither started nor stopped." }
             } @else {
                 (tables::changes(changes))

@@ -116,7 +116,7 @@ pub fn timeline(points: &[Point], since: u64, until: u64, steps: Steps) -> Timel
     let unseen = points.iter().filter_map(|point| {
         Some(Span {
             since: point.counted_since?,
-            until: point.unix,
+            until: (point.unix + steps.at(point.unix)).min(until),
         })
     });
     Timeline {
@@ -230,6 +230,27 @@ mod tests {
             assert!(first.unix <= since && since < first.unix + found.step_seconds);
             assert!(last.unix < until && until <= last.unix + found.step_seconds);
         }
+    }
+
+    #[test]
+    fn time_that_nobody_saw_ends_with_the_step_that_holds_it() {
+        let h = 20_000 * DAY;
+        let points = [
+            point(h + 540, 9, Some(h)),
+            point(h + HOUR, 9, Some(h + 600)),
+        ];
+        let spans = |steps| {
+            let found = timeline(&points, h, h + HOUR + 1_800, steps).unseen;
+            let spans = found.iter().map(|it| (it.since - h, it.until - h));
+            spans.collect::<Vec<_>>()
+        };
+        assert_eq!(spans(BY_MINUTE), [(0, 600), (600, HOUR + 60)]);
+        // The second hour was not over.
+        let by_hour = Steps {
+            minutes_from: None,
+            longer: HOUR,
+        };
+        assert_eq!(spans(by_hour), [(0, 540 + HOUR), (600, HOUR + 1_800)]);
     }
 
     #[test]

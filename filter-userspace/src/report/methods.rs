@@ -137,9 +137,10 @@ fn peak(report: &Report) -> Method {
     }
 }
 
+/// What the sample is about but for protocols; the last hour may not be over.
 fn hours(report: &Report) -> String {
     format!(
-        "the whole hours from {} to {} UTC",
+        "the hours from {} to {} UTC",
         words::time(report.sample.since),
         words::time(report.sample.until)
     )
@@ -152,7 +153,8 @@ fn sampled(report: &Report) -> Vec<Method> {
             number: "Protocols and ports",
             how: format!(
                 "A sample: of {} in {}, each weighted with the packets it stands for, which are {} in \
-                 all. The kernel limits how many it tells of, so that a flood drowns nobody.",
+                 all. Protocols are of the period itself. The kernel limits how many it tells of, so that \
+                 a flood drowns nobody.",
                 words::counted(sample.events, "event"),
                 hours(report),
                 words::grouped(sample.frames)

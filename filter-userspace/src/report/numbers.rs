@@ -119,12 +119,12 @@ pub struct ReasonLine {
 /// What events tell of denied packets; see [`crate::history::reply::Sampled`].
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Sample {
-    /// It holds whole hours, so it may begin earlier and end later than the period.
+    /// All but `protocols` is kept by whole hours, so it may begin earlier and end later than the period.
     pub since: u64,
     pub until: u64,
     pub events: u64,
     pub frames: u64,
-    /// By name, as in `tcp`.
+    /// By name, as in `tcp`; of the period itself.
     pub protocols: Vec<Line>,
     pub ports: Vec<PortLine>,
     pub other_ports_at_most: u64,
@@ -192,7 +192,7 @@ impl Report {
             ),
             without_country: rest(&history.total, &history.countries),
             reasons: reasons(&history.reasons),
-            sample: sources::sample(&history.sampled, &period, networks.as_ref()),
+            sample: sources::sample(&history.sampled, networks.as_ref()),
             warnings: warnings(&history),
             in_force: in_force(standings, rules, rules_fault, database),
             country: history.country,

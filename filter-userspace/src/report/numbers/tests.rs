@@ -304,6 +304,29 @@ fn period_that_goes_on_ends_with_this_minute() {
 }
 
 #[test]
+fn sample_is_of_the_time_that_the_history_says() {
+    let mut material = material();
+    material.history.sampled.since = BEGIN + HOUR;
+    material.history.sampled.until = BEGIN + DAY + 1_860;
+    let report = Report::new(material);
+    let sample = &report.sample;
+    assert_eq!(
+        (sample.since, sample.until),
+        (BEGIN + HOUR, BEGIN + DAY + 1_860)
+    );
+    let method = report
+        .methods
+        .iter()
+        .find(|it| it.number == "Protocols and ports");
+    let how = &method.unwrap().how;
+    assert!(
+        how.contains("the hours from 24 Nov 2026 01:00 to 25 Nov 2026 00:31 UTC")
+            && how.contains("Protocols are of the period itself"),
+        "{how}"
+    );
+}
+
+#[test]
 fn hours_make_longer_bars_and_a_peak_that_is_only_bounded() {
     let mut material = material();
     material.history.store.minutes_since = None;

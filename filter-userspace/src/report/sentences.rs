@@ -78,7 +78,11 @@ fn turned_away(report: &Report) -> String {
         (0, 0) => "turned nothing away".to_owned(),
         (_, 0) => format!("turned away {dropped}"),
         (0, _) => {
-            format!("would have turned away {would}; it only observed, so all of them passed")
+            let passed = match would_drop_packets {
+                1 => "it",
+                _ => "all of them",
+            };
+            format!("would have turned away {would}; it only observed, so {passed} passed")
         }
         _ => format!(
             "turned away {dropped}, and while it only observed would have turned away {would} more, \
@@ -137,17 +141,48 @@ fn origins(report: &Report) -> Option<String> {
             format!("{} ({share})", it.name)
         })
         .collect();
+    let others = other_origins(report);
     if named.is_empty() {
-        return Some("No country is known for any of their addresses.".to_owned());
+        return Some(match others.is_empty() {
+            true => "No country is known for any of their addresses.".to_owned(),
+            false => format!(
+                "No country was counted for any of them: they were {}.",
+                words::list(&others)
+            ),
+        });
     }
     let most = match named.len() as u64 == report.denied_countries {
         true => words::list(&named),
         false => format!("most from {}", words::list(&named)),
     };
+    let rest = match others.is_empty() {
+        true => String::new(),
+        false => format!("; the others were {}", words::list(&others)),
+    };
     Some(format!(
-        "They came from {}: {most}.",
+        "They came from {}: {most}{rest}.",
         counted(report.denied_countries, "country")
     ))
+}
+
+/// Denied packets of no country, with their share.
+fn other_origins(report: &Report) -> Vec<String> {
+    let others = report
+        .countries
+        .iter()
+        .filter(|it| !words::is_country(&it.class))
+        .map(|it| (format!("of {}", words::sources_of(&it.class)), it.fates));
+    let unread = (
+        "without a look at their address".to_owned(),
+        report.without_country,
+    );
+    let all = others.chain([unread]);
+    all.filter(|(_, fates)| fates.denied_packets() > 0)
+        .map(|(what, fates)| {
+            let share = words::share(fates.denied_packets(), report.denied_packets());
+            format!("{what} ({share})")
+        })
+        .collect()
 }
 
 fn sources(report: &Report) -> Option<String> {
@@ -290,9 +325,8 @@ fn allowed_turned_away(report: &Report) -> String {
         ),
     };
     format!(
-        "From {whom}{others} {} {} ({}{more}). {why}{list_of_now}",
-        counted(*packets, "packet"),
-        verb(&sum),
+        "From {whom}{others} {} ({}{more}). {why}{list_of_now}",
+        refused(&sum),
         words::list(&named),
     )
 }
@@ -322,9 +356,19 @@ fn limited(report: &Report) -> Option<String> {
 }
 
 fn let_in(report: &Report) -> String {
+    let passed = report.total.passed_packets;
+    let verb = match passed {
+        1 => "was let in",
+        _ => "were let in",
+    };
+    // Those that were only observed passed as well, and are no part of this number.
+    let besides = match report.total.would_drop_packets {
+        0 => "",
+        _ => ", besides those that would have been turned away",
+    };
     format!(
-        "{} ({}) were let in.",
-        counted(report.total.passed_packets, "packet"),
+        "{} ({}) {verb}{besides}.",
+        counted(passed, "packet"),
         bytes(report.total.passed_bytes)
     )
 }

@@ -12,7 +12,8 @@ fn sentences_say_what_happened() {
              3,142,377 packets (179.8 MiB).",
             "That is 1,091 a minute on average, and at the peak 3,113,587 in the minute from \
              24 Nov 20:34.",
-            "They came from 3 countries: United States (63.6 %), Germany (36.3 %) and China (< 0.1 %).",
+            "They came from 3 countries: United States (63.6 %), Germany (36.3 %) and China (< 0.1 %); the \
+             others were without a look at their address (< 0.1 %).",
             "They came from at least 12,345 different sources: so many were seen in the sample, whose \
              error is 1.6 %.",
             "From the allowed countries (China and Macao) 370 packets were turned away (China 370). All \
@@ -139,6 +140,38 @@ fn allowed_who_were_turned_away_are_told_as_far_as_it_is_known() {
 }
 
 #[test]
+fn packets_of_no_country_are_told_beside_the_countries() {
+    let of = |countries: Vec<Line>| {
+        let mut material = material();
+        material.history.total = fates(1, 1_000, 0);
+        material.history.countries = countries;
+        Report::new(material).sentences
+    };
+    let sentences = of(vec![line("rule_deny", 0, 950, 0), line("US", 1, 50, 0)]);
+    assert_eq!(
+        sentences[2],
+        "They came from 1 country: United States (5.0 %); the others were of sources in networks that a \
+         rule denies (95.0 %)."
+    );
+    assert_eq!(sentences.last().unwrap(), "1 packet (100 B) was let in.");
+    assert_eq!(
+        of(vec![line("unknown", 1, 1_000, 0)])[2],
+        "No country was counted for any of them: they were of sources that are unknown to the database (100.0 %)."
+    );
+}
+
+#[test]
+fn one_packet_is_told_as_one() {
+    let one = about_allowed(|it| it.history.countries[2] = line("CN", 9_000, 1, 0));
+    assert!(
+        one.starts_with(
+            "From the allowed countries (China and Macao) 1 packet was turned away (China 1)."
+        ),
+        "{one}"
+    );
+}
+
+#[test]
 fn observed_packets_are_not_called_turned_away() {
     let mut material = material();
     material.history.total = fates(3_000, 0, 500);
@@ -160,6 +193,10 @@ fn observed_packets_are_not_called_turned_away() {
             "From the allowed countries (China and Macao) 10 packets would have been turned away"
         ),
         "{sentences:#?}"
+    );
+    assert_eq!(
+        sentences.last().unwrap(),
+        "3,000 packets (293.0 KiB) were let in, besides those that would have been turned away."
     );
 }
 

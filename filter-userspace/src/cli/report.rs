@@ -12,11 +12,12 @@ use clap::ValueEnum;
 
 use super::{
     Context, Failure,
-    history::{class, moment, now},
+    history::{bad, class, moment},
     output,
 };
 use crate::{
     durable,
+    history::unix_now,
     report::{
         Report, csv, page,
         sign::{self, Signed},
@@ -85,11 +86,10 @@ pub fn run(args: Args, context: &Context) -> Result<(), Failure> {
     };
     let format = format(&args, &target, context.output.is_json())?;
     check(&args, &target, format)?;
-    let asked = now();
-    let bad = |option, error: String| Failure::bad_usage(format!("{option}: {error}"));
-    let since = moment(&args.since, asked).map_err(|error| bad("--since", error))?;
+    let asked = unix_now();
+    let since = moment(&args.since, asked).map_err(|error| bad("--since", &error))?;
     let until = args.until.as_deref().map(|text| moment(text, asked));
-    let until = until.transpose().map_err(|error| bad("--until", error))?;
+    let until = until.transpose().map_err(|error| bad("--until", &error))?;
     let period = gather::Asked {
         now: asked,
         since,

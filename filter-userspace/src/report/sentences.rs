@@ -39,7 +39,7 @@ pub fn summary(report: &Report) -> Vec<String> {
 }
 
 /// `turned away`, or what observe mode makes of it.
-fn verb(fates: &Fates) -> &'static str {
+pub(super) fn verb(fates: &Fates) -> &'static str {
     match (fates.dropped_packets, fates.would_drop_packets) {
         (0, 1..) => "would have been turned away",
         (_, 0) => "were turned away",

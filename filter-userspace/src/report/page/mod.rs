@@ -7,7 +7,6 @@ mod world;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{map::WorldMap, numbers::Report, words};
-use crate::history::reply::Fates;
 
 const STYLE: &str = include_str!("style.css");
 /// Whatever gets into the page, nothing is loaded and nothing runs.
@@ -73,15 +72,6 @@ pub fn render(report: &Report) -> serde_json::Result<String> {
 
 fn title(report: &Report) -> String {
     format!("Incident report: {}", report.host)
-}
-
-/// What became of denied packets.
-fn denied_words(fates: &Fates) -> &'static str {
-    match (fates.dropped_packets, fates.would_drop_packets) {
-        (0, 1..) => "would have been turned away",
-        (_, 0) => "were turned away",
-        _ => "were turned away or would have been",
-    }
 }
 
 fn summary(report: &Report) -> Markup {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    history::{HOUR, MINUTE, changes::Kind},
+    history::{HOUR, MINUTE, changes::Kind, reply::Fates},
     report::{
         numbers::{Material, Report, fixture},
         time::Peak,

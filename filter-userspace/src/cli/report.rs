@@ -108,6 +108,9 @@ pub fn run(args: Args, context: &Context) -> Result<(), Failure> {
                 false => None,
             };
             write(&path, text.as_bytes())?;
+            if let Some(warning) = earlier_signature(&path).filter(|_| signed.is_none()) {
+                context.output.warn(&warning);
+            }
             let mut said = format!("{}: {}\n", path.display(), told(&report));
             if let Some(signed) = signed {
                 let beside = sign::beside(&path);
@@ -207,6 +210,17 @@ fn signed(
             sign::SignError::Key { .. } => failure.hint("`minisign -G` makes a pair of keys"),
             _ => failure,
         }
+    })
+}
+
+/// That a signature beside `path` is not of this report: whoever checks it would take the report for forged.
+fn earlier_signature(path: &Path) -> Option<String> {
+    let beside = sign::beside(path);
+    beside.exists().then(|| {
+        format!(
+            "{} is of an earlier report and does not fit this one: remove it, or write this one with --sign",
+            beside.display()
+        )
     })
 }
 

@@ -384,4 +384,6 @@ fn attributions(
 #[cfg(test)]
 pub(super) mod fixture;
 #[cfg(test)]
+mod peak_tests;
+#[cfg(test)]
 mod tests;

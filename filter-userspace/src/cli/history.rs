@@ -1,6 +1,6 @@
 //! `cerco history`: what the gate has seen, also before the daemon's last start.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use clap::{ValueEnum, builder::PossibleValuesParser};
 use filter_common::verdict::Reason;
@@ -18,6 +18,7 @@ use crate::{
         DAY, HOUR, Query, Step, Store, StoreError, file_in,
         query::QueryError,
         reply::{Fates, History, HistoryStatus, Line, Point},
+        unix_now,
     },
 };
 
@@ -79,7 +80,7 @@ pub fn class(text: &str) -> Result<String, countries::UnknownCountry> {
 }
 
 pub fn run(args: Args, context: &Context) -> Result<(), Failure> {
-    let now = now();
+    let now = unix_now();
     let since = moment(&args.since, now).map_err(|error| bad("--since", &error))?;
     let until = args.until.as_deref().map(|text| moment(text, now));
     let until = until.transpose().map_err(|error| bad("--until", &error))?;
@@ -96,15 +97,8 @@ pub fn run(args: Args, context: &Context) -> Result<(), Failure> {
     without_daemon.map_or(Ok(()), Err)
 }
 
-fn bad(option: &str, error: &str) -> Failure {
+pub fn bad(option: &str, error: &str) -> Failure {
     Failure::bad_usage(format!("{option}: {error}"))
-}
-
-pub fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs()
 }
 
 /// Seconds since 1970 of a time, or of so long before `now`.
@@ -156,7 +150,7 @@ pub fn ask(context: &Context, query: Query) -> Result<(History, Option<Failure>)
                 hours_since,
                 ..status
             };
-            store.query(&query, now(), status)
+            store.query(&query, unix_now(), status)
         });
     match found {
         Ok(history) => {

@@ -12,11 +12,12 @@ use clap::ValueEnum;
 
 use super::{
     Context, Failure,
-    history::{class, moment, now},
+    history::{bad, class, moment},
     output,
 };
 use crate::{
     durable,
+    history::unix_now,
     report::{
         Report, csv, page,
         sign::{self, Signed},
@@ -85,11 +86,10 @@ pub fn run(args: Args, context: &Context) -> Result<(), Failure> {
     };
     let format = format(&args, &target, context.output.is_json())?;
     check(&args, &target, format)?;
-    let asked = now();
-    let bad = |option, error: String| Failure::bad_usage(format!("{option}: {error}"));
-    let since = moment(&args.since, asked).map_err(|error| bad("--since", error))?;
+    let asked = unix_now();
+    let since = moment(&args.since, asked).map_err(|error| bad("--since", &error))?;
     let until = args.until.as_deref().map(|text| moment(text, asked));
-    let until = until.transpose().map_err(|error| bad("--until", error))?;
+    let until = until.transpose().map_err(|error| bad("--until", &error))?;
     let period = gather::Asked {
         now: asked,
         since,
@@ -108,6 +108,9 @@ pub fn run(args: Args, context: &Context) -> Result<(), Failure> {
                 false => None,
             };
             write(&path, text.as_bytes())?;
+            if let Some(warning) = earlier_signature(&path).filter(|_| signed.is_none()) {
+                context.output.warn(&warning);
+            }
             let mut said = format!("{}: {}\n", path.display(), told(&report));
             if let Some(signed) = signed {
                 let beside = sign::beside(&path);
@@ -207,6 +210,17 @@ fn signed(
             sign::SignError::Key { .. } => failure.hint("`minisign -G` makes a pair of keys"),
             _ => failure,
         }
+    })
+}
+
+/// That a signature beside `path` is not of this report: whoever checks it would take the report for forged.
+fn earlier_signature(path: &Path) -> Option<String> {
+    let beside = sign::beside(path);
+    beside.exists().then(|| {
+        format!(
+            "{} is of an earlier report and does not fit this one: remove it, or write this one with --sign",
+            beside.display()
+        )
     })
 }
 

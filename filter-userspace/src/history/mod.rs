@@ -18,7 +18,10 @@ mod top;
 mod who;
 pub mod worker;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 pub use self::{
     query::{Query, Step},
@@ -50,6 +53,14 @@ impl Default for HistoryConfig {
             max_bytes: 512_000_000,
         }
     }
+}
+
+/// The clock of the host, in seconds since 1970.
+pub fn unix_now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
 }
 
 /// The file below the state directory.

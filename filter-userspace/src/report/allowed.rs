@@ -16,17 +16,21 @@ pub struct Allowed {
     /// Packets beyond a limit, from all sources.
     pub limited: Fates,
     pub banned: Fates,
-    /// Whether the limits alone turned them away: there was no ban, and the policy did not change.
+    /// Whether a rule denies single ports, and so turns away packets also of who is allowed elsewhere.
+    pub some_ports_denied: bool,
+    /// Whether the limits alone turned them away: there was no ban and no rule that denies single ports, and
+    /// the policy was that of now all the time.
     pub only_limited: bool,
 }
 
 impl Allowed {
-    /// `changed`: whether the policy did in the period. Reasons are not known by country, nor the other way round.
+    /// `is_of_now`: the policy was that of now all the time. Reasons are not known by country, nor the other
+    /// way round.
     pub fn of(
         history: &History,
         countries: &[CountryLine],
         actions: Option<&Actions>,
-        changed: bool,
+        is_of_now: bool,
     ) -> Self {
         let of_reasons = |is_meant: fn(&str) -> bool| {
             let mut sum = Fates::default();
@@ -53,15 +57,18 @@ impl Allowed {
         let denied_packets = denied
             .as_ref()
             .map(|lines| lines.iter().map(|it| it.fates.denied_packets()).sum());
+        let some_ports_denied = actions.is_some_and(|it| it.some_ports_denied);
         Self {
             countries: actions.and_then(Actions::allowlist),
             // Reasons are not known by country.
             only_limited: history.country.is_none()
-                && !changed
+                && is_of_now
+                && !some_ports_denied
                 && banned.denied_packets() == 0
                 && denied_packets.is_some_and(|it| it <= limited.denied_packets()),
             denied,
             denied_packets,
+            some_ports_denied,
             limited,
             banned,
         }

@@ -1,4 +1,5 @@
-//! All numbers of a report in one table for spreadsheets: the first column says which list a line belongs to.
+//! The lists of a report in one table for spreadsheets: the first column says which list a line belongs to.
+//! What is no list, such as the average and the peak, stands in the sentences of the summary.
 
 use csv::Writer;
 
@@ -53,6 +54,13 @@ pub fn render(report: &Report) -> Result<String, csv::Error> {
         lines.push(cells(&Line {
             list: "summary",
             note: sentence,
+            ..Line::default()
+        }));
+    }
+    for warning in &report.warnings {
+        lines.push(cells(&Line {
+            list: "warning",
+            note: warning,
             ..Line::default()
         }));
     }
@@ -247,6 +255,19 @@ mod tests {
         let source = lines.iter().find(|line| line[0] == "source").unwrap();
         assert_eq!(source[1], "203.0.113.7");
         assert_eq!(&source[12..15], ["US", "64496", "'=Bad <b>Network</b>"]);
+    }
+
+    #[test]
+    fn warnings_are_in_the_table() {
+        let mut report = fixture::report();
+        report.warnings = vec!["the last minutes may be missing".into()];
+        let lines = lines_of(&render(&report).unwrap());
+        let warnings: Vec<&str> = lines
+            .iter()
+            .filter(|line| line[0] == "warning")
+            .map(|line| line[15].as_str())
+            .collect();
+        assert_eq!(warnings, ["the last minutes may be missing"]);
     }
 
     #[test]

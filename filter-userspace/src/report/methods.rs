@@ -121,7 +121,9 @@ fn times(report: &Report) -> Method {
 
 fn peak(report: &Report) -> Method {
     let exact = match report.peak {
-        None => "Nothing was turned away.",
+        None if !report.period.is_known() => words::NOTHING_KNOWN,
+        None if report.denied_packets() == 0 => "Nothing was turned away.",
+        None => "Not known: no time of it has numbers of its own.",
         Some(peak) if peak.certain => "As exact as the minutes: see Times.",
         Some(_) => {
             "At least so many: where single minutes are not known, the average of the longer \
@@ -135,9 +137,10 @@ fn peak(report: &Report) -> Method {
     }
 }
 
+/// What the sample is about but for protocols; the last hour may not be over.
 fn hours(report: &Report) -> String {
     format!(
-        "the whole hours from {} to {} UTC",
+        "the hours from {} to {} UTC",
         words::time(report.sample.since),
         words::time(report.sample.until)
     )
@@ -150,7 +153,8 @@ fn sampled(report: &Report) -> Vec<Method> {
             number: "Protocols and ports",
             how: format!(
                 "A sample: of {} in {}, each weighted with the packets it stands for, which are {} in \
-                 all. The kernel limits how many it tells of, so that a flood drowns nobody.",
+                 all. Protocols are of the period itself. The kernel limits how many it tells of, so that \
+                 a flood drowns nobody.",
                 words::counted(sample.events, "event"),
                 hours(report),
                 words::grouped(sample.frames)

@@ -10,14 +10,14 @@ use super::{
     policy::{Actions, InForce, Standings},
     sentences,
     sources::{self, Source},
-    time::{self, Peak, Timeline},
+    time::{self, Peak, Steps, Timeline},
     words,
 };
 use crate::{
     control::reply::{GeoStatus, Rules},
     geo::BUILTIN_ATTRIBUTION,
     history::{
-        DAY, HOUR, MINUTE,
+        DAY, HOUR,
         changes::Change,
         reply::{Fates, History, Line, Point, PortLine},
     },
@@ -119,12 +119,12 @@ pub struct ReasonLine {
 /// What events tell of denied packets; see [`crate::history::reply::Sampled`].
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Sample {
-    /// It holds whole hours, so it may begin earlier and end later than the period.
+    /// All but `protocols` is kept by whole hours, so it may begin earlier and end later than the period.
     pub since: u64,
     pub until: u64,
     pub events: u64,
     pub frames: u64,
-    /// By name, as in `tcp`.
+    /// By name, as in `tcp`; of the period itself.
     pub protocols: Vec<Line>,
     pub ports: Vec<PortLine>,
     pub other_ports_at_most: u64,
@@ -153,17 +153,9 @@ impl Report {
             asked_since,
         } = material;
         let period = Period::of(&history, &log, asked_since, now);
-        let finest = match (period.minutes_from, history.by.as_str()) {
-            (None, "minute") => MINUTE,
-            (_, "day") => DAY,
-            _ => HOUR,
-        };
-        let timeline = time::timeline(&history.points, period.since, period.until, finest);
-        let by_minute = match history.by.as_str() {
-            "minute" => &history.points,
-            _ => &minutes,
-        };
-        let peak = time::peak(by_minute, period::minutes_begin(&history));
+        let steps = steps(&history);
+        let timeline = time::timeline(&history.points, period.since, period.until, steps);
+        let peak = peak(&history, minutes);
         let standings = Standings::of(&log, period.since, period.until);
         let (rules, rules_fault) = match rules {
             Ok(rules) => (Some(rules), None),
@@ -192,10 +184,15 @@ impl Report {
                     at_least,
                     error: history.sampled.distinct_error,
                 }),
-            allowed: Allowed::of(&history, &countries, actions.as_ref(), standings.changed),
+            allowed: Allowed::of(
+                &history,
+                &countries,
+                actions.as_ref(),
+                standings.is_of_now(),
+            ),
             without_country: rest(&history.total, &history.countries),
             reasons: reasons(&history.reasons),
-            sample: sources::sample(&history.sampled, &period, networks.as_ref()),
+            sample: sources::sample(&history.sampled, networks.as_ref()),
             warnings: warnings(&history),
             in_force: in_force(standings, rules, rules_fault, database),
             country: history.country,
@@ -216,6 +213,43 @@ impl Report {
     pub fn denied_packets(&self) -> u64 {
         self.total.denied_packets()
     }
+}
+
+/// What the points of the answer tell.
+fn steps(history: &History) -> Steps {
+    match history.by.as_str() {
+        "minute" => Steps {
+            minutes_from: period::minutes_begin(history),
+            longer: HOUR,
+        },
+        "day" => Steps {
+            minutes_from: None,
+            longer: DAY,
+        },
+        _ => Steps {
+            minutes_from: None,
+            longer: HOUR,
+        },
+    }
+}
+
+/// The busiest of the minutes, and of the longer steps before them, of which no minutes are kept.
+fn peak(history: &History, minutes: Vec<Point>) -> Option<Peak> {
+    let period = history.since..history.until;
+    let steps = steps(history);
+    if history.by == "minute" {
+        return time::peak(&history.points, steps, &period);
+    }
+    let kept = period::minutes_begin(history);
+    // A day at the beginning of the period may have begun before the minutes, and be told by them all the same.
+    let is_before = |point: &&Point| kept.is_none_or(|kept| point.unix.max(period.start) < kept);
+    let before = history.points.iter().filter(is_before).cloned();
+    let points: Vec<Point> = before.chain(minutes).collect();
+    let steps = Steps {
+        minutes_from: kept,
+        ..steps
+    };
+    time::peak(&points, steps, &period)
 }
 
 fn countries(history: &History, actions: Option<&Actions>) -> Vec<CountryLine> {
@@ -349,5 +383,7 @@ fn attributions(
 
 #[cfg(test)]
 pub(super) mod fixture;
+#[cfg(test)]
+mod peak_tests;
 #[cfg(test)]
 mod tests;

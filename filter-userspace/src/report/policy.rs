@@ -63,17 +63,21 @@ pub struct Actions {
     unknown: String,
     private: String,
     countries: BTreeMap<String, String>,
+    /// Whether a rule denies single ports: a country that is allowed may be denied there.
+    pub some_ports_denied: bool,
 }
 
 impl Actions {
     /// A later line goes over an earlier one, as the runtime goes over the config.
     pub fn of(rules: &Rules) -> Self {
         let mut countries = BTreeMap::new();
-        let in_force = rules
+        let (of_ports, of_all): (Vec<&RuleLine>, _) = rules
             .rules
             .iter()
-            .filter(|it| it.suspended.is_none() && it.port.is_none());
-        for line in in_force.filter(|it| words::is_country(&it.target)) {
+            .filter(|it| it.suspended.is_none())
+            .partition(|it| it.port.is_some());
+        let countries_of_all = of_all.iter().filter(|it| words::is_country(&it.target));
+        for line in countries_of_all {
             let action = match (line.rule.as_str(), &line.limit) {
                 (DENY, _) => DENY.to_owned(),
                 (_, Some(limit)) => format!("allow:{limit}"),
@@ -85,6 +89,7 @@ impl Actions {
             default: rules.default.clone(),
             unknown: rules.unknown.clone(),
             private: rules.private.clone(),
+            some_ports_denied: of_ports.iter().any(|it| it.rule == DENY),
             countries,
         }
     }
@@ -149,6 +154,11 @@ impl Standings {
         }
     }
 
+    /// Whether the policy of now was that of the whole period, as far as is known.
+    pub fn is_of_now(&self) -> bool {
+        !self.changed && self.now_is_the_end() == Some(true)
+    }
+
     /// Whether the policy of now was that of the end, too.
     pub fn now_is_the_end(&self) -> Option<bool> {
         let (end, now) = (self.at_end.as_ref()?, self.now.as_ref()?);
@@ -204,6 +214,7 @@ mod tests {
             actions.allowlist(),
             Some(vec!["CN".to_owned(), "MO".to_owned()])
         );
+        assert!(!actions.some_ports_denied);
         let open = Rules {
             default: "allow".into(),
             ..rules

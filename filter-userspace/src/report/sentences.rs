@@ -39,11 +39,20 @@ pub fn summary(report: &Report) -> Vec<String> {
 }
 
 /// `turned away`, or what observe mode makes of it.
-fn verb(fates: &Fates) -> &'static str {
+pub(super) fn verb(fates: &Fates) -> &'static str {
     match (fates.dropped_packets, fates.would_drop_packets) {
         (0, 1..) => "would have been turned away",
         (_, 0) => "were turned away",
         _ => "were turned away or would have been",
+    }
+}
+
+/// The same of nobody.
+fn was_turned_away(fates: &Fates) -> &'static str {
+    match (fates.dropped_packets, fates.would_drop_packets) {
+        (0, 1..) => "would have been turned away",
+        (_, 0) => "was turned away",
+        _ => "was turned away, or would have been",
     }
 }
 
@@ -69,7 +78,11 @@ fn turned_away(report: &Report) -> String {
         (0, 0) => "turned nothing away".to_owned(),
         (_, 0) => format!("turned away {dropped}"),
         (0, _) => {
-            format!("would have turned away {would}; it only observed, so all of them passed")
+            let passed = match would_drop_packets {
+                1 => "it",
+                _ => "all of them",
+            };
+            format!("would have turned away {would}; it only observed, so {passed} passed")
         }
         _ => format!(
             "turned away {dropped}, and while it only observed would have turned away {would} more, \
@@ -77,7 +90,7 @@ fn turned_away(report: &Report) -> String {
         ),
     };
     let from = match &report.country {
-        Some(class) => format!(" of sources in {}", place(class)),
+        Some(class) => format!(" of {}", words::sources_of(class)),
         None => String::new(),
     };
     format!(
@@ -87,14 +100,6 @@ fn turned_away(report: &Report) -> String {
         words::length(report.period.until - report.period.since),
         report.host,
     )
-}
-
-/// `Macao (MO)`, or what another class is called.
-fn place(class: &str) -> String {
-    match words::is_country(class) {
-        true => format!("{} ({class})", words::class(class)),
-        false => words::class(class),
-    }
 }
 
 fn rates(report: &Report) -> Option<String> {
@@ -136,17 +141,48 @@ fn origins(report: &Report) -> Option<String> {
             format!("{} ({share})", it.name)
         })
         .collect();
+    let others = other_origins(report);
     if named.is_empty() {
-        return Some("No country is known for any of their addresses.".to_owned());
+        return Some(match others.is_empty() {
+            true => "No country is known for any of their addresses.".to_owned(),
+            false => format!(
+                "No country was counted for any of them: they were {}.",
+                words::list(&others)
+            ),
+        });
     }
     let most = match named.len() as u64 == report.denied_countries {
         true => words::list(&named),
         false => format!("most from {}", words::list(&named)),
     };
+    let rest = match others.is_empty() {
+        true => String::new(),
+        false => format!("; the others were {}", words::list(&others)),
+    };
     Some(format!(
-        "They came from {}: {most}.",
+        "They came from {}: {most}{rest}.",
         counted(report.denied_countries, "country")
     ))
+}
+
+/// Denied packets of no country, with their share.
+fn other_origins(report: &Report) -> Vec<String> {
+    let others = report
+        .countries
+        .iter()
+        .filter(|it| !words::is_country(&it.class))
+        .map(|it| (format!("of {}", words::sources_of(&it.class)), it.fates));
+    let unread = (
+        "without a look at their address".to_owned(),
+        report.without_country,
+    );
+    let all = others.chain([unread]);
+    all.filter(|(_, fates)| fates.denied_packets() > 0)
+        .map(|(what, fates)| {
+            let share = words::share(fates.denied_packets(), report.denied_packets());
+            format!("{what} ({share})")
+        })
+        .collect()
 }
 
 fn sources(report: &Report) -> Option<String> {
@@ -163,20 +199,58 @@ fn sources(report: &Report) -> Option<String> {
 
 fn one_country(report: &Report) -> String {
     let class = report.country.as_deref().unwrap_or_default();
-    let place = place(class);
+    let (who, is, they, none) = match words::is_country(class) {
+        true => (
+            format!("{} ({class})", words::class(class)),
+            "is",
+            "its sources",
+            "nobody from there",
+        ),
+        false => (
+            words::capitalized(&words::sources_of(class)),
+            "are",
+            "they",
+            "none of their packets",
+        ),
+    };
     let action = report.countries.first().and_then(|it| it.action.as_deref());
-    match (action, report.denied_packets()) {
-        (None, _) => "The counters do not know reasons by country.".to_owned(),
-        (Some("deny"), _) => format!("{place} is not allowed by the policy of now."),
-        (Some(_), 0) => {
-            format!(
-                "{place} is allowed by the policy of now, and nobody from there was turned away."
-            )
-        }
+    let told = match (action, report.denied_packets()) {
+        (None, _) => return "The counters do not know reasons by country.".to_owned(),
+        (Some("deny"), _) => format!("{who} {is} not allowed by the policy of now."),
+        (Some(_), 0) => format!(
+            "{who} {is} allowed by the policy of now, and {none} {}.",
+            was_turned_away(&report.total)
+        ),
+        (Some(_), _) if !is_policy_of_now(report) => format!(
+            "{who} {is} allowed by the policy of now. Why packets were turned away the counters do not \
+             know by country."
+        ),
+        (Some(_), _) if report.allowed.some_ports_denied => format!(
+            "{who} {is} allowed by the policy of now: {they} are turned away when they are banned, send \
+             more than their limit or come to a port that a rule denies to them. Which of these it was \
+             the counters do not know by country."
+        ),
         (Some(_), _) => format!(
-            "{place} is allowed by the policy of now: its sources are turned away when they are banned \
+            "{who} {is} allowed by the policy of now: {they} are turned away when they are banned \
              or send more than their limit. Which of the two it was the counters do not know by country."
         ),
+    };
+    told + about_policy_of_now(report)
+}
+
+/// Whether the policy was that of now all the time.
+fn is_policy_of_now(report: &Report) -> bool {
+    !report.in_force.changed && report.in_force.rules_are_of_the_end == Some(true)
+}
+
+/// Beside what goes by the policy of now: that it was another one, where it was.
+fn about_policy_of_now(report: &Report) -> &'static str {
+    match report.in_force.rules_are_of_the_end {
+        _ if report.in_force.changed => {
+            " The policy or the database changed in this time; this goes by the policy of now."
+        }
+        Some(false) => " This goes by the policy of now, which is not the one of that time.",
+        _ => "",
     }
 }
 
@@ -187,6 +261,7 @@ fn allowed_turned_away(report: &Report) -> String {
         limited,
         banned,
         only_limited,
+        some_ports_denied,
         countries,
     } = &report.allowed;
     let (Some(denied), Some(packets)) = (denied, denied_packets) else {
@@ -203,23 +278,12 @@ fn allowed_turned_away(report: &Report) -> String {
         }
         Some(codes) => format!("the {} allowed countries", codes.len()),
     };
-    let list_of_now = match report.in_force.rules_are_of_the_end {
-        _ if report.in_force.changed => {
-            " The policy or the database changed in this time; this goes by the policy of now."
-        }
-        Some(false) => " This goes by the policy of now, which is not the one of that time.",
-        _ => "",
-    };
+    let list_of_now = about_policy_of_now(report);
     if *packets == 0 {
-        let verb = match (
-            report.total.dropped_packets,
-            report.total.would_drop_packets,
-        ) {
-            (0, 1..) => "would have been turned away",
-            (_, 0) => "was turned away",
-            _ => "was turned away, or would have been",
-        };
-        return format!("Nobody from {whom} {verb}.{list_of_now}");
+        return format!(
+            "Nobody from {whom} {}.{list_of_now}",
+            was_turned_away(&report.total)
+        );
     }
     let named: Vec<String> = denied
         .iter()
@@ -241,19 +305,28 @@ fn allowed_turned_away(report: &Report) -> String {
         sum.dropped_packets += line.fates.dropped_packets;
         sum.would_drop_packets += line.fates.would_drop_packets;
     }
+    // Classes such as `private` are no countries.
+    let others = match countries {
+        Some(codes) if codes.is_empty() => "",
+        _ if denied.iter().all(|it| words::is_country(&it.name)) => "",
+        _ => " and other allowed sources",
+    };
     let why = match only_limited {
         true => "All of them because their source sent more than its limit.".to_owned(),
         false => format!(
             "Of all countries together {} of sources that sent more than their limit, and {} of banned \
-             sources; the counters do not know reasons by country.",
+             sources; {}the counters do not know reasons by country.",
             refused(limited),
-            refused(banned)
+            refused(banned),
+            match some_ports_denied {
+                true => "others may have come to a port that a rule denies; ",
+                false => "",
+            }
         ),
     };
     format!(
-        "From {whom} {} {} ({}{more}). {why}{list_of_now}",
-        counted(*packets, "packet"),
-        verb(&sum),
+        "From {whom}{others} {} ({}{more}). {why}{list_of_now}",
+        refused(&sum),
         words::list(&named),
     )
 }
@@ -283,9 +356,19 @@ fn limited(report: &Report) -> Option<String> {
 }
 
 fn let_in(report: &Report) -> String {
+    let passed = report.total.passed_packets;
+    let verb = match passed {
+        1 => "was let in",
+        _ => "were let in",
+    };
+    // Those that were only observed passed as well, and are no part of this number.
+    let besides = match report.total.would_drop_packets {
+        0 => "",
+        _ => ", besides those that would have been turned away",
+    };
     format!(
-        "{} ({}) were let in.",
-        counted(report.total.passed_packets, "packet"),
+        "{} ({}) {verb}{besides}.",
+        counted(passed, "packet"),
         bytes(report.total.passed_bytes)
     )
 }

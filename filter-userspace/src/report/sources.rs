@@ -5,15 +5,11 @@ use serde::Serialize;
 use super::{
     networks::{Network, Networks, NetworksError},
     numbers::{NetworksUsed, Sample},
-    period::Period,
     words,
 };
 use crate::{
     cause,
-    history::{
-        HOUR,
-        reply::{Line, Sampled},
-    },
+    history::reply::{Line, Sampled},
     protocols,
 };
 
@@ -58,7 +54,7 @@ pub fn used(networks: Option<Result<Networks, NetworksError>>) -> (Option<Networ
     }
 }
 
-pub fn sample(sampled: &Sampled, period: &Period, networks: Option<&Networks>) -> Sample {
+pub fn sample(sampled: &Sampled, networks: Option<&Networks>) -> Sample {
     let sources = sampled.sources.iter().map(|line| {
         // `2001:db8::/64`: its first address.
         let address = line.source.split('/').next().unwrap_or_default().parse();
@@ -81,8 +77,8 @@ pub fn sample(sampled: &Sampled, period: &Period, networks: Option<&Networks>) -
         fates: line.fates,
     });
     Sample {
-        since: period.since - period.since % HOUR,
-        until: period.until.next_multiple_of(HOUR),
+        since: sampled.since,
+        until: sampled.until,
         events: sampled.events,
         frames: sampled.frames,
         protocols: protocols.collect(),

@@ -1,18 +1,18 @@
 //! The period in bars, and its busiest minute.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 use serde::Serialize;
 
 use crate::history::{
-    DAY, HOUR, MINUTE,
+    DAY, MINUTE,
     reply::{Fates, Point},
 };
 
 /// More bars than this cannot be told apart on paper.
 const MAX_BARS: u64 = 300;
 /// Lengths of a bar in minutes that a person can read off an axis.
-const STEPS: [u64; 15] = [
+const LENGTHS: [u64; 15] = [
     1,
     2,
     5,
@@ -66,12 +66,32 @@ pub struct Peak {
     pub certain: bool,
 }
 
-/// `since`, `until`: whole minutes. `finest`: the least length of a bar, as the points have it.
-pub fn timeline(points: &[Point], since: u64, until: u64, finest: u64) -> Timeline {
+/// How much of the time each point tells.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Steps {
+    /// Points from here on tell a minute; `None`: no point does.
+    pub minutes_from: Option<u64>,
+    /// What the others tell, in seconds.
+    pub longer: u64,
+}
+
+impl Steps {
+    /// Seconds that the point that begins at `unix` tells.
+    pub fn at(self, unix: u64) -> u64 {
+        match self.minutes_from {
+            Some(from) if unix >= from => MINUTE,
+            _ => self.longer,
+        }
+    }
+}
+
+/// `since`, `until`: whole minutes.
+pub fn timeline(points: &[Point], since: u64, until: u64, steps: Steps) -> Timeline {
     let length = until.saturating_sub(since);
+    let finest = steps.at(since);
     let fits = |step: &u64| *step >= finest && length.div_ceil(*step) < MAX_BARS;
-    let mut steps = STEPS.into_iter().map(|minutes| minutes * MINUTE);
-    let step = steps.find(fits);
+    let mut lengths = LENGTHS.into_iter().map(|minutes| minutes * MINUTE);
+    let step = lengths.find(fits);
     let step = step.unwrap_or_else(|| length.div_ceil(MAX_BARS - 1).next_multiple_of(DAY));
     // Bars of weeks begin with the period: nobody expects them to begin on a Thursday, as 1970 did.
     let align = step.min(DAY);
@@ -96,7 +116,7 @@ pub fn timeline(points: &[Point], since: u64, until: u64, finest: u64) -> Timeli
     let unseen = points.iter().filter_map(|point| {
         Some(Span {
             since: point.counted_since?,
-            until: point.unix,
+            until: (point.unix + steps.at(point.unix)).min(until),
         })
     });
     Timeline {
@@ -106,16 +126,16 @@ pub fn timeline(points: &[Point], since: u64, until: u64, finest: u64) -> Timeli
     }
 }
 
-/// The busiest of `points` by denied frames. Those before `minutes_from` tell an hour, and all if it is `None`.
-pub fn peak(points: &[Point], minutes_from: Option<u64>) -> Option<Peak> {
+/// The busiest of `points` by denied frames. `period`: of a point at its rim only what lies within is counted.
+pub fn peak(points: &[Point], steps: Steps, period: &Range<u64>) -> Option<Peak> {
     let told = |point: &Point| {
-        let length = match minutes_from {
-            Some(from) if point.unix >= from => MINUTE,
-            _ => HOUR,
+        let begin = match point.counted_since {
+            Some(since) => since.min(point.unix),
+            None => point.unix.max(period.start),
         };
-        let begin = point.counted_since.unwrap_or(point.unix).min(point.unix);
         let begin = begin - begin % MINUTE;
-        (begin, point.unix + length - begin)
+        let end = (point.unix + steps.at(point.unix)).min(period.end);
+        (begin, end.saturating_sub(begin).max(MINUTE))
     };
     let mut peak: Option<Peak> = None;
     let mut most_in_one = 0;
@@ -147,6 +167,12 @@ pub fn peak(points: &[Point], minutes_from: Option<u64>) -> Option<Peak> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history::HOUR;
+
+    const BY_MINUTE: Steps = Steps {
+        minutes_from: Some(0),
+        longer: HOUR,
+    };
 
     fn point(unix: u64, dropped: u64, counted_since: Option<u64>) -> Point {
         Point {
@@ -181,7 +207,14 @@ mod tests {
                 .step_by(finest as usize / 60)
                 .map(|minute| point(since + minute * MINUTE, minute, None))
                 .collect();
-            let found = timeline(&points, since, until, finest);
+            let steps = match finest {
+                MINUTE => BY_MINUTE,
+                longer => Steps {
+                    minutes_from: None,
+                    longer,
+                },
+            };
+            let found = timeline(&points, since, until, steps);
             assert_eq!(found.step_seconds / MINUTE, expected, "{minutes}");
             assert!(found.bars.len() <= 301, "{minutes}: {}", found.bars.len());
             let sum = |of: fn(&Bar) -> u64| found.bars.iter().map(of).sum::<u64>();
@@ -200,10 +233,35 @@ mod tests {
     }
 
     #[test]
+    fn time_that_nobody_saw_ends_with_the_step_that_holds_it() {
+        let h = 20_000 * DAY;
+        let points = [
+            point(h + 540, 9, Some(h)),
+            point(h + HOUR, 9, Some(h + 600)),
+        ];
+        let spans = |steps| {
+            let found = timeline(&points, h, h + HOUR + 1_800, steps).unseen;
+            let spans = found.iter().map(|it| (it.since - h, it.until - h));
+            spans.collect::<Vec<_>>()
+        };
+        assert_eq!(spans(BY_MINUTE), [(0, 600), (600, HOUR + 60)]);
+        // The second hour was not over.
+        let by_hour = Steps {
+            minutes_from: None,
+            longer: HOUR,
+        };
+        assert_eq!(spans(by_hour), [(0, 540 + HOUR), (600, HOUR + 1_800)]);
+    }
+
+    #[test]
     fn peak_is_the_busiest_minute_and_says_how_well_it_is_known() {
         let h = 20_000 * DAY;
-        let peak = |points: &[Point], from| {
-            peak(points, from).map(|it| {
+        let peak = |points: &[Point], minutes_from| {
+            let steps = Steps {
+                minutes_from,
+                longer: HOUR,
+            };
+            peak(points, steps, &(h..h + DAY)).map(|it| {
                 (
                     it.unix - h,
                     it.seconds,
@@ -229,5 +287,20 @@ mod tests {
         let unseen = [point(h + 540, 100, Some(h + 5))];
         assert_eq!(peak(&unseen, Some(h)), Some((0, 600, 10, false)));
         assert_eq!(peak(&[point(h, 0, None)], Some(h)), None);
+    }
+
+    #[test]
+    fn days_at_the_rim_tell_only_what_lies_in_the_period() {
+        let day = 20_000 * DAY;
+        let steps = Steps {
+            minutes_from: None,
+            longer: DAY,
+        };
+        // From six in the evening until six in the morning.
+        let period = day + 18 * HOUR..day + 30 * HOUR;
+        let points = [point(day, 720, None), point(day + DAY, 360, None)];
+        let peak = peak(&points, steps, &period).unwrap();
+        assert_eq!((peak.unix, peak.seconds), (period.start, 6 * HOUR));
+        assert!((peak.packets_per_minute - 2.0).abs() < 1e-9 && !peak.certain);
     }
 }

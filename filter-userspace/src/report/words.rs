@@ -7,6 +7,9 @@ use jiff::Timestamp;
 
 use crate::countries;
 
+/// Of a time before the history; that it was quiet cannot be said.
+pub const NOTHING_KNOWN: &str = "Nothing is known of this time.";
+
 /// A reason in words; `None` for a label that this version does not know.
 pub fn reason(label: &str) -> Option<&'static str> {
     let reason = Reason::ALL.iter().find(|it| it.label() == label)?;
@@ -65,6 +68,26 @@ pub fn class(class: &str) -> String {
         code => CountryCode::parse(code).and_then(countries::name),
     };
     name.unwrap_or(class).to_owned()
+}
+
+/// `sources in Macao (MO)`, or what those of another class are called.
+pub fn sources_of(code: &str) -> String {
+    let other = match code {
+        "unknown" => "sources that are unknown to the database",
+        "private" => "sources with private addresses",
+        "trusted" => "sources in trusted networks",
+        "rule_allow" => "sources in networks that a rule allows",
+        "rule_deny" => "sources in networks that a rule denies",
+        code => return format!("sources in {} ({code})", class(code)),
+    };
+    other.to_owned()
+}
+
+/// As at the beginning of a sentence.
+pub fn capitalized(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|it| it.to_ascii_uppercase());
+    first.into_iter().chain(letters).collect()
 }
 
 /// `24 Nov 2026 18:30`, in UTC.
@@ -175,6 +198,11 @@ mod tests {
         assert_eq!(class("US"), "United States");
         assert_eq!(class("ZZ"), "ZZ");
         assert_eq!(class("rule_deny"), "Networks that a rule denies");
+        assert_eq!(sources_of("MO"), "sources in Macao (MO)");
+        assert_eq!(
+            capitalized(&sources_of("rule_deny")),
+            "Sources in networks that a rule denies"
+        );
         assert!(is_country("XK") && !is_country("unknown"));
     }
 

@@ -211,7 +211,11 @@ fn report_of_a_siege_equals_what_was_sent_status_and_metrics() {
     assert_eq!(reason.number("All", "Turned away"), denied);
     assert_eq!(reason.sum("Turned away"), denied);
     assert_eq!(reason.sum("Let in"), reason.number("All", "Let in"));
-    assert!(text.contains("IP Geolocation by DB-IP") || text.contains("database.csv"));
+    let attribution = format!(
+        "<p>Countries of addresses: {}</p>",
+        site.path("database.csv").display()
+    );
+    assert!(text.contains(&attribution), "no {attribution}");
 
     let (_, text) = written(&site, &cerco, &["--since", "1h"], "incident.csv");
     let csv = Csv::read(&text);

@@ -34,6 +34,15 @@ fn signature_is_good_for_minisign_itself_and_only_for_this_report() {
     assert!(good.stdout.contains("cerco report of "), "{good:?}");
     fs::write(&path, text.replace("Incident", "Accident")).unwrap();
     assert_ne!(verified().code, 0);
+    // A new report that is not signed: the old signature stays, and is named.
+    let args = ["report", "-o", path.to_str().unwrap()];
+    let unsigned = cerco.try_cli(&args);
+    assert_eq!(unsigned.code, 0, "{unsigned:?}");
+    let words = "incident.html.minisig is of an earlier report and does not fit this one";
+    assert!(unsigned.stderr.contains(words), "{unsigned:?}");
+    assert!(site.path("incident.html.minisig").exists());
+    let again = cerco.try_cli(&[&args[..], &["--sign", "--secret-key", &secret]].concat());
+    assert_eq!((again.code, again.stderr.as_str()), (0, ""), "{again:?}");
     // Without the key there is no report that looks as if it were signed.
     let missing = site.path("missing.html");
     let args = [

@@ -72,6 +72,21 @@ fn file_is_replaced_whole_and_only_its_group_reads_it() {
 }
 
 #[test]
+fn signature_of_an_earlier_report_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("incident.html");
+    assert_eq!(earlier_signature(&path), None);
+    let beside = directory.path().join("incident.html.minisig");
+    std::fs::write(&beside, "untrusted comment").unwrap();
+    let warning = earlier_signature(&path).unwrap();
+    assert!(
+        warning.starts_with(&format!("{} is of an earlier report", beside.display())),
+        "{warning}"
+    );
+    assert!(beside.exists());
+}
+
+#[test]
 fn what_cannot_go_well_is_refused_at_once() {
     let refused = |line: &str| {
         let args = args(line);

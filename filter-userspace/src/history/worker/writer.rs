@@ -7,7 +7,7 @@ use std::{
         Arc, Mutex,
         mpsc::{Receiver, RecvTimeoutError},
     },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use tracing::{info, warn};
@@ -20,6 +20,7 @@ use super::{
         sketch::{Salt, Sighting, Sketch},
         store::Batch,
         tally::{Counts, Fate, Kind as RowKind, Row, Sample, Since, booking, differences},
+        unix_now,
     },
     Job, Look, MAX_SIGHTINGS, STARTED, locked,
     said::{clock_change, killed_change, moved_change, named},
@@ -416,13 +417,6 @@ impl Writer {
         self.is_dirty = true;
         Ok(())
     }
-}
-
-fn unix_now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     control::reply::RuleLine,
     history::{
+        MINUTE,
         changes::{Kind, Standing},
         reply::{HistoryStatus, Sampled, SourceLine},
     },

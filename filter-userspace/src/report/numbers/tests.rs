@@ -1,5 +1,8 @@
 use super::{fixture::*, *};
-use crate::history::changes::Kind;
+use crate::{
+    control::reply::RuleLine,
+    history::{MINUTE, changes::Kind},
+};
 
 #[test]
 fn sentences_say_what_happened() {
@@ -11,7 +14,8 @@ fn sentences_say_what_happened() {
              3,142,377 packets (179.8 MiB).",
             "That is 1,091 a minute on average, and at the peak 3,113,587 in the minute from \
              24 Nov 20:34.",
-            "They came from 3 countries: United States (63.6 %), Germany (36.3 %) and China (< 0.1 %).",
+            "They came from 3 countries: United States (63.6 %), Germany (36.3 %) and China (< 0.1 %); the \
+             others were without a look at their address (< 0.1 %).",
             "They came from at least 12,345 different sources: so many were seen in the sample, whose \
              error is 1.6 %.",
             "From the allowed countries (China and Macao) 370 packets were turned away (China 370). All \
@@ -66,6 +70,12 @@ fn allowed_who_were_turned_away_are_told_as_far_as_it_is_known() {
         about_allowed(|it| of_china(it, 0, 0)),
         "Nobody from the allowed countries (China and Macao) was turned away."
     );
+    assert!(
+        about_allowed(|it| it.history.countries.push(line("private", 0, 5, 0))).starts_with(
+            "From the allowed countries (China and Macao) and other allowed sources 375 packets were turned \
+             away (China 370 and Private addresses 5)."
+        )
+    );
     // A ban may have been the cause.
     assert_eq!(
         about_allowed(|it| it.history.reasons.push(line("banned", 0, 1, 0))),
@@ -89,6 +99,31 @@ fn allowed_who_were_turned_away_are_told_as_far_as_it_is_known() {
         another.contains("do not know reasons by country"),
         "{another}"
     );
+    // The same, when it changed after the period.
+    let later = about_allowed(|it| {
+        let mut other = change(BEGIN + 3 * DAY, Kind::Policy, "allow CN");
+        other.after.policy_sha256 = DATABASE.into();
+        it.log.push(other);
+    });
+    assert!(!later.contains("All of them because"), "{later}");
+    assert!(
+        later.ends_with("This goes by the policy of now, which is not the one of that time."),
+        "{later}"
+    );
+    // A rule about a port denies who is allowed elsewhere.
+    let on_a_port = about_allowed(|it| {
+        let denied = RuleLine {
+            port: Some("22/tcp".parse().unwrap()),
+            ..rule("deny", "CN", None)
+        };
+        it.rules.as_mut().unwrap().rules.push(denied);
+    });
+    assert!(
+        on_a_port.contains(
+            "others may have come to a port that a rule denies; the counters do not know reasons by country."
+        ),
+        "{on_a_port}"
+    );
     assert_eq!(
         about_allowed(|it| it.rules = Err("the config is wrong".into())),
         "Whether somebody who is allowed was turned away cannot be said: the policy could not be read."
@@ -103,6 +138,38 @@ fn allowed_who_were_turned_away_are_told_as_far_as_it_is_known() {
     assert!(
         open.starts_with("From the countries that are allowed 3,142,370 packets were turned away"),
         "{open}"
+    );
+}
+
+#[test]
+fn packets_of_no_country_are_told_beside_the_countries() {
+    let of = |countries: Vec<Line>| {
+        let mut material = material();
+        material.history.total = fates(1, 1_000, 0);
+        material.history.countries = countries;
+        Report::new(material).sentences
+    };
+    let sentences = of(vec![line("rule_deny", 0, 950, 0), line("US", 1, 50, 0)]);
+    assert_eq!(
+        sentences[2],
+        "They came from 1 country: United States (5.0 %); the others were of sources in networks that a \
+         rule denies (95.0 %)."
+    );
+    assert_eq!(sentences.last().unwrap(), "1 packet (100 B) was let in.");
+    assert_eq!(
+        of(vec![line("unknown", 1, 1_000, 0)])[2],
+        "No country was counted for any of them: they were of sources that are unknown to the database (100.0 %)."
+    );
+}
+
+#[test]
+fn one_packet_is_told_as_one() {
+    let one = about_allowed(|it| it.history.countries[2] = line("CN", 9_000, 1, 0));
+    assert!(
+        one.starts_with(
+            "From the allowed countries (China and Macao) 1 packet was turned away (China 1)."
+        ),
+        "{one}"
     );
 }
 
@@ -129,6 +196,10 @@ fn observed_packets_are_not_called_turned_away() {
         ),
         "{sentences:#?}"
     );
+    assert_eq!(
+        sentences.last().unwrap(),
+        "3,000 packets (293.0 KiB) were let in, besides those that would have been turned away."
+    );
 }
 
 #[test]
@@ -152,6 +223,49 @@ fn report_of_one_country_says_what_is_not_known_of_it() {
             .iter()
             .any(|it| it.how.contains("Not known by country"))
     );
+}
+
+/// The sentences of a report about one class alone, of whose packets some were denied.
+fn about_class(class: &str, change_it: impl FnOnce(&mut Material)) -> Vec<String> {
+    let mut material = material();
+    material.history.country = Some(class.into());
+    material.history.total = fates(9_000, 370, 0);
+    material.history.reasons = Vec::new();
+    material.history.countries = vec![line(class, 9_000, 370, 0)];
+    change_it(&mut material);
+    Report::new(material).sentences
+}
+
+#[test]
+fn report_of_one_class_does_not_judge_by_a_later_policy() {
+    let later = about_class("MO", |it| {
+        let mut other = change(BEGIN + DAY, Kind::Policy, "allow MO");
+        other.after.policy_sha256 = DATABASE.into();
+        it.log.push(other);
+    });
+    let told = "Macao (MO) is allowed by the policy of now. Why packets were turned away the counters do \
+                not know by country. The policy or the database changed in this time; this goes by the \
+                policy of now.";
+    assert!(later.contains(&told.to_owned()), "{later:#?}");
+    let on_a_port = about_class("MO", |it| {
+        let denied = RuleLine {
+            port: Some("22/tcp".parse().unwrap()),
+            ..rule("deny", "MO", None)
+        };
+        it.rules.as_mut().unwrap().rules.push(denied);
+    });
+    let told = "or come to a port that a rule denies to them. Which of these it was";
+    assert!(
+        on_a_port.iter().any(|it| it.contains(told)),
+        "{on_a_port:#?}"
+    );
+    let unknown = about_class("unknown", |_| {});
+    assert!(
+        unknown[0].ends_with("of sources that are unknown to the database."),
+        "{unknown:#?}"
+    );
+    let told = "Sources that are unknown to the database are not allowed by the policy of now.";
+    assert!(unknown.contains(&told.to_owned()), "{unknown:#?}");
 }
 
 #[test]
@@ -229,17 +343,25 @@ fn period_that_goes_on_ends_with_this_minute() {
 }
 
 #[test]
-fn hours_make_longer_bars_and_a_peak_that_is_only_bounded() {
+fn sample_is_of_the_time_that_the_history_says() {
     let mut material = material();
-    material.history.store.minutes_since = None;
+    material.history.sampled.since = BEGIN + HOUR;
+    material.history.sampled.until = BEGIN + DAY + 1_860;
     let report = Report::new(material);
-    assert_eq!(report.timeline.step_seconds, HOUR);
-    assert_eq!(report.period.minutes_from, Some(BEGIN + 2 * DAY));
-    assert!(!report.peak.unwrap().certain);
+    let sample = &report.sample;
+    assert_eq!(
+        (sample.since, sample.until),
+        (BEGIN + HOUR, BEGIN + DAY + 1_860)
+    );
+    let method = report
+        .methods
+        .iter()
+        .find(|it| it.number == "Protocols and ports");
+    let how = &method.unwrap().how;
     assert!(
-        report.sentences[1].contains("of which the single minutes are not known"),
-        "{}",
-        report.sentences[1]
+        how.contains("the hours from 24 Nov 2026 01:00 to 25 Nov 2026 00:31 UTC")
+            && how.contains("Protocols are of the period itself"),
+        "{how}"
     );
 }
 

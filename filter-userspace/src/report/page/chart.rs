@@ -93,8 +93,8 @@ pub fn figure(report: &Report) -> Markup {
             }
             figcaption {
                 "Each bar is " (length) ". "
-                @if let Some(peak) = report.peak {
-                    "The busiest minute is in the summary: "
+                @if let Some(peak) = report.peak.filter(|it| it.seconds == MINUTE) {
+                    "The busiest " @if !peak.certain { "known " } "minute is in the summary: "
                     (words::rate(peak.packets_per_minute)) " packets, " (words::time(peak.unix)) " UTC."
                 }
             }
@@ -133,6 +133,7 @@ fn description(report: &Report, length: &str) -> String {
     let bars = &report.timeline.bars;
     let denied = |bar: &&Bar| bar.dropped_packets + bar.would_drop_packets;
     match bars.iter().max_by_key(denied).filter(|bar| denied(bar) > 0) {
+        None if !report.period.is_known() => words::NOTHING_KNOWN.to_owned(),
         None => "Nothing was turned away.".to_owned(),
         Some(most) => format!(
             "A bar for each {length} from {} to {} UTC. The highest is {}, with {}.",

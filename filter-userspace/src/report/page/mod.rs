@@ -7,7 +7,6 @@ mod world;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{map::WorldMap, numbers::Report, words};
-use crate::history::{changes::Change, reply::Fates};
 
 const STYLE: &str = include_str!("style.css");
 /// Whatever gets into the page, nothing is loaded and nothing runs.
@@ -36,7 +35,7 @@ pub fn render(report: &Report) -> serde_json::Result<String> {
                     h1 { (title) }
                     p.period {
                         (words::time(report.period.since)) " to " (words::time(report.period.until)) " UTC"
-                        @if let Some(class) = &report.country { ", sources in " (words::class(class)) }
+                        @if let Some(class) = &report.country { ", " (words::sources_of(class)) }
                     }
                     p.made {
                         "Made on " (words::time(report.generated)) " UTC by cerco " (report.version)
@@ -55,7 +54,7 @@ pub fn render(report: &Report) -> serde_json::Result<String> {
                     }
                     (tables::all(report))
                     (in_force(report))
-                    (changes(&report.changes))
+                    (changes(report))
                     (methods(report))
                 }
                 footer {
@@ -73,15 +72,6 @@ pub fn render(report: &Report) -> serde_json::Result<String> {
 
 fn title(report: &Report) -> String {
     format!("Incident report: {}", report.host)
-}
-
-/// What became of denied packets.
-fn denied_words(fates: &Fates) -> &'static str {
-    match (fates.dropped_packets, fates.would_drop_packets) {
-        (0, 1..) => "would have been turned away",
-        (_, 0) => "were turned away",
-        _ => "were turned away or would have been",
-    }
 }
 
 fn summary(report: &Report) -> Markup {
@@ -154,11 +144,14 @@ fn in_force(report: &Report) -> Markup {
     }
 }
 
-fn changes(changes: &[Change]) -> Markup {
+fn changes(report: &Report) -> Markup {
+    let changes = &report.changes;
     html! {
         section {
             h2 { "Changes in this time" }
-            @if changes.is_empty() {
+            @if changes.is_empty() && !report.period.is_known() {
+                p { (words::NOTHING_KNOWN) }
+            } @else if changes.is_empty() {
                 p { "Nobody changed policy, mode or database, and the daemon neither started nor stopped." }
             } @else {
                 (tables::changes(changes))

@@ -1,5 +1,11 @@
 use super::*;
-use crate::report::numbers::{Report, fixture};
+use crate::{
+    history::{HOUR, MINUTE, changes::Kind, reply::Fates},
+    report::{
+        numbers::{Material, Report, fixture},
+        time::Peak,
+    },
+};
 
 fn page(report: &Report) -> String {
     render(report).unwrap()
@@ -109,7 +115,41 @@ fn headings_and_tables_are_in_order_for_who_hears_the_page() {
 }
 
 #[test]
+fn chart_calls_nothing_the_busiest_minute_that_may_not_be() {
+    let report = fixture::report();
+    assert!(page(&report).contains("The busiest minute is in the summary: 3,113,587 packets"));
+    let with = |seconds, certain| {
+        let peak = report.peak.map(|it| Peak {
+            seconds,
+            certain,
+            ..it
+        });
+        page(&Report {
+            peak,
+            ..report.clone()
+        })
+    };
+    assert!(with(MINUTE, false).contains("The busiest known minute is in the summary: 3,113,587"));
+    assert!(!with(HOUR, false).contains("minute is in the summary"));
+}
+
+#[test]
 fn report_of_nothing_is_a_page_too() {
+    let report = Report::new(quiet());
+    let page = page(&report);
+    assert!(
+        page.contains("turned nothing away"),
+        "{:?}",
+        report.sentences
+    );
+    assert!(page.contains("The sample has no source."));
+    assert!(page.contains("Nothing was turned away."));
+    assert!(page.contains("Nobody changed policy"));
+    assert!(!page.contains("NaN"));
+}
+
+/// Two days without a frame.
+fn quiet() -> Material {
     let mut material = fixture::material();
     let history = &mut material.history;
     history.total = Fates::default();
@@ -119,13 +159,19 @@ fn report_of_nothing_is_a_page_too() {
     history.interfaces.clear();
     history.sampled = Default::default();
     history.changes.clear();
+    material
+}
+
+#[test]
+fn time_before_the_history_is_not_called_quiet() {
+    let mut material = quiet();
+    let begins = material.history.until + HOUR;
+    material.history.begins = Some(begins);
+    material.log = vec![fixture::change(begins, Kind::Daemon, "started")];
     let report = Report::new(material);
+    assert!(!report.period.is_known());
     let page = page(&report);
-    assert!(
-        page.contains("turned nothing away"),
-        "{:?}",
-        report.sentences
-    );
-    assert!(page.contains("The sample has no source."));
-    assert!(!page.contains("NaN"));
+    assert_eq!(page.matches(words::NOTHING_KNOWN).count(), 3);
+    assert!(!page.contains("Nothing was turned away."));
+    assert!(!page.contains("Nobody changed"));
 }

@@ -5,6 +5,7 @@ use maud::{Markup, html};
 use super::super::{
     map::{Scale, WorldMap},
     numbers::Report,
+    sentences,
     words::{self, counted, grouped},
 };
 
@@ -79,7 +80,7 @@ pub fn figure(report: &Report, map: &WorldMap) -> Markup {
                 }
             }
             figcaption {
-                "Packets that " (super::denied_words(&report.total)) ", by the country of their source. "
+                "Packets that " (sentences::verb(&report.total)) ", by the country of their source. "
                 @if scale.is_some_and(|scale| scale.classes().count() > 1) { "Each shade is ten times the one before. " }
                 "Small countries are dots."
             }

@@ -704,6 +704,30 @@ fn gate_that_was_taken_off_its_link_is_put_back() {
     assert_eq!(warnings(&cerco), "[]");
 }
 
+/// Every process that lists the links of the host has each of them open for a moment.
+#[test]
+fn gate_is_detached_while_another_process_has_its_links_open() {
+    let site = Site::new().unwrap();
+    let mut cerco = site.start().unwrap();
+    cerco.kill().unwrap();
+    let open: Vec<PinnedLink> = ["links", "tracking"]
+        .iter()
+        .flat_map(|kind| fs::read_dir(cerco.pins().join("v1").join(kind)).unwrap())
+        .map(|entry| PinnedLink::from_pin(entry.unwrap().path()).unwrap())
+        .collect();
+    assert_eq!(open.len(), 3, "the gate and two trackers");
+    cerco.cli(&["detach", "--force"]).unwrap();
+    let shown = site.host.ip("link show eth0").unwrap();
+    assert!(!shown.contains("xdp"), "{shown}");
+    let mut bad = denied_on(&site.host, LINK);
+    site.send(ABROAD[0], 10).unwrap();
+    assert_eq!(bad.total().unwrap(), 10);
+    cerco.run().unwrap();
+    site.send(ABROAD[0], 10).unwrap();
+    assert_eq!(bad.total().unwrap(), 10);
+    drop(open);
+}
+
 #[test]
 fn gate_that_was_detached_beside_the_daemon_stays_away() {
     let site = Site::new().unwrap();

@@ -4,13 +4,13 @@ use std::{ffi::CString, fs, mem::offset_of, path::Path, sync::atomic::Ordering};
 
 use aya::programs::{
     ProgramError, Xdp, XdpMode,
-    links::{FdLink, PinnedLink},
+    links::FdLink,
     xdp::{XdpLink, XdpLinkId},
 };
 use filter_common::abi::{Control, attach_mode};
 
 use super::{
-    AttachMode, AttachPreference, Attachment, Gate, KernelError, Place, bpffs,
+    AttachMode, AttachPreference, Attachment, Gate, KernelError, Place, bpf, bpffs,
     links::links,
     load::{NEEDS_CAPABILITIES, errno_of, program},
     pins::{self, PinPaths},
@@ -311,16 +311,16 @@ pub fn detach_all(pins: &Path) -> Result<Vec<String>, KernelError> {
     Ok(freed)
 }
 
-/// Removes the pin of a link, which detaches it before this returns.
+/// Takes a pinned link off its interface and removes the pin.
 ///
-/// Without the open file descriptor the kernel would detach at a later time, and an attachment that
-/// comes next would find the interface busy.
+/// Removing the pin is not enough: the kernel detaches when the last descriptor is closed, and whoever lists the
+/// links of the host, as `bpftool` and another cerco do, has each of them open for a moment.
 pub(super) fn unlink(path: &Path) -> Result<(), KernelError> {
-    match PinnedLink::from_pin(path) {
-        Ok(link) => drop(link.unpin().map_err(KernelError::pin("unpin", path))?),
-        Err(_) => fs::remove_file(path).map_err(KernelError::pin("remove", path))?,
+    if let Err(error) = bpf::open_pin(path).and_then(|link| bpf::detach_link(&link)) {
+        // Something else than a link may stand there, which has nothing to detach.
+        tracing::warn!("{} could not be detached: {error}", path.display());
     }
-    Ok(())
+    fs::remove_file(path).map_err(KernelError::pin("remove", path))
 }
 
 fn pin_link(

@@ -1,6 +1,6 @@
 //! The commands of bpf(2) that aya has no call for: a program by its number, a program of two
-//! instructions, a test run of either; an array of a size that is known late; pins, and a pinned program on a
-//! pinned link.
+//! instructions, a test run of either; an array of a size that is known late; pins, a pinned program on a
+//! pinned link, and the end of a link.
 
 use std::{
     ffi::CString,
@@ -23,6 +23,7 @@ const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_PROG_TEST_RUN: libc::c_long = 10;
 const BPF_PROG_GET_FD_BY_ID: libc::c_long = 13;
 const BPF_LINK_UPDATE: libc::c_long = 29;
+const BPF_LINK_DETACH: libc::c_long = 34;
 
 /// A loaded program by its number. Needs CAP_SYS_ADMIN.
 pub(super) fn program_by_id(id: u32) -> io::Result<OwnedFd> {
@@ -111,6 +112,22 @@ fn pin_command(command: libc::c_long, path: &Path, bpf_fd: u32) -> io::Result<i3
     };
     // SAFETY: the structure is what the commands read; the path outlives the call.
     unsafe { bpf(command, &mut attributes) }
+}
+
+/// Takes a link off its interface, whoever else has it open or pinned.
+///
+/// Since Linux 5.9, for XDP and TCX links among others.
+pub(super) fn detach_link(link: &OwnedFd) -> io::Result<()> {
+    /// The `link_detach` part of `union bpf_attr`.
+    #[repr(C)]
+    struct Attributes {
+        link_fd: u32,
+    }
+    let mut attributes = Attributes {
+        link_fd: link.as_raw_fd() as u32,
+    };
+    // SAFETY: the structure is what the command reads.
+    unsafe { bpf(BPF_LINK_DETACH, &mut attributes) }.map(|_| ())
 }
 
 /// Puts another program on a link, with no packet in between.

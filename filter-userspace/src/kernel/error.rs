@@ -48,6 +48,8 @@ pub enum KernelError {
         "the kernel attached to `{interface}` without a BPF link, so that the gate would fall with the daemon: detached again; Linux 6.1 or later is needed"
     )]
     NotPersistent { interface: String },
+    #[error("the gate was detached meanwhile")]
+    TakenDown,
     #[error(
         "failed to watch what `{interface}` sends: {reason}; answers to this host's own connections are judged like everything else there"
     )]

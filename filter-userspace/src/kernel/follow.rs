@@ -32,6 +32,11 @@ impl Gate {
         let attachment = self
             .attach_link(slot, place, preference)
             .inspect_err(|_| self.store(offset, counted_before))?;
+        if self.is_taken_down() {
+            // Whoever takes the gate down may have listed the links before this one was there.
+            self.release_interface(&place.name)?;
+            return Err(KernelError::TakenDown);
+        }
         self.attachments.retain(|it| it.interface != place.name);
         self.attachments.push(attachment.clone());
         self.sort_attachments();

@@ -1,4 +1,4 @@
-//! One CPU for all that is measured.
+//! One CPU for all that is measured, and priority for what has to keep time.
 
 use std::{io, mem};
 
@@ -33,6 +33,40 @@ impl Drop for Pinned {
         // SAFETY: the set that the kernel filled.
         unsafe {
             libc::sched_setaffinity(0, mem::size_of_val(&self.before), &raw const self.before);
+        }
+    }
+}
+
+/// Gives its thread the highest priority of the ordinary ones until it is dropped.
+pub struct Preferred {
+    before: libc::c_int,
+}
+
+/// Has the scheduler prefer the calling thread, for what has to keep to a rate in real time.
+pub fn prefer() -> Result<Preferred> {
+    // SAFETY: the calls take numbers. 0 is the calling thread, on Linux (setpriority(2), "C library/kernel
+    // differences").
+    unsafe {
+        // -1 is a priority as well, so that only errno tells an error.
+        *libc::__errno_location() = 0;
+        let before = libc::getpriority(libc::PRIO_PROCESS, 0);
+        let error = io::Error::last_os_error();
+        if error.raw_os_error() != Some(0) {
+            return Err(error).context("failed to read the thread's priority");
+        }
+        if libc::setpriority(libc::PRIO_PROCESS, 0, -20) != 0 {
+            return Err(io::Error::last_os_error())
+                .context("failed to raise the thread's priority");
+        }
+        Ok(Preferred { before })
+    }
+}
+
+impl Drop for Preferred {
+    fn drop(&mut self) {
+        // SAFETY: as above.
+        unsafe {
+            libc::setpriority(libc::PRIO_PROCESS, 0, self.before);
         }
     }
 }

@@ -41,10 +41,8 @@ steps! {
     LoadTable = "load.table",
     /// All maps are made.
     LoadMaps = "load.maps",
-    /// The gate's program is past the verifier.
-    LoadProgram = "load.program",
-    /// So are the programs behind it.
-    LoadTrackers = "load.trackers",
+    /// The gate's program and those behind it are past the verifier.
+    LoadPrograms = "load.programs",
     /// The control block is written.
     LoadControl = "load.control",
     /// The spare table is written.

@@ -107,7 +107,7 @@ fn builds_of_two_abis_that_are_killed_while_they_replace_each_other_leave_the_ga
     let mut gate = Besieged::new(Asking::Nothing);
     let mut standing = 0;
     for step in [
-        Step::LoadProgram,
+        Step::LoadPrograms,
         Step::PublishFlip,
         Step::BanTaken,
         Step::PinProgram,

@@ -5,7 +5,7 @@ use std::{io, mem::offset_of, path::PathBuf, sync::atomic::Ordering};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Map, MapData},
-    programs::{ProgramError, Xdp},
+    programs::{Program, ProgramError, SchedClassifier, Xdp},
 };
 use aya_log::EbpfLogger;
 use filter_common::{
@@ -27,6 +27,7 @@ use super::{
     unfinished::finish_killed_start,
 };
 use crate::{
+    both::both,
     compile::{CompiledPolicy, LIMITER_SETS, action_in_place_of},
     faults::{Step, reached},
     policy::Action,
@@ -129,14 +130,8 @@ impl Gate {
             .load(OBJECT)
             .map_err(load_error)?;
         reached(Step::LoadMaps);
-        program(&mut ebpf)?.load().map_err(load_error)?;
-        reached(Step::LoadProgram);
-        if options.replies.enabled {
-            for (name, _, _) in TRACKERS {
-                tracker(&mut ebpf, name)?.load().map_err(load_error)?;
-            }
-        }
-        reached(Step::LoadTrackers);
+        load_programs(&mut ebpf, options.replies.enabled)?;
+        reached(Step::LoadPrograms);
         let logger = EbpfLogger::init(&mut ebpf)
             .inspect_err(log_init_failure)
             .ok();
@@ -363,6 +358,32 @@ where
 {
     let map = map.ok_or(KernelError::ObjectIncomplete { kind: "map", name })?;
     T::try_from(map).map_err(KernelError::map("open", name))
+}
+
+/// Gets the gate, and the trackers beside it if they are wanted, past the verifier, which works on several CPUs at a
+/// time.
+fn load_programs(ebpf: &mut Ebpf, with_trackers: bool) -> Result<(), KernelError> {
+    // What the object does not have is said before the verifier is asked.
+    program(ebpf)?;
+    let (mut gate, mut trackers) = (None, Vec::new());
+    if with_trackers {
+        for (name, _, _) in TRACKERS {
+            tracker(ebpf, name)?;
+        }
+    }
+    for (name, program) in ebpf.programs_mut() {
+        match program {
+            Program::Xdp(program) if name == PROGRAM => gate = Some(program),
+            Program::SchedClassifier(program) if with_trackers => trackers.push(program),
+            _ => {}
+        }
+    }
+    let (gate, trackers) = both(
+        || gate.map_or(Ok(()), |gate| gate.load()),
+        || trackers.into_iter().try_for_each(SchedClassifier::load),
+    )
+    .map_err(KernelError::program("start a thread"))?;
+    gate.and(trackers).map_err(load_error)
 }
 
 /// Lines of the verifier's log that are shown: the last ones say what it refused, and where.

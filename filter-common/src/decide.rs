@@ -62,6 +62,19 @@ pub trait Gate {
         value
     }
 
+    /// [`limit::charge`]. In the kernel a call, because it is long and has two callers.
+    #[inline(always)] // Nothing but a call.
+    fn charge(
+        &self,
+        set: Self::Stamps<'_>,
+        source: SourceKey,
+        interval: u64,
+        tolerance: u64,
+        now_ns: u64,
+    ) -> bool {
+        limit::charge(set, source, interval, tolerance, now_ns)
+    }
+
     /// What [`exception::find`] says under the policy that decides. In the kernel a call.
     #[inline(always)] // One caller.
     fn exception(&self, packet: &Packet, class: Class) -> u16
@@ -313,9 +326,9 @@ fn conforms<G: Gate>(
     interval == 0
         || gate.stamps(kind, source.set(set_mask)).is_none_or(|set| {
             limit::charge_at_home(&set, source, interval, tolerance, gate.recent_ns())
-                || limit::charge(set, source, interval, tolerance, gate.recent_ns())
+                || gate.charge(set, source, interval, tolerance, gate.recent_ns())
                     // Only who seems to be over the limit is worth the price of the true time.
-                    || limit::charge(set, source, interval, tolerance, gate.now_ns())
+                    || gate.charge(set, source, interval, tolerance, gate.now_ns())
         })
 }
 

@@ -36,8 +36,9 @@ pub fn first<'a>(
     let subjects = [prefix, yielding, class.0.into()];
     let service = service_number(packet.transport());
     let count = policy.exception_count;
-    // Opaque to the compiler, which would unroll the loop, but a constant to the verifier.
-    let last = core::hint::black_box(MAX_EXCEPTIONS as u32);
+    // Opaque to the compiler, which would unroll the loop, but a constant to the verifier, which remembers what lies in
+    // a word of the stack and not what lies in half of one.
+    let last = core::hint::black_box(MAX_EXCEPTIONS as u64) as u32;
     let mut index = 0;
     while index < last && index < count {
         let exception = &policy.exceptions[index as usize & (MAX_EXCEPTIONS - 1)];

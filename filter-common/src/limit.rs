@@ -71,6 +71,18 @@ impl SourceKey {
         }
     }
 
+    /// The source in one register; [`SourceKey::from_word`] makes it again.
+    #[inline(always)] // The register.
+    pub fn word(self) -> u64 {
+        self.hash
+    }
+
+    /// Of a word that [`SourceKey::word`] gave.
+    #[inline(always)] // The register.
+    pub fn from_word(word: u64) -> Self {
+        Self { hash: word }
+    }
+
     /// The set, below `set_mask + 1`.
     #[inline(always)] // One instruction.
     pub fn set(self, set_mask: u32) -> u32 {
@@ -113,8 +125,7 @@ pub const fn sets_for(interval: u64, packets_per_second: u64, most: u32) -> u32 
 /// further ahead than it is, so who conforms conforms in truth; who does not is to be asked about again
 /// with the true time. What a source loses of its rest stands in its favour: at most the lateness, once
 /// for each pause. `interval` above 0 and `tolerance` at most [`MAX_TOLERANCE_TICKS`], in ticks.
-// In the kernel a call of its own, because it is long and has two callers.
-#[cfg_attr(target_arch = "bpf", inline(never))]
+#[cfg_attr(target_arch = "bpf", inline(always))] // One caller, which is a subprogram.
 pub fn charge<S: StampSet>(
     set: S,
     source: SourceKey,

@@ -5,7 +5,7 @@
 
 use aya_ebpf::{
     EbpfContext as _,
-    bindings::BPF_RB_NO_WAKEUP,
+    bindings::{BPF_RB_NO_WAKEUP, xdp_md},
     helpers::{bpf_ktime_get_boot_ns, generated},
     programs::XdpContext,
 };
@@ -35,19 +35,25 @@ pub fn consider(
     };
     if window != spent {
         let len_and_observed = frame_len << 1 | observed as u64;
-        make(ctx, control, counters, outcome, len_and_observed);
+        make_event(ctx.ctx, control, counters, outcome.0, len_and_observed);
     }
 }
 
-/// `len_and_observed`: bytes of the frame, and in the lowest bit whether observe mode let it pass.
-#[inline(never)] // With a register file of its own.
-fn make(
-    ctx: &XdpContext,
+/// See [`crate::subprograms`]. `outcome` is an [`Outcome`]; `len_and_observed`: bytes of the frame, and in the lowest
+/// bit whether observe mode let it pass.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn make_event(
+    ctx: *mut xdp_md,
     control: *const Control,
     counters: *mut Counters,
-    outcome: Outcome,
+    outcome: u64,
     len_and_observed: u64,
 ) -> u32 {
+    if control.is_null() || counters.is_null() {
+        return 0;
+    }
+    let (ctx, outcome) = (XdpContext::new(ctx), Outcome(outcome));
     let reason = outcome.reason();
     // SAFETY: map values, of which this CPU runs one packet at a time; the mask in `reason` keeps the index inside.
     let (sampling, frames) = unsafe {

@@ -1,7 +1,12 @@
 //! The frame of an XDP run. Only this module and `skb` dereference packet pointers.
 
+use core::intrinsics::is_val_statically_known;
+
 use aya_ebpf::{EbpfContext as _, helpers::generated, programs::XdpContext};
-use filter_common::frame::{FrameBytes, Word};
+use filter_common::{
+    bits,
+    frame::{FrameBytes, Word},
+};
 
 /// No header starts behind this offset: two VLAN tags, the IPv6 header and eight extension headers
 /// of at most 2,048 bytes. The verifier wants to see a bound below 64 KiB (MAX_PACKET_OFF).
@@ -14,6 +19,12 @@ pub fn read_between<W: Word, const N: usize>(
     data_end: usize,
     offset: usize,
 ) -> Option<[W; N]> {
+    // What is added is the very register that was tested: a second copy, loaded from the stack, would have no bound to
+    // Linux 6.1.
+    let offset = match is_val_statically_known(offset) {
+        true => offset,
+        false => bits::unknown(offset as u64) as usize,
+    };
     if offset > MAX_OFFSET {
         return None;
     }

@@ -12,6 +12,7 @@ mod frame;
 mod maps;
 mod observed;
 mod skb;
+mod subprograms;
 mod table;
 mod track;
 
@@ -20,21 +21,19 @@ use aya_log_ebpf::{info, warn};
 use filter_common::{
     abi::{
         Control, Count, Counters, InForce, MAX_INTERFACES, MAX_MEMBERS, PolicyBlock, REASON_SLOTS,
-        elsewhere_slot, exception, logged, outcome,
+        elsewhere_slot, logged, outcome,
     },
     bits,
     country::Class,
-    decide::{AtOnce, Gate as _, at_once, step_by_step, within_limit},
-    exception::find,
+    decide::{AtOnce, at_once, step_by_step, within_limit},
     frame::FrameBytes as _,
     observed::has_destination,
     packet::Packet,
-    parse::{parse_into, parse_plain},
-    reply::is_reply,
+    parse::parse_plain,
     verdict::{Decision, Reason, Verdict},
 };
 
-use crate::{frame::XdpFrame, maps::KernelGate};
+use crate::{frame::XdpFrame, maps::KernelGate, subprograms::not_plain};
 
 #[xdp(frags)]
 pub fn cerco(ctx: XdpContext) -> u32 {
@@ -80,7 +79,7 @@ pub fn cerco(ctx: XdpContext) -> u32 {
             // All that the packet is lies in the first buffer.
             (outcome, frame.first_len())
         }
-        None => (not_plain(&ctx, counters), frame.frame_len()),
+        None => (Outcome(not_plain(ctx.ctx, counters)), frame.frame_len()),
     };
     // Called in one place, so that the verifier follows it once.
     let outcome = match outcome.is_open() {
@@ -190,53 +189,6 @@ fn laid_down(
     Outcome::of(&step_by_step(&gate, packet))
 }
 
-/// What the exceptions say of the packet that was laid down. `published_and_class`: the class in the lower byte, the
-/// number of the generation above.
-#[inline(never)] // See `limited`.
-pub fn excepted(
-    ctx: &XdpContext,
-    control: *const Control,
-    counters: *mut Counters,
-    published_and_class: u64,
-) -> u64 {
-    let published = (published_and_class >> 8) as u32;
-    let class = Class(published_and_class as u8);
-    // SAFETY: as in `limited`.
-    let (gate, packet) = unsafe {
-        (
-            gate(ctx, control, counters, published),
-            &*packet_place(counters),
-        )
-    };
-    let Some(policy) = gate.policy() else {
-        return exception::NOTHING.into();
-    };
-    let found = find(policy, packet, class, gate.recent_ns());
-    gate.forget(found.into())
-}
-
-/// Stage 7 for the packet that was laid down: 1 when it is a reply.
-#[inline(never)] // See `limited`.
-pub fn answers(ctx: &XdpContext, control: *const Control, counters: *mut Counters) -> u32 {
-    // SAFETY: as in `limited`.
-    let (gate, packet) = unsafe { (gate(ctx, control, counters, 0), &*packet_place(counters)) };
-    is_reply(&gate, packet).into()
-}
-
-/// Reads a frame that is not of the plain shape, and decides on it when it holds no packet.
-#[inline(never)] // See `limited`.
-fn not_plain(ctx: &XdpContext, counters: *mut Counters) -> Outcome {
-    // SAFETY: as in `cerco`.
-    let frame = XdpFrame::new(ctx, unsafe { &raw mut (*counters).number });
-    // SAFETY: the place belongs to this CPU, which runs one packet at a time.
-    let place = |packet| unsafe { lay_down(packet_place(counters), packet) };
-    match parse_into(&frame, place) {
-        Ok(Some(_)) => Outcome::OPEN,
-        Ok(None) => Outcome::of(&Decision::new(Reason::NotIp, None)),
-        Err(error) => Outcome::of(&Decision::new(error.reason(), None)),
-    }
-}
-
 /// Where this CPU lays a packet, see [`filter_common::abi::Counters::packet`].
 ///
 /// # Safety
@@ -291,7 +243,7 @@ fn conclude(
         }
     }
     if end == outcome::WOULD_DROP && has_destination(outcome.reason()) {
-        observed::count(ctx, control, counters, frame_len);
+        observed::count_observed(ctx.ctx, control, counters, frame_len);
     }
     if outcome.drops() {
         events::consider(ctx, control, counters, outcome, observes, frame_len);

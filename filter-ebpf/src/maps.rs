@@ -18,7 +18,7 @@ use filter_common::{
     country::Class,
     decide::{Charge, Gate},
     flow::{self, FlowSet, HEARD_WAYS, HeardSet},
-    limit::{StampSet, WAYS},
+    limit::{SourceKey, StampSet, WAYS},
     observed::Observed,
     packet::Packet,
     parse::parse_quoted,
@@ -27,6 +27,7 @@ use filter_common::{
 
 use crate::{
     frame::{XdpFrame, by_way_of},
+    subprograms,
     table::KernelTable,
 };
 
@@ -71,6 +72,12 @@ pub static EVENTS: RingBuf<Event, EVENT_BYTES> = RingBuf::new();
 #[inline(always)] // One map address.
 pub fn control() -> Option<*mut Control> {
     CONTROL.get_ptr_mut(0)
+}
+
+/// The policy of a generation; `published` as in [`KernelGate`].
+#[inline(always)] // One map address.
+pub fn policy(published: u32) -> Option<&'static PolicyBlock> {
+    POLICY.get(published.checked_sub(1)?)
 }
 
 /// This CPU's counters of the interface in `slot`.
@@ -169,7 +176,7 @@ impl Gate for KernelGate<'_> {
 
     #[inline(always)] // One map look-up.
     fn policy(&self) -> Option<&PolicyBlock> {
-        POLICY.get(self.published.checked_sub(1)?)
+        policy(self.published)
     }
 
     #[inline(always)] // One map look-up.
@@ -230,14 +237,26 @@ impl Gate for KernelGate<'_> {
     }
 
     #[inline(always)] // A call.
+    fn charge(
+        &self,
+        set: KernelStamps,
+        source: SourceKey,
+        interval: u64,
+        tolerance: u64,
+        now_ns: u64,
+    ) -> bool {
+        subprograms::charged(set.0, source.word(), interval, tolerance, now_ns) != 0
+    }
+
+    #[inline(always)] // A call.
     fn exception(&self, _packet: &Packet, class: Class) -> u16 {
         let published_and_class = u64::from(self.published) << 8 | u64::from(class.0);
-        crate::excepted(self.ctx, self.control, self.counters, published_and_class) as u16
+        subprograms::excepted(self.counters, published_and_class) as u16
     }
 
     #[inline(always)] // A call.
     fn is_reply(&self, _packet: &Packet) -> bool {
-        crate::answers(self.ctx, self.control, self.counters) != 0
+        subprograms::answers(self.ctx.ctx, self.control, self.counters) != 0
     }
 }
 
@@ -324,7 +343,7 @@ unsafe fn compare_exchange(word: *mut u64, old: u64, new: u64) -> bool {
 
 /// One set of a limiter array.
 #[derive(Clone, Copy)]
-pub struct KernelStamps(*mut [u64; WAYS]);
+pub struct KernelStamps(pub *mut [u64; WAYS]);
 
 impl StampSet for KernelStamps {
     #[inline(always)] // One load.

@@ -2,7 +2,7 @@
 
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
-use aya_ebpf::programs::XdpContext;
+use aya_ebpf::{bindings::xdp_md, programs::XdpContext};
 use filter_common::{
     abi::{Control, Counters, elsewhere_slot},
     observed::Destination,
@@ -12,14 +12,19 @@ use crate::{interface_slot, maps, packet_place};
 
 /// Counts the packet that was laid down at its [`Destination`].
 ///
-/// Decides on nothing: without the map nothing is counted.
+/// Decides on nothing: without the map nothing is counted. See [`crate::subprograms`].
+#[unsafe(no_mangle)]
 #[inline(never)] // Enforce mode never gets here; `cerco` keeps its registers.
-pub fn count(
-    ctx: &XdpContext,
+pub extern "C" fn count_observed(
+    ctx: *mut xdp_md,
     control: *const Control,
     counters: *mut Counters,
     frame_len: u64,
 ) -> u32 {
+    if control.is_null() || counters.is_null() {
+        return 0;
+    }
+    let ctx = XdpContext::new(ctx);
     // SAFETY: map values of this run; `cerco` has laid the packet down.
     let (control, packet) = unsafe { (&*control, &*packet_place(counters)) };
     // As the counters that are shown, these know nothing of test runs.

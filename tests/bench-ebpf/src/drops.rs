@@ -1,6 +1,8 @@
 //! XDP programs that drop: what cerco is compared with on the packet path.
 #![no_std]
 #![no_main]
+#![feature(core_intrinsics)]
+#![expect(internal_features, reason = "the frame is that of the gate")]
 
 mod end;
 

@@ -4,6 +4,8 @@
 //! does not guard a stamp against other CPUs.
 #![no_std]
 #![no_main]
+#![feature(core_intrinsics)]
+#![expect(internal_features, reason = "the frame is that of the gate")]
 
 mod end;
 

@@ -1,5 +1,7 @@
 //! The part of an answer that events tell.
 
+use std::collections::HashMap;
+
 use super::{
     super::{
         HOUR, MINUTE,
@@ -68,17 +70,18 @@ impl Reading<'_> {
         country: Option<&str>,
     ) -> rusqlite::Result<(Vec<SourceLine>, u64)> {
         let mut sum: Merged<String, String> = Merged::default();
-        sum.add_floor(self.floor("sources_floor", since, until)?);
+        let floors = self.floors("sources_floor", since, until)?;
+        sum.add_floor(floors.sum);
         let mut statement = self.connection.prepare_cached(
-            "SELECT packets, error, sources_floor, source, class
-             FROM sources JOIN sketches USING(hour, run)
+            "SELECT hour, run, packets, error, source, class FROM sources
              WHERE hour >= ?1 AND hour < ?2 AND (?3 IS NULL OR class = ?3)",
         )?;
         let asked = rusqlite::params![signed(since), signed(until), country];
         let mut rows = statement.query(asked)?;
         while let Some(row) = rows.next()? {
-            let (entry, floor) = entry(row, row.get(4)?)?;
-            sum.add(row.get(3)?, entry, floor);
+            if let Some(floor) = floors.of(row)? {
+                sum.add(row.get(4)?, entry(row, row.get(5)?)?, floor);
+            }
         }
         let (first, others_at_most) = sum.first(TOP);
         let lines = first.into_iter().map(|it| SourceLine {
@@ -93,15 +96,17 @@ impl Reading<'_> {
     /// The ports that got most, and how much any other got at most.
     fn ports(&self, since: u64, until: u64) -> rusqlite::Result<(Vec<PortLine>, u64)> {
         let mut sum: Merged<(u8, u16), ()> = Merged::default();
-        sum.add_floor(self.floor("ports_floor", since, until)?);
+        let floors = self.floors("ports_floor", since, until)?;
+        sum.add_floor(floors.sum);
         let mut statement = self.connection.prepare_cached(
-            "SELECT packets, error, ports_floor, protocol, port
-             FROM ports JOIN sketches USING(hour, run) WHERE hour >= ?1 AND hour < ?2",
+            "SELECT hour, run, packets, error, protocol, port FROM ports
+             WHERE hour >= ?1 AND hour < ?2",
         )?;
         let mut rows = statement.query([signed(since), signed(until)])?;
         while let Some(row) = rows.next()? {
-            let (entry, floor) = entry(row, ())?;
-            sum.add((row.get(3)?, row.get(4)?), entry, floor);
+            if let Some(floor) = floors.of(row)? {
+                sum.add((row.get(4)?, row.get(5)?), entry(row, ())?, floor);
+            }
         }
         let (first, others_at_most) = sum.first(TOP);
         let lines = first.into_iter().map(|it| PortLine {
@@ -112,13 +117,21 @@ impl Reading<'_> {
         Ok((lines.collect(), others_at_most))
     }
 
-    fn floor(&self, column: &str, since: u64, until: u64) -> rusqlite::Result<u64> {
+    /// Read apart from the entries: a join would read the whole sketch, of 16 KB, for each of them.
+    fn floors(&self, column: &str, since: u64, until: u64) -> rusqlite::Result<Floors> {
         let sql =
-            format!("SELECT ifnull(sum({column}), 0) FROM sketches WHERE hour >= ?1 AND hour < ?2");
+            format!("SELECT hour, run, {column} FROM sketches WHERE hour >= ?1 AND hour < ?2");
         let mut statement = self.connection.prepare_cached(&sql)?;
-        statement.query_row([signed(since), signed(until)], |row| {
-            row.get(0).map(unsigned)
-        })
+        let mut rows = statement.query([signed(since), signed(until)])?;
+        let mut floors = Floors::default();
+        while let Some(row) = rows.next()? {
+            let floor = unsigned(row.get(2)?);
+            floors.sum = floors.sum.saturating_add(floor);
+            floors
+                .by_hour_and_run
+                .insert((row.get(0)?, row.get(1)?), floor);
+        }
+        Ok(floors)
     }
 
     fn distinct(&self, since: u64, until: u64) -> rusqlite::Result<Distinct> {
@@ -145,14 +158,28 @@ fn whole_hours(since: u64, until: u64, now: u64) -> (u64, u64) {
     (since - since % HOUR, until)
 }
 
-/// The first three columns of a row: an entry, and the floor of its part.
-fn entry<T>(row: &rusqlite::Row<'_>, tag: T) -> rusqlite::Result<(Entry<T>, u64)> {
-    let entry = Entry {
-        count: unsigned(row.get(0)?),
-        error: unsigned(row.get(1)?),
+/// What was counted at most of that which is not among the entries, for each sketch.
+#[derive(Default)]
+struct Floors {
+    sum: u64,
+    by_hour_and_run: HashMap<(i64, i64), u64>,
+}
+
+impl Floors {
+    /// That of the sketch that an entry belongs to, whose hour and run are the first columns of `row`.
+    fn of(&self, row: &rusqlite::Row<'_>) -> rusqlite::Result<Option<u64>> {
+        let key = (row.get(0)?, row.get(1)?);
+        Ok(self.by_hour_and_run.get(&key).copied())
+    }
+}
+
+/// The third and the fourth column of a row.
+fn entry<T>(row: &rusqlite::Row<'_>, tag: T) -> rusqlite::Result<Entry<T>> {
+    Ok(Entry {
+        count: unsigned(row.get(2)?),
+        error: unsigned(row.get(3)?),
         tag,
-    };
-    Ok((entry, unsigned(row.get(2)?)))
+    })
 }
 
 fn port_words((protocol, port): (u8, u16)) -> String {

@@ -15,7 +15,7 @@ use crate::{
     control::protocol::Request,
     countries,
     history::{
-        DAY, HOUR, Query, Step, Store, StoreError, file_in,
+        DAY, HOUR, Part, Query, Step, Store, StoreError, file_in,
         query::QueryError,
         reply::{Fates, History, HistoryStatus, Line, Point},
         unix_now,
@@ -91,6 +91,7 @@ pub fn run(args: Args, context: &Context) -> Result<(), Failure> {
         by: args.by.map_or_else(|| suitable(length), Step::from),
         country: args.country,
         reason: args.reason,
+        part: Part::Whole,
     };
     let (history, without_daemon) = ask(context, query)?;
     context.output.show(&history, render)?;

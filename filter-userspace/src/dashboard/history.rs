@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     control::protocol::Refusal,
-    history::{Query, Step},
+    history::{Part, Query, Step},
 };
 
 /// Answers that are kept for who asks the same a moment later.
@@ -104,6 +104,7 @@ pub fn parse(query: &str) -> Result<Query, String> {
         by: by.ok_or("by is missing")?,
         country,
         reason,
+        part: Part::Whole,
     })
 }
 
@@ -147,6 +148,7 @@ mod tests {
             by: Step::Minute,
             country: Some("US".to_owned()),
             reason: None,
+            part: Part::Whole,
         };
         assert_eq!(parse(full), Ok(expected.clone()));
         let least = Query {

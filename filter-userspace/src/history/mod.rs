@@ -24,7 +24,7 @@ use std::{
 };
 
 pub use self::{
-    query::{Query, Step},
+    query::{Part, Query, Step},
     store::{Store, StoreError},
 };
 

@@ -41,6 +41,18 @@ impl Step {
     }
 }
 
+/// Which part of an answer is wanted; the rest of it is empty then.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    #[default]
+    Whole,
+    /// The steps.
+    Points,
+    /// Who changed what.
+    Changes,
+}
+
 /// What is asked.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Query {
@@ -52,6 +64,8 @@ pub struct Query {
     /// Two letters, or another class.
     pub country: Option<String>,
     pub reason: Option<String>,
+    #[serde(default)]
+    pub part: Part,
 }
 
 #[derive(Debug, thiserror::Error)]

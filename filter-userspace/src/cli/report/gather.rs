@@ -8,7 +8,7 @@ use crate::{
     control::{protocol::Request, reply::Rules},
     daemon::{overlay::Overlay, view},
     history::{
-        DAY, HOUR, MINUTE, Query, Step,
+        DAY, HOUR, MINUTE, Part, Query, Step,
         changes::Change,
         query::MAX_POINTS,
         reply::{History, Point},
@@ -45,6 +45,7 @@ pub fn gather(context: &Context, asked: Asked) -> Result<(Material, Option<Failu
         by,
         country: asked.country,
         reason: None,
+        part: Part::Whole,
     };
     let (history, without_daemon) = history::ask(context, query.clone())?;
     let minutes = match by {
@@ -81,6 +82,7 @@ fn minutes(context: &Context, query: &Query, history: &History) -> Result<Vec<Po
             // The minute of it is the last one.
             until: Some(end - MINUTE),
             by: Step::Minute,
+            part: Part::Points,
             ..query.clone()
         };
         points.extend(history::ask(context, piece)?.0.points);
@@ -99,6 +101,7 @@ fn log(context: &Context, since: u64) -> Result<Vec<Change>, Failure> {
             by: Step::Day,
             country: None,
             reason: None,
+            part: Part::Changes,
         };
         log = history::ask(context, query)?.0.changes;
         let tells = |change: &Change| change.unix < since && !change.after.policy_sha256.is_empty();

@@ -8,11 +8,11 @@ use super::{
     super::{
         HOUR, MINUTE,
         changes::{Change, Kind as ChangeKind, Standing},
-        reply::{Fates, History, HistoryStatus, Line, Point},
+        reply::{Fates, History, HistoryStatus, Line, Point, Sampled},
         store::{fate_of, kind_of, signed},
         tally::{Fate, Kind, Row},
     },
-    Query, Segment,
+    Part, Query, Segment,
 };
 
 /// Changes in an answer.
@@ -34,7 +34,7 @@ impl Reading<'_> {
         let mut sums: HashMap<i64, [u64; 2]> = HashMap::new();
         let step = self.query.by.seconds();
         // Row by row: what is held is as large as the answer, however long the time.
-        self.each_count(|unix, id, count| {
+        let take = |unix: u64, id, count: [u64; 2]| {
             let Some((_, row)) = names.get(&id) else {
                 return;
             };
@@ -47,7 +47,11 @@ impl Reading<'_> {
             }
             let sum = sums.entry(id).or_default();
             *sum = [0, 1].map(|it| sum[it].saturating_add(count[it]));
-        })?;
+        };
+        let part = self.query.part;
+        if part != Part::Changes {
+            self.each_count(take)?;
+        }
         let mut total = Fates::default();
         let mut lines: BTreeMap<(LineKind, &str), Fates> = BTreeMap::new();
         for (id, count) in sums {
@@ -84,7 +88,14 @@ impl Reading<'_> {
             });
             found
         };
-        let (changes, earlier_changes) = self.changes()?;
+        let (changes, earlier_changes) = match part {
+            Part::Points => Default::default(),
+            Part::Whole | Part::Changes => self.changes()?,
+        };
+        let sampled = match part {
+            Part::Whole => self.sampled(lines_of(LineKind::Protocol))?,
+            Part::Points | Part::Changes => Sampled::default(),
+        };
         Ok(History {
             daemon: true,
             since: self.since,
@@ -105,7 +116,7 @@ impl Reading<'_> {
             reasons: lines_of(LineKind::Reason),
             countries: lines_of(LineKind::Country),
             interfaces: lines_of(LineKind::Interface),
-            sampled: self.sampled(lines_of(LineKind::Protocol))?,
+            sampled,
             changes,
             earlier_changes,
             store,

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::{
     super::super::{
-        DAY, Step,
+        DAY, Part, Step,
         changes::Kind,
         file_in,
         reply::{Fates, Sampled},
@@ -124,6 +124,7 @@ fn query(since: u64, by: Step) -> Query {
         by,
         country: None,
         reason: None,
+        part: Part::Whole,
     }
 }
 
@@ -254,6 +255,20 @@ fn hours_and_days_tell_the_same_as_minutes_and_parts_are_known_apart() {
         .collect();
     assert_eq!(reasons, [("a", 1800), ("b", 180), ("allowed", 180)]);
     assert_eq!(all.interfaces[0].fates, all.total);
+    let mut part = |part| {
+        let question = Query {
+            part,
+            ..query(DAWN, Step::Hour)
+        };
+        writer.answer(&question, now).unwrap()
+    };
+    let points = part(Part::Points);
+    assert_eq!((&points.points, points.total), (&all.points, all.total));
+    let changes = part(Part::Changes);
+    assert_eq!(
+        (changes.points, changes.total),
+        (Vec::new(), Fates::default())
+    );
     let questions = [
         (of(Some("US"), Some("b")), "but not the one by the other"),
         (query(now + 60, Step::Hour), "before the beginning"),
@@ -280,4 +295,13 @@ fn newest_changes_are_told_and_the_others_counted() {
     let times: Vec<u64> = history.changes.iter().map(|it| it.unix - DAWN).collect();
     assert_eq!(times, (6..=10_005).collect::<Vec<u64>>());
     assert_eq!(history.earlier_changes, 5);
+    let of = |part| Query {
+        part,
+        ..query(DAWN, Step::Hour)
+    };
+    let changes = writer.answer(&of(Part::Changes), DAWN + 10_006).unwrap();
+    assert_eq!(changes.changes, history.changes);
+    assert_eq!(changes.earlier_changes, 5);
+    let points = writer.answer(&of(Part::Points), DAWN + 10_006).unwrap();
+    assert_eq!(points.changes, []);
 }

@@ -9,7 +9,7 @@ use integration_tests::{
 };
 use std::{
     net::{SocketAddr, TcpListener, TcpStream},
-    time::Duration,
+    time::{Duration, UNIX_EPOCH},
 };
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -350,4 +350,68 @@ fn other_databases_are_judged_for_sessions_too() {
     assert_eq!(forced.code, 0, "{forced:?}");
     let warning = format!("warning: cuts off {session}\n");
     assert!(forced.stderr.contains(&warning), "{forced:?}");
+}
+
+#[test]
+fn rollback_is_refused_for_whom_only_the_trial_lets_in() {
+    let site = Site::new().unwrap();
+    settle(&site);
+    let cerco = start(&site, &site.config());
+    let refused = |cerco: &Cerco, peer: &str| {
+        let session = format!("{peer} to port 22 (US)");
+        let refused = cerco.try_cli(&["rollback"]);
+        let what = "the rollback would lock out a session";
+        assert_refused(&refused, what, &[&session], &[peer]);
+        let trial = &cerco.json(&["status"])["trial"];
+        assert_ne!(*trial, serde_json::Value::Null);
+    };
+    cerco.cli(&["allow", "US", "--confirm", "1h"]).unwrap();
+    let guest = visit(&site, ABROAD[0], SSH);
+    refused(&cerco, ABROAD[0]);
+    let forced = cerco.try_cli(&["rollback", "--force"]);
+    assert_done(&forced, &["cuts off 203.0.113.7 to port 22 (US)"]);
+    drop(guest);
+    // Back to a mode that drops is no other thing.
+    let observing = site.config_with("mode = \"observe\"\n", "");
+    cerco.write_config(&observing).unwrap();
+    cerco.cli(&["reload", "--confirm", "1h"]).unwrap();
+    let guest = visit(&site, ABROAD[1], SSH);
+    refused(&cerco, ABROAD[1]);
+    drop(guest);
+    poll::until("roll back when the guest is gone", LIMIT, || {
+        (cerco.try_cli(&["rollback"]).code == 0).then_some(())
+    })
+    .unwrap();
+    assert_eq!(cerco.json(&["status"])["mode"], "enforce");
+}
+
+#[test]
+fn sessions_that_a_rule_lets_in_for_a_time_are_told() {
+    let site = Site::new().unwrap();
+    settle(&site);
+    let config = site.config_with("mode = \"observe\"\n", "");
+    let cerco = start(&site, &config);
+    let _resident = visit(&site, MACAU[1], SSH);
+    let _guest = visit(&site, ABROAD[0], SSH);
+    cerco.cli(&["allow", "US", "--for", "1h"]).unwrap();
+    // A shorter one beside it is not what lets the guest in.
+    cerco
+        .cli(&["allow", "US", "--port", "80/tcp", "--for", "2m"])
+        .unwrap();
+    let rules = cerco.json(&["rules"]);
+    let rules = rules["rules"].as_array().unwrap().iter();
+    let mut ends = rules.filter_map(|rule| rule["expires"].as_u64());
+    let end = UNIX_EPOCH + Duration::from_secs(ends.next().unwrap());
+    let end = humantime::format_rfc3339_seconds(end);
+    let config = "the config still says mode = \"observe\"; this change holds, also over restarts, until that line \
+                  changes";
+    assert_done(
+        &cerco.try_cli(&["enforce", "--yes"]),
+        &[
+            &format!("let in until {end} only: 203.0.113.7 to port 22 (`cerco trust 203.0.113.7`)"),
+            config,
+        ],
+    );
+    assert_done(&cerco.try_cli(&["trust", "203.0.113.7"]), &[]);
+    assert_done(&cerco.try_cli(&["enforce", "--yes"]), &[config]);
 }

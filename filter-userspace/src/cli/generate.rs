@@ -170,7 +170,9 @@ const SECTIONS: &[(&str, Entries)] = &[
                 "What is refused",
                 "A change of policy, mode, config, database or bans that would cut off who is logged \
                  in, or a connection of an address that is trusted until then. --force does it all \
-                 the same, and says whom it cuts off. While the gate observes there is a warning.",
+                 the same, and says whom it cuts off. While the gate observes there is a warning. So with \
+                 cerco rollback, for who came in during the trial. Of a session that only a rule with \
+                 an end lets in, every change says until when.",
             ),
             (
                 "Who is logged in",

@@ -26,14 +26,18 @@ pub struct ConfirmArgs {}
 #[command(after_help = "Example:
   cerco reload --confirm 5m
   cerco rollback")]
-pub struct RollbackArgs {}
+pub struct RollbackArgs {
+    /// Also when it cuts off sessions: yours, or those of others who are logged in
+    #[arg(long)]
+    force: bool,
+}
 
 pub fn confirm(_: ConfirmArgs, context: &Context) -> Result<(), Failure> {
     let done: Done = context.ask(Request::Confirm)?;
     context.output.done(&done)
 }
 
-pub fn rollback(_: RollbackArgs, context: &Context) -> Result<(), Failure> {
-    let done: Done = context.ask(Request::Rollback)?;
+pub fn rollback(args: RollbackArgs, context: &Context) -> Result<(), Failure> {
+    let done: Done = context.change(Request::Rollback, None, args.force)?;
     context.output.done(&done)
 }

@@ -1,6 +1,11 @@
 //! Whom a change would cut off: every change is judged before it comes in force, for the sessions that stand.
 
-use std::{collections::BTreeSet, fmt, net::IpAddr};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    net::IpAddr,
+    time::{Duration, SystemTime},
+};
 
 use filter_common::{
     abi::action,
@@ -56,6 +61,18 @@ impl Standing {
         let some = || some_destination(&policy.scope, self.peer);
         self.local.unwrap_or_else(some)
     }
+
+    fn write_whose(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.users.is_empty() {
+            let users: Vec<&str> = self.users.iter().map(String::as_str).collect();
+            write!(f, ", {}", users.join(", "))?;
+        }
+        match self.what {
+            Kind::Own => f.write_str(", your own"),
+            Kind::Login => Ok(()),
+            Kind::Trusted => f.write_str(", trusted until now"),
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,16 +96,15 @@ impl fmt::Display for CutOff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Standing { peer, port, .. } = &self.session;
         write!(f, "{peer} to port {port} ({})", self.why)?;
-        if !self.session.users.is_empty() {
-            let users: Vec<&str> = self.session.users.iter().map(String::as_str).collect();
-            write!(f, ", {}", users.join(", "))?;
-        }
-        match self.session.what {
-            Kind::Own => f.write_str(", your own"),
-            Kind::Login => Ok(()),
-            Kind::Trusted => f.write_str(", trusted until now"),
-        }
+        self.session.write_whose(f)
     }
+}
+
+/// A session that passes for as long as a rule stands that ends.
+struct Ending {
+    session: Standing,
+    /// From now on.
+    left: Duration,
 }
 
 impl Daemon {
@@ -103,16 +119,38 @@ impl Daemon {
             return Ok(Vec::new());
         }
         let oracle = self.gate.oracle().map_err(failed)?;
-        let cut_off: Vec<CutOff> = standing
-            .into_iter()
-            .filter_map(|session| self.is_cut_off(&oracle, change, session))
-            .collect();
-        match (change.mode, asker.force) {
-            _ if cut_off.is_empty() => Ok(Vec::new()),
-            (Mode::Observe, _) => Ok(listed(&cut_off, "`cerco enforce` would cut off ")),
-            (Mode::Enforce, true) => Ok(listed(&cut_off, "cuts off ")),
-            (Mode::Enforce, false) => Err(refusal(change.what, &cut_off)),
+        let (mut cut_off, mut ending) = (Vec::new(), Vec::new());
+        for session in standing {
+            match self.is_cut_off(&oracle, change, &session) {
+                Some(cut) => cut_off.push(cut),
+                None if change.mode == Mode::Enforce => {
+                    ending.extend(ends_later(&oracle, change, session));
+                }
+                None => {}
+            }
         }
+        let mut said = match (change.mode, asker.force) {
+            _ if cut_off.is_empty() => Vec::new(),
+            (Mode::Observe, _) => listed(&cut_off, "`cerco enforce` would cut off "),
+            (Mode::Enforce, true) => listed(&cut_off, "cuts off "),
+            (Mode::Enforce, false) => return Err(refusal(change.what, &cut_off)),
+        };
+        said.extend(in_time(&ending, SystemTime::now()));
+        Ok(said)
+    }
+
+    /// What is to be said of a way back to what was in force before a trial.
+    pub(super) fn way_back_is_safe(&self, before: &Policy) -> Result<Vec<String>, Refusal> {
+        let Some(trial) = self.gate.trial() else {
+            return Ok(Vec::new());
+        };
+        self.is_safe(&Change {
+            what: "the rollback",
+            mode: trial.mode_before,
+            policy: before,
+            planned: Planned::Before,
+            bans: &[],
+        })
     }
 
     pub(super) fn enforcing_is_safe(&self) -> Result<Vec<String>, Refusal> {
@@ -218,9 +256,9 @@ impl Daemon {
         &self,
         oracle: &Oracle<'_>,
         change: &Change<'_>,
-        session: Standing,
+        session: &Standing,
     ) -> Option<CutOff> {
-        let now = self.decide_on(oracle, &session);
+        let now = self.decide_on(oracle, session);
         // Whoever is cut off already loses nothing: after a forced change the dead session would stand in the way
         // of all others.
         let passes_now = match (self.gate.mode(), change.mode) {
@@ -236,7 +274,7 @@ impl Daemon {
         let then = with_bans(then, change.bans, session.peer);
         (passes_now && then.verdict == Verdict::Drop).then(|| CutOff {
             why: self.why(&then),
-            session,
+            session: session.clone(),
         })
     }
 
@@ -266,6 +304,28 @@ impl Daemon {
         };
         Behind::of(&links, &addresses, self.gate.interfaces())
     }
+}
+
+/// When a session ends that a change lets in for a time.
+fn ends_later(oracle: &Oracle<'_>, change: &Change<'_>, session: Standing) -> Option<Ending> {
+    let destination = session.destination(change.policy);
+    let service = Service::Tcp(session.port);
+    let end = oracle.passes_until(change.planned, session.peer, destination, service)?;
+    Some(Ending {
+        left: Duration::from_nanos(end.saturating_sub(kernel::boot_ns())),
+        session,
+    })
+}
+
+/// A line for each.
+fn in_time(ending: &[Ending], now: SystemTime) -> Vec<String> {
+    let line = |it: &Ending| {
+        let Standing { peer, port, .. } = &it.session;
+        let whose = fmt::from_fn(|f| it.session.write_whose(f));
+        let end = humantime::format_rfc3339_seconds(now + it.left);
+        format!("let in until {end} only: {peer} to port {port}{whose} (`cerco trust {peer}`)")
+    };
+    ending.iter().take(SHOWN).map(line).collect()
 }
 
 /// All that is trusted, for ever or for a time, at every port or at one.

@@ -131,12 +131,14 @@ impl Daemon {
     }
 
     pub(super) fn roll_back(&mut self) -> Result<Done, Refusal> {
-        let Some(trial) = self.trial.take() else {
+        let Some(trial) = &self.trial else {
             return Err(failed(KernelError::NoTrial));
         };
+        let mut warnings = self.way_back_is_safe(&trial.before.policy)?;
         self.gate.roll_back().map_err(failed)?;
+        let trial = self.trial.take().expect("invariant: it was there above");
         let message = format!("undone: {}", trial.what);
-        let warnings = self.put_back(trial.before);
+        warnings.extend(self.put_back(trial.before));
         info!("{message}");
         Ok(Done { message, warnings })
     }

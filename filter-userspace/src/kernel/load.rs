@@ -252,6 +252,11 @@ impl Gate {
         MappedArray::of_one_value(array(&self.ebpf, TABLE)?, TABLE)
     }
 
+    /// The generation that a trial falls back to, 0 or 1.
+    pub(super) fn generation_before(&self) -> Option<usize> {
+        (self.control.read(0).published_before as usize).checked_sub(1)
+    }
+
     /// The generation that decides now, 0 or 1.
     pub(super) fn generation(&self) -> Option<usize> {
         published_generation(&self.control)
@@ -307,7 +312,12 @@ fn random_seeds() -> Result<[[u64; 2]; 2], KernelError> {
 
 /// The mode in force.
 pub(super) fn mode_of(control: &MappedArray<Control>) -> Mode {
-    match in_force(control).observe {
+    mode_of_flag(in_force(control).observe)
+}
+
+/// `observe` as in [`Control::observe`].
+pub(super) const fn mode_of_flag(observe: u32) -> Mode {
+    match observe {
         0 => Mode::Enforce,
         _ => Mode::Observe,
     }

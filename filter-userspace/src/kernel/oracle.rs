@@ -11,7 +11,7 @@ use filter_common::{
     limit::StampSet,
     packet::{Address, Family, IcmpMessage, Packet, TcpFlags, Transport, protocol},
     table::{self, Line},
-    verdict::Decision,
+    verdict::{Decision, Verdict},
 };
 
 use super::{
@@ -99,6 +99,8 @@ pub struct Oracle<'a> {
 pub enum Planned<'a> {
     /// What is.
     Running,
+    /// What a trial falls back to.
+    Before,
     /// Other actions in the running policy, see [`Gate::policy_with`].
     Actions(&'a PolicyBlock),
     /// Another policy, with its table.
@@ -107,8 +109,12 @@ pub enum Planned<'a> {
 
 impl Oracle<'_> {
     fn snapshot<'a>(&'a self, planned: Planned<'a>) -> Snapshot<'a, &'a MapData> {
-        let running = Snapshot::of_generation(
-            self.gate.generation(),
+        let generation = match planned {
+            Planned::Before => self.gate.generation_before(),
+            _ => self.gate.generation(),
+        };
+        let standing = Snapshot::of_generation(
+            generation,
             &self.gate.control,
             &self.gate.policy,
             &self.gate.ports,
@@ -116,16 +122,16 @@ impl Oracle<'_> {
             &self.bans,
         );
         match planned {
-            Planned::Running => running,
+            Planned::Running | Planned::Before => standing,
             Planned::Actions(policy) => Snapshot {
                 policy: Some(policy),
-                ..running
+                ..standing
             },
             Planned::Compiled(compiled) => Snapshot {
                 policy: Some(&compiled.policy),
                 ports: Some(&compiled.ports[..]),
                 table: Some(&compiled.lines),
-                ..running
+                ..standing
             },
         }
     }
@@ -145,6 +151,35 @@ impl Oracle<'_> {
     ) -> Decision {
         let snapshot = self.snapshot(planned);
         decide::decide(&snapshot, &packet(source, destination, service))
+    }
+
+    /// Until when what passes now goes on to pass, when rules that end have a say in it: nanoseconds of
+    /// CLOCK_BOOTTIME. `None`: for ever, or it does not pass now.
+    pub fn passes_until(
+        &self,
+        planned: Planned<'_>,
+        source: IpAddr,
+        destination: IpAddr,
+        service: Service,
+    ) -> Option<u64> {
+        let mut snapshot = self.snapshot(planned);
+        let packet = packet(source, destination, service);
+        let mut passes = |time: Option<u64>| {
+            snapshot.time = time;
+            decide::decide(&snapshot, &packet).verdict == Verdict::Pass
+        };
+        if !passes(None) {
+            return None;
+        }
+        let policy = self.snapshot(planned).policy?;
+        let exceptions = policy.exceptions.iter();
+        let mut ends: Vec<u64> = exceptions
+            .take(policy.exception_count as usize)
+            .map(|it| it.until_ns)
+            .filter(|end| (boot_ns()..abi::exception::NO_END).contains(end))
+            .collect();
+        ends.sort_unstable();
+        ends.into_iter().find(|end| !passes(Some(*end)))
     }
 }
 
@@ -188,6 +223,8 @@ pub(super) struct Snapshot<'a, M> {
     ports: Option<&'a [PortSet]>,
     table: Option<&'a [Line]>,
     bans: &'a BanMap<M>,
+    /// Nanoseconds of CLOCK_BOOTTIME; `None`: now.
+    time: Option<u64>,
 }
 
 impl<'a, M> Snapshot<'a, M> {
@@ -207,6 +244,7 @@ impl<'a, M> Snapshot<'a, M> {
             ports: generation.map(|generation| ports.slice(generation * PORT_SETS, PORT_SETS)),
             table: generation.map(|generation| table.slice(generation * lines, lines)),
             bans,
+            time: None,
         }
     }
 }
@@ -252,11 +290,11 @@ impl<M: Borrow<MapData>> decide::Gate for Snapshot<'_, M> {
     }
 
     fn now_ns(&self) -> u64 {
-        boot_ns()
+        self.time.unwrap_or_else(boot_ns)
     }
 
     fn recent_ns(&self) -> u64 {
-        boot_ns()
+        self.now_ns()
     }
 
     /// What asks is a question about strangers: who is answered is known only from the whole tuple.

@@ -4,7 +4,7 @@ use std::{mem::offset_of, sync::atomic::Ordering, thread, time::Duration};
 
 use filter_common::abi::{Control, GENERATIONS, PORT_SETS};
 
-use super::{Gate, KernelError, bans::boot_ns, mapped::MappedArray};
+use super::{Gate, KernelError, Mode, bans::boot_ns, load::mode_of_flag, mapped::MappedArray};
 use crate::{
     compile::CompiledPolicy,
     faults::{Step, reached},
@@ -90,6 +90,8 @@ impl Gate {
 pub struct Trial {
     /// Zero when it is over, and the policy of before decides again.
     pub left: Duration,
+    /// The mode of before.
+    pub mode_before: Mode,
 }
 
 impl Gate {
@@ -138,6 +140,7 @@ pub(super) fn trial_of(control: &MappedArray<Control>) -> Option<Trial> {
         .load(Ordering::Acquire);
     (until_ns != 0).then(|| Trial {
         left: Duration::from_nanos(until_ns.saturating_sub(boot_ns())),
+        mode_before: mode_of_flag(control.read(0).observe_before),
     })
 }
 

@@ -436,9 +436,7 @@ fn ban_by_who_may_only_read_is_refused_and_said() {
     };
     open(cerco.config_path().parent().unwrap(), 0o755);
     open(&cerco.socket(), 0o666);
-    let binary = site.path("cerco");
-    fs::copy(cerco_binary().unwrap(), &binary).unwrap();
-    open(site.directory(), 0o755);
+    let binary = site.binary_for_all().unwrap();
     site.send(ABROAD[0], 3).unwrap();
     let terminal = Terminal::open(&site.host, 80, 24).unwrap();
     let nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups";

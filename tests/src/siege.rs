@@ -15,7 +15,7 @@ use std::{
     collections::BTreeSet,
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
-    ops::Range,
+    ops::{Range, RangeInclusive},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -118,8 +118,8 @@ impl Toll {
 enum Order {
     /// Stop until the other side of the second channel is dropped.
     Hold(Sender<Toll>, Receiver<()>),
-    /// The suspects' ban ends then.
-    BanEnds(Instant),
+    /// The suspects' ban ends at one of these moments.
+    BanEnds(RangeInclusive<Instant>),
 }
 
 /// What the host asks of a server abroad meanwhile.
@@ -179,9 +179,9 @@ impl Siege {
         }
     }
 
-    /// From `end` on the suspects are to be let in.
-    pub fn ban_ends(&self, end: Instant) {
-        self.order(Order::BanEnds(end));
+    /// The suspects are to be let in from one of these moments on, no one knows which.
+    pub fn ban_ends(&self, at: RangeInclusive<Instant>) {
+        self.order(Order::BanEnds(at));
     }
 
     fn order(&self, order: Order) {
@@ -207,7 +207,7 @@ struct Besieger {
     frames: [Vec<Vec<u8>>; 3],
     taps: [Tap; 3],
     questions: Arc<Questions>,
-    ban_end: Option<Instant>,
+    ban_ends: Option<RangeInclusive<Instant>>,
     toll: Toll,
     /// Allowed frames that were given up.
     lost: u64,
@@ -229,7 +229,7 @@ impl Besieger {
             frames,
             taps: [tap(groups[0])?, tap(groups[1])?, tap(groups[2])?],
             questions,
-            ban_end: None,
+            ban_ends: None,
             toll: Toll::default(),
             lost: 0,
         })
@@ -240,7 +240,7 @@ impl Besieger {
             match ordered.try_recv() {
                 Err(TryRecvError::Disconnected) => return,
                 Err(TryRecvError::Empty) => self.burst(),
-                Ok(Order::BanEnds(end)) => self.ban_end = Some(end),
+                Ok(Order::BanEnds(at)) => self.ban_ends = Some(at),
                 Ok(Order::Hold(tell, resumed)) => {
                     self.wait_for_arrival(0);
                     // Who asked may be gone, and so may who resumes.
@@ -255,6 +255,7 @@ impl Besieger {
 
     fn burst(&mut self) {
         let [allowed, denied, suspects] = &self.frames;
+        let begun = Instant::now();
         for frame in denied.iter().cycle().take(DENIED_IN_BURST).chain(suspects) {
             self.socket.send(frame).expect("send into the cable");
         }
@@ -262,14 +263,18 @@ impl Besieger {
         for frame in allowed {
             self.socket.send(frame).expect("send into the cable");
         }
-        let now = Instant::now();
+        let over = Instant::now();
         let suspects = suspects.len() as u64;
         self.toll.denied_sent += DENIED_IN_BURST as u64;
         self.toll.suspects_sent += suspects;
         self.toll.allowed_sent += allowed.len() as u64;
-        match self.ban_end {
-            Some(end) if now >= end + BAN_END_MARGIN => self.toll.suspects_sent_free += suspects,
-            Some(end) if now + BAN_END_MARGIN >= end => self.toll.suspects_sent_between += suspects,
+        match &self.ban_ends {
+            Some(ends) if begun >= *ends.end() + BAN_END_MARGIN => {
+                self.toll.suspects_sent_free += suspects;
+            }
+            Some(ends) if over + BAN_END_MARGIN >= *ends.start() => {
+                self.toll.suspects_sent_between += suspects;
+            }
             _ => {}
         }
         self.wait_for_arrival(ON_THE_WAY);

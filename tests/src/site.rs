@@ -2,7 +2,7 @@
 
 use crate::{
     daemon::{Cerco, cerco_binary},
-    error::{Error, Result},
+    error::{Error, Result, run_to_end},
     frames::Frame,
     netns::NetNs,
     raw::RawSocket,
@@ -12,6 +12,7 @@ use std::{
     fs,
     io::Write as _,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     time::Duration,
@@ -102,6 +103,20 @@ impl Site {
         fs::write(&path, content)
             .map_err(|source| Error::os(format!("write {}", path.display()), source))?;
         Ok(path)
+    }
+
+    /// A copy of the binary that every user can run: the build's own directories may be closed to others.
+    pub fn binary_for_all(&self) -> Result<PathBuf> {
+        let binary = self.path("cerco");
+        // Not by this process: a child that another test starts meanwhile would have the copy open for writing until
+        // its exec, and the kernel runs no such file (ETXTBSY).
+        run_to_end(
+            Command::new("cp").arg(cerco_binary()?).arg(&binary),
+            "copy the binary",
+        )?;
+        fs::set_permissions(self.directory(), fs::Permissions::from_mode(0o755))
+            .map_err(|source| Error::os("open a directory to all", source))?;
+        Ok(binary)
     }
 
     /// A connection that the host itself has to `port` of `address`, outside: both ends of it.

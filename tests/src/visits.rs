@@ -2,11 +2,20 @@
 
 use crate::{
     daemon::Cerco,
+    netns::NetNs,
+    poll,
     site::{ABROAD, LINK, MACAU, Site},
     talk::Conversation,
     veth::fix_neighbour,
 };
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr, TcpListener},
+    time::Duration,
+};
+
+/// Until a port is free whose listener was dropped.
+const FREED: Duration = Duration::from_secs(5);
 
 /// A daemon on a host of its own: the machine's SSH server and whoever is logged in to it are hidden. `logins`:
 /// users, and from where they are logged in, as logind knows; `None`: there is no logind.
@@ -92,11 +101,7 @@ pub struct Visit {
 /// When the connection does not stand within some seconds.
 pub fn visit(site: &Site, source: &str, port: u16) -> Visit {
     let (source, target) = host_for(source, port);
-    let listener = site
-        .host
-        .run(|| TcpListener::bind(target))
-        .unwrap()
-        .unwrap();
+    let listener = listen(&site.host, target);
     let far_end = Conversation::open(&site.world, source, target).unwrap();
     let (near_end, _) = listener.accept().unwrap();
     Visit {
@@ -104,4 +109,19 @@ pub fn visit(site: &Site, source: &str, port: u16) -> Visit {
         _far_end: far_end,
         _near_end: near_end,
     }
+}
+
+/// Listens where another listener may have been dropped a moment ago.
+///
+/// # Panics
+/// When the address stays taken.
+pub fn listen(netns: &NetNs, address: SocketAddr) -> TcpListener {
+    // A child that another test starts has this process's sockets open until its exec.
+    poll::until(&format!("listen at {address}"), FREED, || {
+        match netns.run(|| TcpListener::bind(address)).unwrap() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => None,
+            bound => Some(bound.unwrap()),
+        }
+    })
+    .unwrap()
 }

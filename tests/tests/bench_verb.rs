@@ -3,7 +3,7 @@
 use filter_common::verdict::Reason;
 use filter_userspace::kernel::{InterfaceCounters, Pinned};
 use integration_tests::{
-    daemon::{Cerco, cerco_binary},
+    daemon::Cerco,
     guarded::{Guarded, Visitor},
     places::{Family, address_in, unknown_address},
     poll,
@@ -11,8 +11,6 @@ use integration_tests::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
-    os::unix::fs::PermissionsExt,
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -444,9 +442,7 @@ fn nothing_to_measure_and_nobody_who_may_say_so() {
     let mut cerco = site.start().unwrap();
 
     // Another user, with a binary that he can reach.
-    let binary = site.path("cerco");
-    fs::copy(cerco_binary().unwrap(), &binary).unwrap();
-    fs::set_permissions(site.directory(), PermissionsExt::from_mode(0o755)).unwrap();
+    let binary = site.binary_for_all().unwrap();
     let mut command = site.host.command("setpriv");
     command
         .args(["--reuid=65534", "--regid=65534", "--clear-groups"])

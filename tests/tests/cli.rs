@@ -393,10 +393,7 @@ fn socket_is_closed_to_others_and_other_users_may_only_read() {
     )
     .unwrap();
     fs::set_permissions(&socket, PermissionsExt::from_mode(0o666)).unwrap();
-    // The build's own directories may be closed to others.
-    let binary = site.path("cerco");
-    fs::copy(cerco_binary().unwrap(), &binary).unwrap();
-    fs::set_permissions(site.directory(), PermissionsExt::from_mode(0o755)).unwrap();
+    let binary = site.binary_for_all().unwrap();
     let as_nobody = |args: &[&str]| {
         let mut command = site.host.command("setpriv");
         command

@@ -763,15 +763,11 @@ fn sessions_of_others_are_found_in_the_table_of_connections() {
 fn other_users_learn_what_they_cannot_see() {
     let site = Site::new().unwrap();
     let cerco = site.start().unwrap();
-    let directory = cerco.config_path();
-    let directory = directory.parent().unwrap();
-    // The build's own directories may be closed to others.
-    let binary = site.path("cerco");
-    fs::copy(cerco_binary().unwrap(), &binary).unwrap();
-    for open in [directory, site.directory()] {
+    let config = cerco.config_path();
+    let binary = site.binary_for_all().unwrap();
+    for open in [config.parent().unwrap(), &cerco.state()] {
         fs::set_permissions(open, PermissionsExt::from_mode(0o755)).unwrap();
     }
-    fs::set_permissions(cerco.state(), PermissionsExt::from_mode(0o755)).unwrap();
     let as_nobody = |more: &[&str]| {
         let mut command: Command = site.host.command("setpriv");
         command

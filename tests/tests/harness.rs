@@ -7,16 +7,20 @@ use integration_tests::{
     poll,
     process::Process,
     raw::{Backpressure, RawSocket},
+    site::Site,
     tap::{Count, Tap},
     veth::{End, Mac, Veth, fix_neighbour, set_gro},
+    visits::listen,
 };
 use std::{
     collections::BTreeSet,
+    fs,
     io::{Read, Write},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream},
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     path::Path,
     process::Command,
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -164,6 +168,47 @@ fn child_that_ignores_sigterm_is_killed_and_its_output_kept() {
         std::os::unix::process::ExitStatusExt::signal(&status),
         Some(libc::SIGKILL)
     );
+}
+
+/// Does `body` while other threads start processes all the time, as other tests do.
+fn while_processes_start(body: impl FnOnce()) {
+    let netns = NetNs::new().unwrap();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    assert!(netns.command("true").status().unwrap().success());
+                }
+            });
+        }
+        let outcome = catch_unwind(AssertUnwindSafe(body));
+        stop.store(true, Ordering::Relaxed);
+        outcome.unwrap_or_else(|panic| resume_unwind(panic));
+    });
+}
+
+#[test]
+fn port_of_a_listener_is_free_when_it_was_dropped_though_processes_start() {
+    let netns = NetNs::new().unwrap();
+    while_processes_start(|| {
+        for _ in 0..300 {
+            drop(listen(&netns, ([127, 0, 0, 1], 22).into()));
+        }
+    });
+}
+
+#[test]
+fn copy_of_the_binary_can_be_run_though_processes_start() {
+    let site = Site::new().unwrap();
+    while_processes_start(|| {
+        for _ in 0..20 {
+            let binary = site.binary_for_all().unwrap();
+            let version = Command::new(&binary).arg("--version").output();
+            assert!(version.unwrap().status.success());
+            fs::remove_file(binary).unwrap();
+        }
+    });
 }
 
 #[test]

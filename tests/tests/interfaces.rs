@@ -17,7 +17,7 @@ use integration_tests::{
     netns::NetNs,
     poll,
     raw::RawSocket,
-    site::{ABROAD, LINK, MACAU, Site, packets},
+    site::{ABROAD, LINK, MACAU, Site, ended, packets},
     tap::{Count, Tap},
     veth::Mac,
 };
@@ -893,4 +893,29 @@ fn gate_stands_on_a_bridge_and_on_its_port_but_not_on_a_port_below() {
         said.contains("it belongs to br0, where an XDP program stands already"),
         "{said}"
     );
+}
+
+/// Who comes second finds its work done, at whatever moment.
+#[test]
+fn detachments_at_the_same_time_all_succeed() {
+    let site = Site::new().unwrap();
+    lay_cable(&site, SECOND);
+    let mut cerco = Cerco::start(&site.host, &both_names(&site)).unwrap();
+    for turn in 1..=10 {
+        let detach = || ended(&mut cerco.cli_command(&["detach", "--force"]));
+        let all = thread::scope(|scope| {
+            let all: Vec<_> = (0..4).map(|_| scope.spawn(detach)).collect();
+            all.into_iter()
+                .map(|it| it.join().unwrap())
+                .collect::<Vec<_>>()
+        });
+        for ended in all {
+            assert_eq!(ended.code, 0, "turn {turn}: {ended:?}");
+        }
+        let shown = site.host.ip("link show eth0").unwrap();
+        assert!(!shown.contains("xdp"), "turn {turn}: {shown}");
+        assert!(!cerco.pins().exists(), "turn {turn}");
+        cerco.kill().unwrap();
+        cerco.run().unwrap();
+    }
 }

@@ -95,12 +95,14 @@ fn hundred_kills_under_a_siege_let_nothing_in_and_lose_nothing() {
     let mut gate = Besieged::new(Asking::Again);
     // In place of the long bans, with which this began.
     let seconds = format!("{}s", BANNED.as_secs());
+    let begun = Instant::now();
     for suspect in SUSPECTS {
         gate.cerco
             .cli(&["ban", suspect, "--for", &seconds])
             .unwrap();
     }
-    gate.siege.ban_ends(Instant::now() + BANNED);
+    gate.siege
+        .ban_ends(begun + BANNED..=Instant::now() + BANNED);
     gate.cerco
         .cli(&["ban", "198.51.100.100", "--for", "1h"])
         .unwrap();

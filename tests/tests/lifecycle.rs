@@ -77,6 +77,26 @@ fn restarts_under_load_let_nothing_in_and_lose_nothing() {
     assert_eq!(packets(&status, "country_denied", "drop"), sent_bad);
 }
 
+/// The verifier gives up when a signal comes, and has to be asked again.
+#[test]
+fn signals_while_the_programs_are_verified_do_not_end_a_start() {
+    let site = Site::new().unwrap();
+    let mut cerco = Cerco::prepare(&site.host, &site.config()).unwrap();
+    cerco.spawn(&[]).unwrap();
+    let wait = || thread::sleep(Duration::from_millis(15));
+    for _ in 0..12 {
+        // No process has a handler for it, so that it may come at any moment of the start.
+        cerco.signal(libc::SIGSTOP).unwrap();
+        wait();
+        cerco.signal(libc::SIGCONT).unwrap();
+        wait();
+    }
+    poll::until("see the gate stand", LIMIT, || {
+        (cerco.try_cli(&["status"]).code == 0).then_some(())
+    })
+    .unwrap_or_else(|error| panic!("{error}: {}", cerco.log()));
+}
+
 #[test]
 fn gate_stands_after_sigterm_and_after_sigkill() {
     let site = Site::new().unwrap();

@@ -464,9 +464,7 @@ fn who_may_not_write_the_file_changes_nothing() {
     let directory = cerco.config_path().parent().unwrap().to_owned();
     fs::set_permissions(directory, PermissionsExt::from_mode(0o755)).unwrap();
     fs::set_permissions(cerco.socket(), PermissionsExt::from_mode(0o666)).unwrap();
-    let binary = site.path("cerco");
-    fs::copy(integration_tests::daemon::cerco_binary().unwrap(), &binary).unwrap();
-    fs::set_permissions(site.directory(), PermissionsExt::from_mode(0o755)).unwrap();
+    let binary = site.binary_for_all().unwrap();
     let mut command = site.host.command("setpriv");
     command
         .args(["--reuid=65534", "--regid=65534", "--clear-groups"])

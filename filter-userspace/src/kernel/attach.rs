@@ -1,6 +1,6 @@
 //! Interfaces: attach, replace, detach.
 
-use std::{ffi::CString, fs, mem::offset_of, path::Path, sync::atomic::Ordering};
+use std::{ffi::CString, fs, io, mem::offset_of, path::Path, sync::atomic::Ordering};
 
 use aya::programs::{
     ProgramError, Xdp, XdpMode,
@@ -291,10 +291,12 @@ impl Gate {
 /// Detaches every link pinned under `pins` and removes all pins. Returns the interfaces freed.
 pub fn detach_all(pins: &Path) -> Result<Vec<String>, KernelError> {
     let paths = PinPaths::new(pins.to_path_buf());
-    if !pins.exists() {
-        return Ok(Vec::new());
+    if let Err(error) = bpffs::check_owner(pins) {
+        return match pins.exists() {
+            true => Err(error),
+            false => Ok(Vec::new()),
+        };
     }
-    bpffs::check_owner(pins)?;
     // The sign for a daemon that runs beside: without it, it would put back what is taken off here.
     paths.remove_maps()?;
     reached(Step::DetachTold);
@@ -316,11 +318,19 @@ pub fn detach_all(pins: &Path) -> Result<Vec<String>, KernelError> {
 /// Removing the pin is not enough: the kernel detaches when the last descriptor is closed, and whoever lists the
 /// links of the host, as `bpftool` and another cerco do, has each of them open for a moment.
 pub(super) fn unlink(path: &Path) -> Result<(), KernelError> {
-    if let Err(error) = bpf::open_pin(path).and_then(|link| bpf::detach_link(&link)) {
+    match bpf::open_pin(path).and_then(|link| bpf::detach_link(&link)) {
+        // Whoever takes the gate down at the same time, or the daemon of an interface that went away, was here first.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         // Something else than a link may stand there, which has nothing to detach.
-        tracing::warn!("{} could not be detached: {error}", path.display());
+        Err(error) => tracing::warn!("{} could not be detached: {error}", path.display()),
+        Ok(()) => {}
     }
-    fs::remove_file(path).map_err(KernelError::pin("remove", path))
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(KernelError::pin("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn pin_link(

@@ -5,7 +5,7 @@ use std::{io, mem::offset_of, path::PathBuf, sync::atomic::Ordering};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Map, MapData},
-    programs::{Program, ProgramError, SchedClassifier, Xdp},
+    programs::{Program, ProgramError, Xdp},
 };
 use aya_log::EbpfLogger;
 use filter_common::{
@@ -389,11 +389,28 @@ fn load_programs(ebpf: &mut Ebpf, with_trackers: bool) -> Result<(), KernelError
         }
     }
     let (gate, trackers) = both(
-        || gate.map_or(Ok(()), |gate| gate.load()),
-        || trackers.into_iter().try_for_each(SchedClassifier::load),
+        || gate.map_or(Ok(()), |gate| verified(|| gate.load())),
+        || {
+            let mut trackers = trackers.into_iter();
+            trackers.try_for_each(|tracker| verified(|| tracker.load()))
+        },
     )
     .map_err(KernelError::program("start a thread"))?;
     gate.and(trackers).map_err(load_error)
+}
+
+/// Loads until no signal comes in between: the verifier gives up when one does (EAGAIN, do_check() in
+/// kernel/bpf/verifier.c), as when a reload is asked for meanwhile.
+fn verified(mut load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), ProgramError> {
+    /// Some moments without a signal are enough; libbpf tries five times.
+    const TRIES: usize = 20;
+    for _ in 1..TRIES {
+        match load() {
+            Err(error) if errno_of(&error) == Some(libc::EAGAIN) => {}
+            outcome => return outcome,
+        }
+    }
+    load()
 }
 
 /// Lines of the verifier's log that are shown: the last ones say what it refused, and where.

@@ -2,7 +2,7 @@
 //!
 //! Each is a global function, which the verifier looks at once and apart from those that call it; a function of the
 //! usual kind it would follow anew at each call, in each state that can lead there. What it knows of the arguments is
-//! their types (Linux 5.13 for pointers), so a pointer may be null to it: no caller passes that, and what then
+//! their types, so a pointer may be null to it: no caller passes that, and what then
 //! happens is that the frame passes. They return numbers, as the verifier wants it, and use each argument: the
 //! compiler passes anything at all for one that is not used, and the verifier looks at what is passed.
 

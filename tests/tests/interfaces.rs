@@ -577,6 +577,13 @@ fn auto_renames_what_it_counts_with_the_interface() {
     assert!(!log.contains("write"), "nobody wrote a name: {log}");
 }
 
+/// No gate stands on the interface.
+#[track_caller]
+fn assert_open(site: &Site) {
+    let shown = site.host.ip(&format!("link show {LINK}")).unwrap();
+    assert!(!shown.contains("xdp"), "{shown}");
+}
+
 /// What `bpftool link detach id` does.
 fn detach_link(id: u32) {
     // enum bpf_cmd of include/uapi/linux/bpf.h
@@ -717,8 +724,7 @@ fn gate_is_detached_while_another_process_has_its_links_open() {
         .collect();
     assert_eq!(open.len(), 3, "the gate and two trackers");
     cerco.cli(&["detach", "--force"]).unwrap();
-    let shown = site.host.ip("link show eth0").unwrap();
-    assert!(!shown.contains("xdp"), "{shown}");
+    assert_open(&site);
     let mut bad = denied_on(&site.host, LINK);
     site.send(ABROAD[0], 10).unwrap();
     assert_eq!(bad.total().unwrap(), 10);
@@ -736,8 +742,7 @@ fn gate_that_was_detached_beside_the_daemon_stays_away() {
     cerco.kill().unwrap();
     cerco.run().unwrap();
     cerco.cli(&["detach", "--force"]).unwrap();
-    let shown = site.host.ip("link show eth0").unwrap();
-    assert!(!shown.contains("xdp"), "{shown}");
+    assert_open(&site);
     site.host.ip(&format!("link set {LINK} mtu 1400")).unwrap();
     wait_for_line(
         &cerco,
@@ -754,8 +759,7 @@ fn gate_that_was_detached_beside_the_daemon_stays_away() {
             .then_some(())
     })
     .unwrap();
-    let shown = site.host.ip("link show eth0").unwrap();
-    assert!(!shown.contains("xdp"), "{shown}");
+    assert_open(&site);
     let mut bad = denied_on(&site.host, LINK);
     site.send(ABROAD[0], 10).unwrap();
     assert_eq!(bad.total().unwrap(), 10);
@@ -912,8 +916,7 @@ fn detachments_at_the_same_time_all_succeed() {
         for ended in all {
             assert_eq!(ended.code, 0, "turn {turn}: {ended:?}");
         }
-        let shown = site.host.ip("link show eth0").unwrap();
-        assert!(!shown.contains("xdp"), "turn {turn}: {shown}");
+        assert_open(&site);
         assert!(!cerco.pins().exists(), "turn {turn}");
         cerco.kill().unwrap();
         cerco.run().unwrap();

@@ -405,6 +405,9 @@ fn sessions_that_a_rule_lets_in_for_a_time_are_told() {
     let end = humantime::format_rfc3339_seconds(end);
     let config = "the config still says mode = \"observe\"; this change holds, also over restarts, until that line \
                   changes";
+    let before = cerco.cli(&["enforce", "--dry-run"]).unwrap();
+    let session = format!("  203.0.113.7 to port 22 (US): PASSES UNTIL {end} ONLY\n");
+    assert!(before.contains(&session), "{before}");
     assert_done(
         &cerco.try_cli(&["enforce", "--yes"]),
         &[

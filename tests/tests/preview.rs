@@ -501,6 +501,7 @@ fn live_connections_and_sessions_that_would_die_are_shown() {
                 "users": ["anna"],
                 "own": false,
                 "passes": true,
+                "until": null,
                 "class": "MO",
             },
             {
@@ -509,6 +510,7 @@ fn live_connections_and_sessions_that_would_die_are_shown() {
                 "users": ["root"],
                 "own": true,
                 "passes": false,
+                "until": null,
                 "class": "US",
             },
         ])

@@ -174,15 +174,21 @@ fn sessions(preview: &Preview, output: &Output) -> String {
         return "\nNobody is logged in by way of the gate.\n".to_owned();
     }
     let mut text = "\nLogged in by way of the gate:\n".to_owned();
-    // Those that are lost are never left out.
-    let (lost, safe): (Vec<&LoggedIn>, Vec<&LoggedIn>) =
-        preview.sessions.iter().partition(|it| !it.passes);
+    // Those that are lost are never left out, be it at once or later.
+    let (lost, safe): (Vec<&LoggedIn>, Vec<&LoggedIn>) = preview
+        .sessions
+        .iter()
+        .partition(|it| !it.passes || it.until.is_some());
     for session in &lost {
-        let fate = match preview.mode {
-            ModeWord::Observe => "WOULD BE LOCKED OUT",
-            ModeWord::Enforce => "IS LOCKED OUT",
+        let fate = match (session.until, preview.mode) {
+            (Some(until), _) => format!(
+                "PASSES UNTIL {} ONLY",
+                humantime::format_rfc3339_seconds(until)
+            ),
+            (None, ModeWord::Observe) => "WOULD BE LOCKED OUT".to_owned(),
+            (None, ModeWord::Enforce) => "IS LOCKED OUT".to_owned(),
         };
-        text += &session_line(session, &output.paint(Paint::Bad, fate));
+        text += &session_line(session, &output.paint(Paint::Bad, &fate));
     }
     for session in safe.iter().take(SHOWN) {
         text += &session_line(session, "passes");

@@ -89,6 +89,9 @@ pub struct LoggedIn {
     pub own: bool,
     /// Whether it goes on when the gate enforces.
     pub passes: bool,
+    /// When a rule ends without which it would not pass.
+    #[serde(with = "unix_seconds", default)]
+    pub until: Option<SystemTime>,
     /// `MO`, `unknown`, `banned`; absent when the policy does not look at it.
     pub class: Option<String>,
 }

@@ -103,8 +103,7 @@ impl fmt::Display for CutOff {
 /// A session that passes for as long as a rule stands that ends.
 struct Ending {
     session: Standing,
-    /// From now on.
-    left: Duration,
+    end: SystemTime,
 }
 
 impl Daemon {
@@ -124,7 +123,8 @@ impl Daemon {
             match self.is_cut_off(&oracle, change, &session) {
                 Some(cut) => cut_off.push(cut),
                 None if change.mode == Mode::Enforce => {
-                    ending.extend(ends_later(&oracle, change, session));
+                    let end = passes_until(&oracle, change.planned, change.policy, &session);
+                    ending.extend(end.map(|end| Ending { session, end }));
                 }
                 None => {}
             }
@@ -135,7 +135,7 @@ impl Daemon {
             (Mode::Enforce, true) => listed(&cut_off, "cuts off "),
             (Mode::Enforce, false) => return Err(refusal(change.what, &cut_off)),
         };
-        said.extend(in_time(&ending, SystemTime::now()));
+        said.extend(for_a_time(&ending));
         Ok(said)
     }
 
@@ -306,26 +306,34 @@ impl Daemon {
     }
 }
 
-/// When a session ends that a change lets in for a time.
-fn ends_later(oracle: &Oracle<'_>, change: &Change<'_>, session: Standing) -> Option<Ending> {
-    let destination = session.destination(change.policy);
+/// When a session ends that passes by a rule only that ends.
+pub(super) fn passes_until(
+    oracle: &Oracle<'_>,
+    planned: Planned<'_>,
+    policy: &Policy,
+    session: &Standing,
+) -> Option<SystemTime> {
+    let destination = session.destination(policy);
     let service = Service::Tcp(session.port);
-    let end = oracle.passes_until(change.planned, session.peer, destination, service)?;
-    Some(Ending {
-        left: Duration::from_nanos(end.saturating_sub(kernel::boot_ns())),
-        session,
-    })
+    let end = oracle.passes_until(planned, session.peer, destination, service)?;
+    let left = Duration::from_nanos(end.saturating_sub(kernel::boot_ns()));
+    Some(SystemTime::now() + left)
 }
 
-/// A line for each.
-fn in_time(ending: &[Ending], now: SystemTime) -> Vec<String> {
-    let line = |it: &Ending| {
-        let Standing { peer, port, .. } = &it.session;
-        let whose = fmt::from_fn(|f| it.session.write_whose(f));
-        let end = humantime::format_rfc3339_seconds(now + it.left);
+/// A line for each, as in [`listed`].
+fn for_a_time(ending: &[Ending]) -> Vec<String> {
+    let line = |Ending { session, end }: &Ending| {
+        let Standing { peer, port, .. } = session;
+        let whose = fmt::from_fn(|f| session.write_whose(f));
+        let end = humantime::format_rfc3339_seconds(*end);
         format!("let in until {end} only: {peer} to port {port}{whose} (`cerco trust {peer}`)")
     };
-    ending.iter().take(SHOWN).map(line).collect()
+    let mut lines: Vec<String> = ending.iter().take(SHOWN).map(line).collect();
+    match ending.len().saturating_sub(SHOWN) {
+        0 => {}
+        more => lines.push(format!("let in for a time only: {more} more sessions")),
+    }
+    lines
 }
 
 /// All that is trusted, for ever or for a time, at every port or at one.

@@ -14,7 +14,7 @@ use filter_common::{
 };
 
 use super::{
-    lockout::Kind,
+    lockout::{Kind, passes_until},
     state::{Daemon, failed},
 };
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
         protocol::Refusal,
     },
     countries,
-    kernel::{Count, Destination, Mode, ObservedTime, Oracle, Service},
+    kernel::{Count, Destination, Mode, ObservedTime, Oracle, Planned, Service},
     sessions::{self, Connection},
 };
 
@@ -73,12 +73,14 @@ impl Daemon {
         let standing = self.logged_in(self.asker.unwrap_or_default());
         let logged_in = standing.into_iter().map(|it| {
             let decision = self.decide_on(oracle, &it);
+            let until = passes_until(oracle, Planned::Running, &self.policy, &it);
             LoggedIn {
                 address: it.peer,
                 port: it.port,
                 users: it.users.into_iter().collect(),
                 own: it.what == Kind::Own,
                 passes: decision.verdict == Verdict::Pass,
+                until,
                 class: decision.class.map(|_| self.why(&decision)),
             }
         });

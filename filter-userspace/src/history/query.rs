@@ -47,8 +47,8 @@ impl Step {
 pub enum Part {
     #[default]
     Whole,
-    /// The steps.
-    Points,
+    /// What is counted exactly: steps, totals and lines, without the sample and the changes.
+    Counted,
     /// Who changed what.
     Changes,
 }

@@ -34,6 +34,7 @@ impl Gate {
             .inspect_err(|_| self.store(offset, counted_before))?;
         if self.is_taken_down() {
             // Whoever takes the gate down may have listed the links before this one was there.
+            trackers::release_filters(&place.name);
             self.release_interface(&place.name)?;
             return Err(KernelError::TakenDown);
         }

@@ -76,6 +76,7 @@ fn what_enforcing_costs_is_shown_whole_and_fits_the_screen() {
         users: users.iter().map(|user| (*user).to_owned()).collect(),
         own,
         passes,
+        until: None,
         class: class.map(str::to_owned),
     };
     let class = |class: &str, connections| ClassCount {
@@ -187,10 +188,20 @@ fn sessions_that_are_lost_are_all_shown() {
             users: Vec::new(),
             own: false,
             passes: host < 15,
+            until: None,
             class: Some("US".into()),
         })
         .collect();
+    let end = UNIX_EPOCH + Duration::from_secs(1_795_651_200);
+    preview.sessions.push(LoggedIn {
+        address: [203, 0, 113, 30].into(),
+        passes: true,
+        until: Some(end),
+        ..preview.sessions[0].clone()
+    });
     let text = render(&preview, &Output::plain());
+    let later = "\n  203.0.113.30 to port 22 (US): PASSES UNTIL 2026-11-26T00:00:00Z ONLY\n";
+    assert!(text.contains(later), "{text}");
     let count = |words: &str| text.lines().filter(|line| line.contains(words)).count();
     assert_eq!((count("LOCKED OUT"), count(": passes")), (15, 10), "{text}");
     assert!(text.ends_with("  5 more, which pass\n"), "{text}");

@@ -82,7 +82,7 @@ fn minutes(context: &Context, query: &Query, history: &History) -> Result<Vec<Po
             // The minute of it is the last one.
             until: Some(end - MINUTE),
             by: Step::Minute,
-            part: Part::Points,
+            part: Part::Counted,
             ..query.clone()
         };
         points.extend(history::ask(context, piece)?.0.points);

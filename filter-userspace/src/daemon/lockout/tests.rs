@@ -137,3 +137,26 @@ fn rules_that_end_or_name_a_port_have_a_say_over_the_next_start() {
         "it is over"
     );
 }
+
+#[test]
+fn sessions_that_end_later_are_listed_as_short_as_the_others() {
+    let end = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_651_200);
+    let ending = |peer: &str, users: &[&str], what| Ending {
+        session: cut_off(peer, users, what).session,
+        end,
+    };
+    assert_eq!(for_a_time(&[]), Vec::<String>::new());
+    let one = ending("203.0.113.7", &["anna", "bob"], Kind::Own);
+    assert_eq!(
+        for_a_time(&[one]),
+        [
+            "let in until 2026-11-26T00:00:00Z only: 203.0.113.7 to port 22, anna, bob, your own (`cerco trust 203.0.113.7`)"
+        ]
+    );
+    let many: Vec<Ending> = (0..12)
+        .map(|_| ending("203.0.113.7", &[], Kind::Login))
+        .collect();
+    let lines = for_a_time(&many);
+    assert_eq!(lines.len(), SHOWN + 1);
+    assert_eq!(lines[SHOWN], "let in for a time only: 2 more sessions");
+}

@@ -89,12 +89,12 @@ impl Reading<'_> {
             found
         };
         let (changes, earlier_changes) = match part {
-            Part::Points => Default::default(),
+            Part::Counted => Default::default(),
             Part::Whole | Part::Changes => self.changes()?,
         };
         let sampled = match part {
             Part::Whole => self.sampled(lines_of(LineKind::Protocol))?,
-            Part::Points | Part::Changes => Sampled::default(),
+            Part::Counted | Part::Changes => Sampled::default(),
         };
         Ok(History {
             daemon: true,

@@ -262,7 +262,7 @@ fn hours_and_days_tell_the_same_as_minutes_and_parts_are_known_apart() {
         };
         writer.answer(&question, now).unwrap()
     };
-    let points = part(Part::Points);
+    let points = part(Part::Counted);
     assert_eq!((&points.points, points.total), (&all.points, all.total));
     let changes = part(Part::Changes);
     assert_eq!(
@@ -302,6 +302,6 @@ fn newest_changes_are_told_and_the_others_counted() {
     let changes = writer.answer(&of(Part::Changes), DAWN + 10_006).unwrap();
     assert_eq!(changes.changes, history.changes);
     assert_eq!(changes.earlier_changes, 5);
-    let points = writer.answer(&of(Part::Points), DAWN + 10_006).unwrap();
+    let points = writer.answer(&of(Part::Counted), DAWN + 10_006).unwrap();
     assert_eq!(points.changes, []);
 }

@@ -58,7 +58,7 @@ enum Task {
         )]
         arguments: Vec<String>,
     },
-    /// Measure cerco beside what else could be installed; ten minutes, `--quick` for two
+    /// Measure cerco beside what else could be installed; ten minutes, `--quick` for one
     Bench {
         /// Passed on to the benchmark; `cargo xtask bench -- --help` lists them
         #[arg(

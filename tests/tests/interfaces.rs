@@ -371,6 +371,10 @@ fn interfaces_that_swap_their_names_are_both_guarded_all_the_time() {
     none_came_in("swapped under load");
     let log = cerco.log();
     assert!(!log.contains("is released"), "{log}");
+    for name in [LINK, SECOND] {
+        let nonsense = format!("{name} is called {name} now");
+        assert!(!log.contains(&nonsense), "{log}");
+    }
     swap();
     wait_for_line(&cerco, "is called eth1 now", 5, FOLLOWED);
     counts(&cerco, "swapped", SECOND, LINK);
@@ -410,6 +414,42 @@ fn interface_that_lost_its_name_keeps_its_gate_while_another_name_is_missing() {
     );
     assert_eq!(bad.total().unwrap(), 0);
     assert!(!cerco.log().contains("is released"), "{}", cerco.log());
+}
+
+/// As systemd gives them to network cards: the name in the config may be any of them.
+#[test]
+fn interface_may_be_written_by_its_alternative_name() {
+    const ALTERNATIVE: &str = "enx001122334455";
+    let site = Site::new().unwrap();
+    let name_it = |what: &str| {
+        let command = format!("link property {what} dev {LINK} altname {ALTERNATIVE}");
+        site.host.ip(&command).unwrap();
+    };
+    name_it("add");
+    let config = site.config_with(&format!("interfaces = [\"{ALTERNATIVE}\"]"), "");
+    let cerco = Cerco::start(&site.host, &config).unwrap();
+    let mut bad = denied_on(&site.host, LINK);
+    site.send(ABROAD[0], 10).unwrap();
+    assert_eq!(attached(&cerco), [ALTERNATIVE]);
+    assert_eq!(warnings(&cerco), "[]");
+    // Without a bearer of the name the gate stays.
+    name_it("del");
+    wait_for_line(
+        &cerco,
+        &format!("{ALTERNATIVE} is called {LINK} now"),
+        1,
+        FOLLOWED,
+    );
+    site.send(ABROAD[0], 10).unwrap();
+    name_it("add");
+    poll::until("see the warning end", FOLLOWED, || {
+        (warnings(&cerco) == "[]").then_some(())
+    })
+    .unwrap();
+    site.send(ABROAD[0], 10).unwrap();
+    let counted = counted_on(&cerco, &site, ALTERNATIVE, "drop", "country_denied");
+    assert_eq!(counted, 30);
+    assert_eq!(bad.total().unwrap(), 0);
 }
 
 #[test]

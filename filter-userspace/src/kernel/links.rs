@@ -5,13 +5,15 @@ use std::{io, net::IpAddr};
 
 use netlink_packet_core::NLM_F_DUMP;
 
-use super::netlink::{Body, Netlink, attribute, attributes, text_of, u32_of};
+use super::netlink::{Body, Netlink, attribute, attribute_list, attributes, text_of, u32_of};
 
 /// One network interface.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Link {
     pub index: u32,
     pub name: String,
+    /// Other names that it answers to (`ip link property add … altname`).
+    pub alternative_names: Vec<String>,
     /// ARPHRD_* of linux/if_arp.h; 1 is Ethernet.
     pub hardware_type: u16,
     pub is_up: bool,
@@ -25,6 +27,13 @@ pub struct Link {
     pub kind: Option<String>,
     /// Numbers of the XDP programs by the way they are attached.
     pub xdp: XdpPrograms,
+}
+
+impl Link {
+    /// Whether this is the interface that `name` means to the kernel.
+    pub fn bears(&self, name: &str) -> bool {
+        self.name == name || self.alternative_names.iter().any(|it| it == name)
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -76,7 +85,10 @@ const RTM_NEWLINK: u16 = 16;
 const IFF_UP: u32 = 1;
 const IFINFOMSG_BYTES: usize = 16;
 
-/// All interfaces of the network namespace of the calling thread.
+/// All interfaces of the network namespace of the calling thread, as they were at one moment.
+///
+/// Names are to be looked up in this list and not by if_nametoindex(3): while the kernel renames an interface that
+/// finds it under neither name, for milliseconds (dev_change_name() in net/core/dev.c), and a listing waits.
 pub fn links() -> io::Result<Vec<Link>> {
     let body = Body {
         message_type: RTM_GETLINK,
@@ -88,6 +100,14 @@ pub fn links() -> io::Result<Vec<Link>> {
         .filter(|body| body.message_type == RTM_NEWLINK)
         .filter_map(|body| link(&body.bytes))
         .collect())
+}
+
+/// The numbers of the interfaces that bear one of `names`.
+pub fn numbers_of<'a>(links: &'a [Link], names: &'a [String]) -> impl Iterator<Item = u32> + 'a {
+    links
+        .iter()
+        .filter(|link| names.iter().any(|name| link.bears(name)))
+        .map(|link| link.index)
 }
 
 /// The addresses of all interfaces, by the number of the interface.
@@ -126,6 +146,8 @@ fn link(bytes: &[u8]) -> Option<Link> {
     const IFLA_INFO_KIND: u16 = 1;
     const IFLA_LINK_NETNSID: u16 = 37;
     const IFLA_XDP: u16 = 43;
+    const IFLA_PROP_LIST: u16 = 52;
+    const IFLA_ALT_IFNAME: u16 = 53;
     let (header, rest) = bytes.split_at_checked(IFINFOMSG_BYTES)?;
     let all = attributes(rest);
     let number = |kind| all.get(&kind).and_then(|value| u32_of(value));
@@ -137,6 +159,14 @@ fn link(bytes: &[u8]) -> Option<Link> {
     Some(Link {
         index: u32_of(&header[4..])?,
         name: text_of(all.get(&IFLA_IFNAME)?),
+        alternative_names: all
+            .get(&IFLA_PROP_LIST)
+            .map(|properties| {
+                let of_kind = attribute_list(properties);
+                let names = of_kind.filter(|(number, _)| *number == IFLA_ALT_IFNAME);
+                names.map(|(_, value)| text_of(value)).collect()
+            })
+            .unwrap_or_default(),
         hardware_type: u16::from_ne_bytes([header[2], header[3]]),
         is_up: u32_of(&header[8..])? & IFF_UP != 0,
         mtu: number(IFLA_MTU)?,

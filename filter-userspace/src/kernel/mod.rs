@@ -55,8 +55,8 @@ pub use inventory::{
 };
 pub use link_watch::{Heard, LinkWatch};
 pub use links::{
-    Direction, Link, TcProgram, XdpFeatures, XdpPrograms, addresses, links, tc_programs,
-    xdp_features,
+    Direction, Link, TcProgram, XdpFeatures, XdpPrograms, addresses, links, numbers_of,
+    tc_programs, xdp_features,
 };
 pub use live::{EmptyProgram, Live};
 pub use load::{Gate, Loader, Logger, OBJECT};

@@ -4,13 +4,16 @@
 use std::{collections::HashMap, io, os::fd::AsRawFd as _, time::Duration};
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-    NetlinkSerializable, NlasIterator,
+    NLM_F_ACK, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader,
+    NetlinkMessage, NetlinkPayload, NetlinkSerializable, NlasIterator,
 };
 use netlink_sys::{Socket, SocketAddr};
 
 /// The kernel answers at once; longer means that it never will.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often a listing is asked for that was not of one moment.
+const LISTINGS: usize = 5;
 
 /// A socket that asks and waits for the answer.
 pub(super) struct Netlink {
@@ -23,6 +26,13 @@ pub(super) struct Netlink {
 pub(super) struct Body {
     pub message_type: u16,
     pub bytes: Vec<u8>,
+}
+
+#[derive(Default)]
+struct Answer {
+    bodies: Vec<Body>,
+    /// Parts of a listing are of different moments (NLM_F_DUMP_INTR).
+    was_interrupted: bool,
 }
 
 impl NetlinkSerializable for Body {
@@ -65,7 +75,20 @@ impl Netlink {
     }
 
     /// Sends `body` and returns all that the kernel answers. `flags`: NLM_F_DUMP for a listing.
+    ///
+    /// A listing is asked for again when it says of itself that things changed under it. Where they never rest the
+    /// last one has to do.
     pub fn ask(&mut self, body: Body, flags: u16) -> io::Result<Vec<Body>> {
+        for _ in 1..LISTINGS {
+            let answer = self.ask_once(body.clone(), flags)?;
+            if !answer.was_interrupted {
+                return Ok(answer.bodies);
+            }
+        }
+        Ok(self.ask_once(body, flags)?.bodies)
+    }
+
+    fn ask_once(&mut self, body: Body, flags: u16) -> io::Result<Answer> {
         self.sequence += 1;
         let mut header = NetlinkHeader::default();
         // The answer to a single question ends with an acknowledgement, a listing with NLMSG_DONE.
@@ -77,7 +100,7 @@ impl Netlink {
         message.serialize(&mut bytes);
         self.socket.send(&bytes, 0)?;
 
-        let mut answers = Vec::new();
+        let mut answer = Answer::default();
         loop {
             let (received, _) = self.socket.recv_from_full()?;
             let mut rest = received.as_slice();
@@ -86,13 +109,14 @@ impl Netlink {
                 // NLMSG_ALIGN of linux/netlink.h.
                 let len = (message.header.length as usize).next_multiple_of(4);
                 rest = rest.get(len..).unwrap_or_default();
+                answer.was_interrupted |= message.header.flags & NLM_F_DUMP_INTR != 0;
                 match message.payload {
-                    NetlinkPayload::InnerMessage(body) => answers.push(body),
-                    NetlinkPayload::Done(_) => return Ok(answers),
+                    NetlinkPayload::InnerMessage(body) => answer.bodies.push(body),
+                    NetlinkPayload::Done(_) => return Ok(answer),
                     NetlinkPayload::Error(error) if error.code.is_some() => {
                         return Err(error.to_io());
                     }
-                    NetlinkPayload::Error(_) => return Ok(answers),
+                    NetlinkPayload::Error(_) => return Ok(answer),
                     _ => {}
                 }
             }
@@ -128,6 +152,11 @@ fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> io::Erro
 
 /// The attributes in `bytes` by number. What follows a broken one is left out.
 pub(super) fn attributes(bytes: &[u8]) -> HashMap<u16, &[u8]> {
+    attribute_list(bytes).collect()
+}
+
+/// The same in their order, where a number may occur several times.
+pub(super) fn attribute_list(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     NlasIterator::new(bytes)
         .map_while(Result::ok)
         .map(|attribute| {
@@ -137,7 +166,6 @@ pub(super) fn attributes(bytes: &[u8]) -> HashMap<u16, &[u8]> {
             let number = u16::from_ne_bytes([start[2], start[3]]) & 0x3fff;
             (number, &start[4..len])
         })
-        .collect()
 }
 
 /// An attribute for a question.

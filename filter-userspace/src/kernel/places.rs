@@ -6,7 +6,7 @@
 
 use std::{fs, io};
 
-use super::{AttachMode, Attachment, Gate, KernelError, Link, interface_index, pins, trackers};
+use super::{AttachMode, Attachment, Gate, KernelError, Link, pins, trackers};
 
 /// Where the gate belongs for one name.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -18,20 +18,15 @@ pub struct Place {
     pub renamed_to: Option<String>,
 }
 
-/// The place of each wanted name that has one. `index_of` finds the interface that bears a name.
-fn places(
-    wanted: &[String],
-    index_of: impl Fn(&str) -> Option<u32>,
-    links: &[Link],
-    attachments: &[Attachment],
-) -> Vec<Place> {
+/// The place of each wanted name that has one.
+fn places(wanted: &[String], links: &[Link], attachments: &[Attachment]) -> Vec<Place> {
     let mut places: Vec<Place> = Vec::new();
     let mut unborne = Vec::new();
     for name in wanted {
-        match index_of(name) {
-            Some(ifindex) => places.push(Place {
+        match links.iter().find(|link| link.bears(name)) {
+            Some(link) => places.push(Place {
                 name: name.clone(),
-                ifindex,
+                ifindex: link.index,
                 renamed_to: None,
             }),
             None => unborne.push(name),
@@ -68,8 +63,7 @@ pub fn name_before(interface: &str) -> Option<&str> {
 impl Gate {
     /// Where the gate belongs for `wanted`, by what is there now.
     pub fn places(&self, wanted: &[String], links: &[Link]) -> Vec<Place> {
-        let index_of = |name: &str| interface_index(name).ok();
-        places(wanted, index_of, links, &self.attachments)
+        places(wanted, links, &self.attachments)
     }
 
     /// Names every attachment by the place that it is at. One that has lost its name to another interface is set
@@ -225,12 +219,23 @@ mod tests {
                 vec![attachment("eth0", 2), attachment("eth1", 3)],
                 vec![place("eth1", 2, None)],
             ),
+            (
+                "by another name of theirs",
+                vec![
+                    Link {
+                        alternative_names: vec!["enp0s3".into(), "eth0".into()],
+                        ..link(2, "wan0")
+                    },
+                    link(3, "eth1"),
+                ],
+                vec![attachment("eth0", 2)],
+                vec![place("eth0", 2, None), place("eth1", 3, None)],
+            ),
             ("gone", vec![], vec![attachment("eth0", 2)], vec![]),
         ];
         let wanted = ["eth0".to_owned(), "eth1".to_owned()];
         for (name, links, attachments, expected) in cases {
-            let index_of = |name: &str| Some(links.iter().find(|link| link.name == name)?.index);
-            let found = places(&wanted, index_of, &links, &attachments);
+            let found = places(&wanted, &links, &attachments);
             assert_eq!(found, expected, "{name}");
         }
     }

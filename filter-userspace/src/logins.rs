@@ -205,11 +205,12 @@ pub struct Behind {
 }
 
 impl Behind {
-    /// `addresses`: with the numbers of their interfaces.
+    /// `addresses`: with the numbers of their interfaces. `guarded`: numbers of those with the gate, or that are to
+    /// have it. Names would not do, since the gate stays on an interface that is renamed.
     ///
     /// Linux takes packets for an address of the host on any interface. So one on the loopback interface or a dummy,
     /// which nothing comes in by, is reached through some other, and that may be guarded.
-    pub fn of(links: &[Link], addresses: &[(u32, IpAddr)], guarded: &[String]) -> Self {
+    pub fn of(links: &[Link], addresses: &[(u32, IpAddr)], guarded: &[u32]) -> Self {
         let behind = behind_the_gate(links, guarded);
         let is_known = |index: &u32| {
             let link = links.iter().find(|link| link.index == *index);
@@ -241,12 +242,8 @@ const ARPHRD_LOOPBACK: u16 = 772;
 
 /// The numbers of the interfaces whose packets come by one of `guarded`: these, what they are members
 /// of, and what lies upon them, as VLANs do.
-fn behind_the_gate(links: &[Link], guarded: &[String]) -> Vec<u32> {
-    let mut behind: Vec<u32> = links
-        .iter()
-        .filter(|link| guarded.contains(&link.name))
-        .map(|link| link.index)
-        .collect();
+fn behind_the_gate(links: &[Link], guarded: &[u32]) -> Vec<u32> {
+    let mut behind = guarded.to_vec();
     let mut next = 0;
     while let Some(&index) = behind.get(next) {
         next += 1;
@@ -297,7 +294,7 @@ mod tests {
             (1, address("192.0.2.53")),
             (4, address("192.0.2.54")),
         ];
-        let behind = Behind::of(&links, &addresses, &["eth0".to_owned()]);
+        let behind = Behind::of(&links, &addresses, &[2]);
         for (local, expected) in [
             (Some("192.0.2.1"), true),
             (Some("192.0.2.9"), false),
@@ -435,7 +432,7 @@ mod tests {
             link(5, "br0.7", None, Some(4)),
             link(6, "eth1.7", None, Some(3)),
         ];
-        assert_eq!(behind_the_gate(&links, &["eth0".into()]), [2, 4, 5]);
-        assert_eq!(behind_the_gate(&links, &["gone".into()]), [0u32; 0]);
+        assert_eq!(behind_the_gate(&links, &[2]), [2, 4, 5]);
+        assert_eq!(behind_the_gate(&links, &[]), [0u32; 0]);
     }
 }

@@ -391,6 +391,33 @@ fn gate_that_does_not_stand_where_the_config_says_is_a_fault() {
 }
 
 #[test]
+fn interfaces_are_known_by_other_names_too() {
+    let site = Site::new().unwrap();
+    let change = |command: &str| site.host.ip(command).unwrap();
+    change(&format!("link property add dev {LINK} altname enp0s3"));
+    let config = site.config_with("interfaces = [\"enp0s3\"]\n", "");
+    let cerco = Cerco::start(&site.host, &config).unwrap();
+    let doctor = Doctor::ask(&cerco);
+    assert_eq!(doctor.kinds(), []);
+
+    change(&format!("link property del dev {LINK} altname enp0s3"));
+    let doctor = Doctor::ask(&cerco);
+    assert_eq!(doctor.kinds(), [("name", "warning")]);
+    let edit_and_restart = format!(
+        "sensible-editor {} && systemctl restart cerco    # interfaces = eth0 in the place of enp0s3",
+        cerco.config_path().display()
+    );
+    assert_eq!(
+        doctor.sentence_and_command("name"),
+        (
+            "enp0s3 is called eth0 now, and the gate went along: it leaves eth0 when another interface is \
+             called enp0s3.",
+            edit_and_restart.as_str()
+        )
+    );
+}
+
+#[test]
 fn broken_config_is_told_with_its_place_and_the_rest_is_looked_at() {
     let site = Site::new().unwrap();
     let cerco = site.start().unwrap();

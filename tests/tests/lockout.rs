@@ -3,7 +3,7 @@
 use integration_tests::{
     daemon::Cerco,
     poll,
-    site::{ABROAD, Ended, MACAU, Site},
+    site::{ABROAD, Ended, LINK, MACAU, Site},
     veth::{End, Veth},
     visits::{Visit, connect_to, settle, settle_at, start_hidden, visit},
 };
@@ -310,6 +310,27 @@ fn sessions_beside_the_gate_stand_in_the_way_of_nothing() {
         "enforcing would lock out a session",
         &["192.0.2.2 to port 22 (unknown)"],
         &["192.0.2.2"],
+    );
+}
+
+/// The gate stays on an interface that is renamed, and so does what it would cut off.
+#[test]
+fn sessions_over_a_renamed_interface_are_guarded_too() {
+    let site = Site::new().unwrap();
+    settle(&site);
+    let cerco = start(&site, &site.config());
+    let [_resident, _] = residents(&site);
+    site.host.ip(&format!("link set {LINK} name wan0")).unwrap();
+    poll::until("see the name followed", LIMIT, || {
+        let log = cerco.log();
+        log.contains("eth0 is called wan0 now").then_some(())
+    })
+    .unwrap();
+    assert_refused(
+        &cerco.try_cli(&["deny", "MO"]),
+        "`deny MO` would lock out a session",
+        &["198.51.100.7 to port 22 (MO)"],
+        &["198.51.100.7"],
     );
 }
 

@@ -302,7 +302,11 @@ impl Daemon {
                 return Behind::default();
             }
         };
-        Behind::of(&links, &addresses, self.gate.interfaces())
+        let standing = self.gate.attachments().iter().map(|it| it.ifindex);
+        let guarded: Vec<u32> = kernel::numbers_of(&links, self.gate.interfaces())
+            .chain(standing)
+            .collect();
+        Behind::of(&links, &addresses, &guarded)
     }
 }
 

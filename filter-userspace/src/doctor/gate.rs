@@ -54,6 +54,7 @@ pub struct Programs {
 
 /// `pinned`: `None` when this user may not look at the pins.
 pub fn standing(
+    name: &str,
     link: &Link,
     pinned: Option<&[StandingLink]>,
     daemon: Option<&Status>,
@@ -72,8 +73,8 @@ pub fn standing(
     let Some(pinned) = pinned else {
         // The daemon looks at its links when it is asked, and warns of those that it has lost.
         let is_named = |status: &Status| {
-            let lost = format!("no gate stands on {} ", link.name);
-            status.interfaces.iter().any(|it| it.interface == link.name)
+            let lost = format!("no gate stands on {name} ");
+            status.interfaces.iter().any(|it| it.interface == name)
                 && !status.warnings.iter().any(|it| it.starts_with(&lost))
         };
         return match daemon.is_some_and(is_named) {
@@ -169,6 +170,8 @@ pub struct Gate {
     pub pins_fault: Option<PinsFault>,
     /// The interfaces of the config; `None`: there is none of that name.
     pub interfaces: Vec<(String, Option<Standing>)>,
+    /// Those of which a finding says that they are called otherwise now.
+    pub renamed: Vec<String>,
     /// Where the gate stands and the config does not name it.
     pub unnamed: Vec<String>,
     pub daemon: Daemon,
@@ -252,6 +255,10 @@ impl Gate {
             Some(*it) != told_elsewhere
                 && !it.starts_with("no gate stands on ")
                 && !taken_off.contains(it)
+                && !self
+                    .renamed
+                    .iter()
+                    .any(|name| it.starts_with(&format!("{name} is called ")))
         });
         findings.extend(said.map(|warning| {
             Finding::warning("daemon_warning", format!("The daemon warns: {warning}."))

@@ -58,6 +58,8 @@ const NATIVE_DRIVERS: [&str; 40] = [
 ];
 
 pub struct Interface {
+    /// As the config has it.
+    pub name: String,
     pub link: Link,
     /// Name and kind of what it is a member of.
     pub master: Option<(String, String)>,
@@ -127,6 +129,7 @@ impl Interface {
             self.mode(commands),
             self.mtu(commands),
         ];
+        findings.extend(self.rename(commands));
         findings.extend(self.offloads());
         findings.push(self.queues());
         findings.push(self.vlan_tags());
@@ -174,6 +177,25 @@ impl Interface {
             ),
         )
         .mend(commands.edit_and_restart("interfaces = the one below the tunnel"))
+    }
+
+    /// No interface bears the name of the config, and the gate has stayed on the one that did.
+    pub fn is_renamed(&self) -> bool {
+        !self.link.bears(&self.name)
+    }
+
+    fn rename(&self, commands: &Commands) -> Option<Finding> {
+        let (name, now) = (self.name.as_str(), self.link.name.as_str());
+        self.is_renamed().then(|| {
+            Finding::warning(
+                "name",
+                format!(
+                    "{name} is called {now} now, and the gate went along: it leaves {now} when another \
+                     interface is called {name}."
+                ),
+            )
+            .mend(commands.edit_and_restart(&format!("interfaces = {now} in the place of {name}")))
+        })
     }
 
     fn state(&self) -> Finding {

@@ -32,16 +32,17 @@ pub enum Said {
     Nothing,
 }
 
-/// Each SSH session, with what the gate and the config say about it. `names`: the interfaces of the gate.
+/// Each SSH session, with what the gate and the config say about it. `guarded`: the numbers of the
+/// interfaces of the gate.
 pub fn gather(
     links: &[Link],
-    names: &[String],
+    guarded: &[u32],
     ssh_session: Option<(IpAddr, u16)>,
     socket: &Path,
     intended: &Intended,
 ) -> Vec<Risk> {
     let addresses = kernel::addresses().unwrap_or_default();
-    let behind = Behind::of(links, &addresses, names);
+    let behind = Behind::of(links, &addresses, guarded);
     let risk = |session: Session| {
         let peer = (session.peer, session.port);
         let written = intended.compiled.as_ref().map(|(policy, compiled)| {

@@ -94,9 +94,14 @@ pub fn examine(question: &Question) -> Report {
         interfaces: names
             .iter()
             .map(|name| {
-                let standing = interfaces.iter().find(|it| it.link.name == *name);
+                let standing = interfaces.iter().find(|it| it.name == *name);
                 (name.clone(), standing.map(|it| it.standing.clone()))
             })
+            .collect(),
+        renamed: interfaces
+            .iter()
+            .filter(|it| it.is_renamed())
+            .map(|it| it.name.clone())
             .collect(),
         unnamed: unnamed(&names, pinned, config),
         mode: mode_in_force(status, pinned, paths),
@@ -138,9 +143,12 @@ pub fn examine(question: &Question) -> Report {
         dated: dated(&intended, &gate.daemon, config_file),
     };
     findings.extend(clock.judge());
+    let named = interfaces.iter().map(|it| it.link.index);
+    let standing = pinned.unwrap_or_default().iter();
+    let guarded: Vec<u32> = named.chain(standing.filter_map(|it| it.ifindex)).collect();
     let mut risks = lockout::gather(
         &links,
-        &names,
+        &guarded,
         question.ssh_session,
         &paths.socket,
         &intended,
@@ -212,9 +220,9 @@ fn look_at_interfaces(
     let cpus = thread::available_parallelism().map_or(1, |count| count.get() as u32);
     let named = names
         .iter()
-        .filter_map(|name| links.iter().find(|link| link.name == *name));
+        .filter_map(|name| Some((name, link_of(name, links, pinned)?)));
     named
-        .map(|link| {
+        .map(|(name, link)| {
             let trackers = match trackers {
                 Some(pinned) => Trackers::Pinned(pinned),
                 None => Trackers::Unseen(status.and_then(|status| status.replies.as_ref())),
@@ -225,12 +233,11 @@ fn look_at_interfaces(
                 .and_then(|master| links.iter().find(|it| it.index == master))
                 .map(|it| (it.name.clone(), it.kind.clone().unwrap_or_default()));
             let told = status.and_then(|status| {
-                status
-                    .interfaces
-                    .iter()
-                    .find(|it| it.interface == link.name)
+                let mut interfaces = status.interfaces.iter();
+                interfaces.find(|it| it.interface == *name)
             });
             Interface {
+                name: name.clone(),
                 master,
                 driver: described.driver,
                 xdp: described.xdp,
@@ -240,13 +247,23 @@ fn look_at_interfaces(
                 tc_programs: described.tc_programs,
                 tcx_fault: described.tcx_fault,
                 tracking: described.tracking,
-                standing: gate::standing(link, pinned, status, &programs),
+                standing: gate::standing(name, link, pinned, status, &programs),
                 attach,
                 fallback_reason: told.and_then(|it| it.fallback_reason.clone()),
                 link: link.clone(),
             }
         })
         .collect()
+}
+
+/// The interface that bears `name`, or else the one that the gate went along with when it was renamed.
+fn link_of<'a>(name: &str, links: &'a [Link], pinned: Option<&[StandingLink]>) -> Option<&'a Link> {
+    let bearer = links.iter().find(|link| link.bears(name));
+    bearer.or_else(|| {
+        let mut pinned = pinned?.iter();
+        let ifindex = pinned.find(|it| it.interface == name)?.ifindex?;
+        links.iter().find(|link| link.index == ifindex)
+    })
 }
 
 fn stands(interface: &Interface) -> bool {

@@ -72,6 +72,7 @@ fn gate(daemon: Daemon) -> Gate {
     Gate {
         pins_fault: None,
         interfaces: Vec::new(),
+        renamed: Vec::new(),
         unnamed: Vec::new(),
         daemon,
         mode: None,
@@ -156,7 +157,7 @@ fn program_on_an_interface_is_the_gate_only_when_its_pin_says_so() {
     ];
     for (number, (link, pinned, status, expected)) in cases.into_iter().enumerate() {
         assert_eq!(
-            standing(&link, pinned, status, &programs),
+            standing(&link.name, &link, pinned, status, &programs),
             expected,
             "case {number}"
         );

@@ -13,6 +13,7 @@ const NONE: XdpFeatures = XdpFeatures {
 /// One of which nothing bad can be said.
 fn healthy() -> Interface {
     Interface {
+        name: "eth0".into(),
         link: Link {
             index: 2,
             name: "eth0".into(),

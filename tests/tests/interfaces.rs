@@ -714,10 +714,15 @@ fn other_program_is_named_and_the_gate_comes_when_it_is_gone() {
 fn program_on_a_bpf_link_is_named_with_the_command_that_detaches_it() {
     let site = Site::new().unwrap();
     let mut other = Drops::load(Program::DropAll, &Prefixes::default()).unwrap();
-    site.host
-        .run(|| other.attach(XdpMode::Driver))
-        .unwrap()
-        .unwrap();
+    // The same program on other interfaces is none of the gate's business.
+    let elsewhere = ["eth1", "eth2", "eth3"];
+    elsewhere.iter().for_each(|link| lay_cable(&site, link));
+    for link in ["eth1", LINK, "eth2", "eth3"] {
+        site.host
+            .run(|| other.attach_to(link, XdpMode::Driver))
+            .unwrap()
+            .unwrap();
+    }
     let three = "--bounding-set=-all,+bpf,+net_admin,+perfmon";
     let wrapper = ["setpriv", three];
     let blind = Cerco::start_under(&site.host, &site.config(), &wrapper).unwrap_err();
@@ -734,6 +739,10 @@ fn program_on_a_bpf_link_is_named_with_the_command_that_detaches_it() {
     let id = command.split_whitespace().last().unwrap();
     detach_link(id.parse().unwrap());
     site.start().unwrap();
+    for link in elsewhere {
+        let shown = site.host.ip(&format!("link show {link}")).unwrap();
+        assert!(shown.contains("xdp"), "{shown}");
+    }
 }
 
 #[test]

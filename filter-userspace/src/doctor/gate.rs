@@ -47,7 +47,8 @@ pub struct OtherProgram {
 /// Programs of the whole host, by their numbers.
 pub struct Programs {
     pub names: HashMap<u32, String>,
-    pub links: HashMap<u32, u32>,
+    /// The number of the link by which a program is on an interface.
+    pub link: fn(u32, u32) -> Option<u32>,
     /// Looks for a process that has a program open.
     pub holder: fn(u32) -> Option<(u32, String)>,
 }
@@ -89,7 +90,7 @@ pub fn standing(
             id,
             name: programs.names.get(&id).cloned().unwrap_or_default(),
             is_generic,
-            bpf_link: programs.links.get(&id).copied(),
+            bpf_link: (programs.link)(id, link.index),
             holder: (programs.holder)(id),
         }),
     }

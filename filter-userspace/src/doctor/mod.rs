@@ -213,7 +213,7 @@ fn look_at_interfaces(
 ) -> Vec<Interface> {
     let programs = Programs {
         names: kernel::program_names().unwrap_or_default(),
-        links: kernel::link_numbers(),
+        link: kernel::link_number,
         holder: kernel::program_holder,
     };
     let attach = config.map_or(AttachPreference::Auto, |config| config.attach);

@@ -23,24 +23,34 @@ const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_PROG_TEST_RUN: libc::c_long = 10;
 const BPF_PROG_GET_FD_BY_ID: libc::c_long = 13;
 const BPF_LINK_UPDATE: libc::c_long = 29;
+const BPF_LINK_GET_FD_BY_ID: libc::c_long = 30;
 const BPF_LINK_DETACH: libc::c_long = 34;
 
 /// A loaded program by its number. Needs CAP_SYS_ADMIN.
 pub(super) fn program_by_id(id: u32) -> io::Result<OwnedFd> {
-    /// The part of `union bpf_attr` that the command reads.
+    open_by_id(BPF_PROG_GET_FD_BY_ID, id)
+}
+
+/// Opens a link by its number. Needs CAP_SYS_ADMIN.
+pub(super) fn link_by_id(id: u32) -> io::Result<OwnedFd> {
+    open_by_id(BPF_LINK_GET_FD_BY_ID, id)
+}
+
+fn open_by_id(command: libc::c_long, id: u32) -> io::Result<OwnedFd> {
+    /// The part of `union bpf_attr` that the commands read.
     #[repr(C)]
     struct Attributes {
-        prog_id: u32,
+        id: u32,
         next_id: u32,
         open_flags: u32,
     }
     let mut attributes = Attributes {
-        prog_id: id,
+        id,
         next_id: 0,
         open_flags: 0,
     };
-    // SAFETY: the structure is what the command reads.
-    let fd = unsafe { bpf(BPF_PROG_GET_FD_BY_ID, &mut attributes) }?;
+    // SAFETY: the structure is what the commands read.
+    let fd = unsafe { bpf(command, &mut attributes) }?;
     // SAFETY: a new descriptor that nobody else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

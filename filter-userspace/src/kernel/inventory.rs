@@ -7,7 +7,7 @@ use aya::programs::{
 };
 
 use super::{
-    AttachMode, KernelError, bpffs,
+    AttachMode, KernelError, bpf, bpffs,
     links::{Direction, TcProgram},
     pins::{self, PinPaths},
 };
@@ -97,13 +97,17 @@ pub fn program_names() -> Result<HashMap<u32, String>, KernelError> {
         .collect()
 }
 
-/// The numbers of BPF links, by the number of their program: a program without one was attached by
-/// netlink, as `ip link set … xdp` does it. Needs root.
-pub fn link_numbers() -> HashMap<u32, u32> {
-    loaded_links()
+/// The number of the BPF link by which a program is on an interface; `None`: it was attached by netlink, as
+/// `ip link set … xdp` does it. One program may be on many interfaces, each by a link of its own. Needs root.
+pub fn link_number(program: u32, ifindex: u32) -> Option<u32> {
+    let mut links = loaded_links()
         .filter_map(Result::ok)
-        .map(|link| (link.program_id(), link.id()))
-        .collect()
+        .filter(|link| link.program_id() == program)
+        .map(|link| link.id());
+    links.find(|id| {
+        let held = bpf::link_by_id(*id).ok().map(|it| pins::ifindex_of(&it));
+        matches!(held, Some(Ok(Some(held))) if held == ifindex)
+    })
 }
 
 /// Number and name of a process that has a program open, itself or by a link. Sees all of them as root.

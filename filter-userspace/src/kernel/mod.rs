@@ -50,7 +50,7 @@ pub use ethtool::{Channels, Ethtool};
 pub use events::{EVENTS_PER_SECOND, EventReader};
 pub use flows::FlowCount;
 pub use inventory::{
-    StandingLink, StandingTracker, link_numbers, program_holder, program_names, standing_links,
+    StandingLink, StandingTracker, link_number, program_holder, program_names, standing_links,
     standing_trackers, tcx_programs,
 };
 pub use link_watch::{Heard, LinkWatch};

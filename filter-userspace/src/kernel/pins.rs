@@ -11,7 +11,10 @@
 
 use std::{
     fs, io,
-    os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -351,8 +354,12 @@ pub(super) fn mode_of_link(path: &Path) -> AttachMode {
 
 /// The interface that a pinned XDP link holds; `None` when it went away.
 pub(super) fn link_ifindex(path: &Path) -> Result<Option<u32>, KernelError> {
-    // bpf_xdp_link_show_fdinfo() in net/core/dev.c; 0 after the device has gone.
-    link_field(path, "ifindex:")
+    link_field(path, IFINDEX)
+}
+
+/// The same of a link that is open.
+pub(super) fn ifindex_of(link: &OwnedFd) -> Result<Option<u32>, KernelError> {
+    open_link_field(link, IFINDEX)
 }
 
 /// A pinned link, to be given another program; an error when it does not hold the interface any more, as
@@ -366,11 +373,18 @@ pub(super) fn link_on(path: &Path, ifindex: u32) -> Result<FdLink, String> {
     Ok(FdLink::from(pinned))
 }
 
+/// bpf_xdp_link_show_fdinfo() in net/core/dev.c; 0 after the device has gone.
+const IFINDEX: &str = "ifindex:";
+
 /// A number of the fdinfo of a pinned link; 0 is none.
 fn link_field(path: &Path, name: &str) -> Result<Option<u32>, KernelError> {
     // aya opens pinned links but keeps their descriptors to itself.
-    let fd = bpf::open_pin(path).map_err(KernelError::pin("open", path))?;
-    let info = format!("/proc/self/fdinfo/{}", fd.as_raw_fd());
+    let link = bpf::open_pin(path).map_err(KernelError::pin("open", path))?;
+    open_link_field(&link, name)
+}
+
+fn open_link_field(link: &OwnedFd, name: &str) -> Result<Option<u32>, KernelError> {
+    let info = format!("/proc/self/fdinfo/{}", link.as_raw_fd());
     let text = fs::read_to_string(&info).map_err(KernelError::pin("read", info))?;
     let number = text
         .lines()

@@ -33,7 +33,7 @@ pub(super) fn advice(interface: &str, ifindex: u32) -> String {
         id,
         mode,
         name: names.get(&id).cloned().unwrap_or_default(),
-        bpf_link: inventory::link_numbers().get(&id).copied(),
+        bpf_link: inventory::link_number(id, ifindex),
         holder: inventory::program_holder(id),
     }
     .advice(&link.name)

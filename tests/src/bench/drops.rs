@@ -65,7 +65,12 @@ impl Drops {
 
     /// Attaches to the cable's link, in the network namespace of the calling thread.
     pub fn attach(&mut self, mode: XdpMode) -> Result<()> {
-        self.xdp()?.attach(LINK, mode)?;
+        self.attach_to(LINK, mode)
+    }
+
+    /// Attaches to one more link.
+    pub fn attach_to(&mut self, link: &str, mode: XdpMode) -> Result<()> {
+        self.xdp()?.attach(link, mode)?;
         Ok(())
     }
 

@@ -99,7 +99,7 @@ fn answers() -> Finding {
 fn program_on_an_interface_is_the_gate_only_when_its_pin_says_so() {
     let programs = Programs {
         names: HashMap::from([(5, "xdp_pass".to_owned())]),
-        links: HashMap::from([(6, 99)]),
+        link: |id, ifindex| ((id, ifindex) == (6, 7)).then_some(99),
         holder: |id| (id == 6).then(|| (1234, "xdp-filter".to_owned())),
     };
     let other = |id, name: &str, is_generic, bpf_link| {

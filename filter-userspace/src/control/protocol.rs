@@ -187,7 +187,8 @@ pub enum Request {
         address: IpAddr,
         packet: Option<PacketKind>,
     },
-    /// Adds runtime rules, in place of earlier ones for the same target and port.
+    /// Adds runtime rules, in place of earlier ones for the same target and port; what ends only for as long as it
+    /// stands.
     AddRule {
         rule: RuleVerb,
         target: Target,

@@ -406,6 +406,46 @@ fn rollback_is_refused_for_whom_only_the_trial_lets_in() {
     assert_eq!(cerco.json(&["status"])["mode"], "enforce");
 }
 
+/// They come in force at once, also while a change is on trial.
+#[test]
+fn bans_are_judged_by_what_stands_after_a_trial() {
+    let site = Site::new().unwrap();
+    settle(&site);
+    let cerco = start(&site, &site.config());
+    let _residents = residents(&site);
+    let peer = MACAU[0];
+    let ban = |more: &[&str]| cerco.try_cli(&[&["ban", peer, "--for", "2h"], more].concat());
+    let session = "198.51.100.7 to port 22 (banned)";
+    cerco.cli(&["trust", peer, "--confirm", "1h"]).unwrap();
+    assert_refused(
+        &ban(&[]),
+        "the ban, once the trial is over, would lock out a session",
+        &[session],
+        &[peer],
+    );
+    cerco.cli(&["rollback"]).unwrap();
+    let observing = site.config_with("mode = \"observe\"\n", "");
+    cerco.write_config(&observing).unwrap();
+    cerco.cli(&["apply", "--confirm", "1h"]).unwrap();
+    assert_eq!(cerco.json(&["status"])["mode"], "observe");
+    assert_refused(
+        &ban(&[]),
+        "the ban, once the trial is over, would lock out a session",
+        &[session],
+        &[peer],
+    );
+    cerco.cli(&["rollback"]).unwrap();
+    // And after a rule that ends.
+    cerco.cli(&["trust", peer, "--for", "1h"]).unwrap();
+    let rules = cerco.json(&["rules"]);
+    let rules = rules["rules"].as_array().unwrap().iter();
+    let end = rules.filter_map(|rule| rule["expires"].as_u64()).next();
+    let end = UNIX_EPOCH + Duration::from_secs(end.unwrap());
+    let end = humantime::format_rfc3339_seconds(end);
+    let until = format!("let in until {end} only: {peer} to port 22 (`cerco trust {peer}`)");
+    assert_done(&ban(&[]), &[&until]);
+}
+
 #[test]
 fn sessions_that_a_rule_lets_in_for_a_time_are_told() {
     let site = Site::new().unwrap();

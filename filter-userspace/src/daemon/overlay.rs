@@ -425,7 +425,7 @@ mod tests {
         }
         assert_eq!(
             overlay.expire(UNIX_EPOCH + Duration::from_secs(9)),
-            [second.clone()]
+            std::slice::from_ref(&second)
         );
         assert_eq!(overlay.rules, [endless]);
         // What has no end is meant from now on.

@@ -10,6 +10,7 @@ use integration_tests::{
     editions::{BUILT, MONTH, changed, code, csv, mmdb, networks},
     poll,
     site::{ABROAD, MACAU, Site},
+    visits::start_hidden,
 };
 use serde_json::Value;
 use std::{
@@ -663,7 +664,9 @@ fn refused_database_can_be_accepted_as_long_as_it_is_the_one_that_was_shown() {
 fn database_that_would_cut_off_an_ssh_session_is_refused() {
     let site = Site::new().unwrap();
     let good = networks(200);
-    let cerco = start(&site, mmdb(&good, BUILT), "");
+    site.write("geo.db", mmdb(&good, BUILT)).unwrap();
+    // Where no logind tells who is logged in.
+    let cerco = start_hidden(&site, &config(&site, ""), None);
     let listener = site
         .host
         .run(|| TcpListener::bind("192.0.2.1:22"))

@@ -373,6 +373,37 @@ fn other_databases_are_judged_for_sessions_too() {
     assert!(forced.stderr.contains(&warning), "{forced:?}");
 }
 
+/// Or he could keep the edition out that puts his range where it belongs.
+#[test]
+fn who_only_tries_passwords_keeps_no_database_out() {
+    let site = Site::new().unwrap();
+    settle(&site);
+    let cerco = start_with_logind(&site, &site.config());
+    let _residents = residents(&site);
+    let guesser = "198.51.100.66";
+    settle_at(&site, guesser);
+    let _guesser = connect_to(&site, guesser, SSH);
+    let without = |from: u8, to: u8| {
+        format!(
+            "198.51.100.0,198.51.100.{},MO\n198.51.100.{from},198.51.100.{to},US\n\
+             198.51.100.{},198.51.100.255,MO\n203.0.113.0,203.0.113.255,US\n\
+             2001:db8:1::,2001:db8:1:ffff:ffff:ffff:ffff:ffff,MO\n\
+             2001:db8:2::,2001:db8:2:ffff:ffff:ffff:ffff:ffff,US\n",
+            from - 1,
+            to + 1
+        )
+    };
+    site.write("database.csv", without(4, 7)).unwrap();
+    let refused = cerco.try_cli(&["reload"]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    let bob = "it would cut off the SSH session from 198.51.100.7 (MO until now, then US)";
+    assert!(refused.stderr.contains(bob), "{refused:?}");
+    site.write("database.csv", without(64, 127)).unwrap();
+    assert_eq!(cerco.try_cli(&["reload"]).code, 0);
+    assert_eq!(cerco.json(&["explain", guesser])["verdict"], "drop");
+    assert_eq!(cerco.json(&["explain", MACAU[0]])["verdict"], "pass");
+}
+
 #[test]
 fn rollback_is_refused_for_whom_only_the_trial_lets_in() {
     let site = Site::new().unwrap();

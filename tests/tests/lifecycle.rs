@@ -373,6 +373,45 @@ fn auto_falls_back_to_generic_and_says_why_also_after_a_restart() {
 }
 
 #[test]
+fn standing_gate_stays_where_the_wanted_mode_cannot_be() {
+    let site = Site::new().unwrap();
+    let config = |attach: &str| {
+        let top = format!("interfaces = [\"lo\"]\nattach = \"{attach}\"");
+        site.config_with(&top, "")
+    };
+    let mut cerco = Cerco::start(&site.host, &config("auto")).unwrap();
+    cerco.write_config(&config("native")).unwrap();
+    for turn in ["first restart", "second restart"] {
+        cerco.kill().unwrap();
+        cerco.run().unwrap();
+        let shown = site.host.ip("link show lo").unwrap();
+        assert!(shown.contains("xdpgeneric"), "{turn}: {shown}");
+        let at = cerco.json(&["status"])["interfaces"][0].clone();
+        assert_eq!(at["attach_mode"], "generic", "{turn}");
+        let reason = at["fallback_reason"].as_str().unwrap_or_default();
+        for words in [
+            "failed to attach to `lo` in native mode: ",
+            "attach = \"generic\" works with every driver",
+        ] {
+            assert!(reason.contains(words), "{turn}: {at}");
+        }
+        cerco.assert_logs("the gate stands there in generic mode, as before");
+    }
+    // Where the mode can be had, a standing gate is moved to it.
+    drop(cerco);
+    let config = |attach: &str| site.config_with(&format!("attach = \"{attach}\""), "");
+    let mut cerco = Cerco::start(&site.host, &config("generic")).unwrap();
+    for mode in ["native", "generic"] {
+        cerco.write_config(&config(mode)).unwrap();
+        cerco.kill().unwrap();
+        cerco.run().unwrap();
+        let at = &cerco.json(&["status"])["interfaces"][0];
+        let expected = serde_json::json!({ "interface": LINK, "attach_mode": mode });
+        assert_eq!(*at, expected);
+    }
+}
+
+#[test]
 fn runtime_rules_survive_a_restart_and_a_broken_file_is_moved_aside() {
     let site = Site::new().unwrap();
     let mut cerco = site.start().unwrap();

@@ -184,11 +184,24 @@ impl Gate {
         ifindex: u32,
         preference: AttachPreference,
     ) -> Result<(AttachMode, Option<String>), KernelError> {
-        if let Some(mode) = self.replace_pinned(interface, ifindex, preference)? {
+        let found = self.replace_pinned(interface, ifindex, preference)?;
+        if let Found::Replaced(mode) = found {
             let reason = (mode == AttachMode::Generic && preference == AttachPreference::Auto)
                 .then(|| GENERIC_KEPT.to_owned());
             return Ok((mode, reason));
         }
+        match (self.attach_anew(interface, ifindex, preference), found) {
+            (Err(error), Found::TakenOff(mode)) => self.put_back(interface, ifindex, mode, error),
+            (outcome, _) => outcome,
+        }
+    }
+
+    fn attach_anew(
+        &mut self,
+        interface: &str,
+        ifindex: u32,
+        preference: AttachPreference,
+    ) -> Result<(AttachMode, Option<String>), KernelError> {
         let mut fallback_reason = None;
         if preference != AttachPreference::Generic {
             match self.attach_new(interface, ifindex, AttachMode::Native) {
@@ -204,6 +217,35 @@ impl Gate {
         self.attach_new(interface, ifindex, AttachMode::Generic)
             .map_err(|error| attach_error(interface, ifindex, AttachMode::Generic, error))?;
         Ok((AttachMode::Generic, fallback_reason))
+    }
+
+    /// Attaches in the mode in which the gate stood until now, since the one that is wanted failed with `error`.
+    ///
+    /// The interface was open since the link of before was taken off, a moment: the kernel does not say whether it
+    /// would take a program in one mode while one stands in the other.
+    fn put_back(
+        &mut self,
+        interface: &str,
+        ifindex: u32,
+        mode: AttachMode,
+        error: KernelError,
+    ) -> Result<(AttachMode, Option<String>), KernelError> {
+        let word = match mode {
+            AttachMode::Native => "native",
+            AttachMode::Generic => "generic",
+        };
+        match self.attach_new(interface, ifindex, mode) {
+            Ok(()) => {
+                tracing::warn!("{error}; the gate stands there in {word} mode, as before");
+                Ok((mode, Some(error.to_string())))
+            }
+            Err(second) => {
+                tracing::error!(
+                    "the gate that stood on {interface} in {word} mode could not be put back: {second}"
+                );
+                Err(error)
+            }
+        }
     }
 
     fn attach_new(
@@ -232,7 +274,8 @@ impl Gate {
         interface: &str,
         ifindex: u32,
         preference: AttachPreference,
-    ) -> Result<Option<AttachMode>, KernelError> {
+    ) -> Result<Found, KernelError> {
+        let mut found = Found::Nothing;
         for mode in [AttachMode::Native, AttachMode::Generic] {
             let path = self.paths.link(interface, mode);
             if !path.exists() {
@@ -246,11 +289,14 @@ impl Gate {
                 AttachPreference::Generic => mode == AttachMode::Generic,
             };
             if wanted && self.replace_on(&path, ifindex) {
-                return Ok(Some(mode));
+                return Ok(Found::Replaced(mode));
+            }
+            if !wanted && matches!(pins::link_ifindex(&path), Ok(Some(it)) if it == ifindex) {
+                found = Found::TakenOff(mode);
             }
             unlink(&path)?;
         }
-        Ok(None)
+        Ok(found)
     }
 
     /// False when the link does not hold the interface any more, as after it went and came back.
@@ -351,6 +397,17 @@ fn pin_link(
     link.pin(path)
         .map_err(|error| AttachFailure::Other(error.to_string()))?;
     Ok(())
+}
+
+/// What was pinned for an interface, and became of it.
+#[derive(Clone, Copy)]
+enum Found {
+    /// Nothing that still held the interface.
+    Nothing,
+    /// A link of the wanted mode, which has the new program.
+    Replaced(AttachMode),
+    /// A link of another mode than the wanted one, which is gone.
+    TakenOff(AttachMode),
 }
 
 /// Why an attachment failed, before it is known how it matters.

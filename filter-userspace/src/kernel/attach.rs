@@ -11,6 +11,7 @@ use filter_common::abi::{Control, attach_mode};
 
 use super::{
     AttachMode, AttachPreference, Attachment, Gate, KernelError, Place, bpf, bpffs,
+    follow::name_of,
     links::links,
     load::{NEEDS_CAPABILITIES, errno_of, program},
     pins::{self, PinPaths},
@@ -22,6 +23,22 @@ use crate::faults::{Step, reached};
 const GENERIC_KEPT: &str = "the gate stood in generic mode before and was not opened to try native \
                             mode again; `cerco detach --force` and a restart try it";
 
+/// What a load is attached for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum For {
+    /// To put the gate up, on one interface at least.
+    Start,
+    /// To take the place of a load that stands, unless somebody takes the gate down meanwhile. Unless `needs_one`, no
+    /// interface at all is no error.
+    Renewal { needs_one: bool },
+}
+
+impl For {
+    const fn needs_one(self) -> bool {
+        matches!(self, Self::Start | Self::Renewal { needs_one: true })
+    }
+}
+
 impl Gate {
     /// Puts every interface behind the gate and pins it, so that the gate outlives this process.
     ///
@@ -31,16 +48,17 @@ impl Gate {
     /// It is an error when not one interface can be attached, and the reason is that of the first. Where only some
     /// cannot, the others are attached; [`Gate::attachments`] tells.
     pub fn attach(&mut self, preference: AttachPreference) -> Result<&[Attachment], KernelError> {
-        self.attach_what_is_there(preference, true)?;
+        self.attach_what_is_there(preference, For::Start)?;
         Ok(&self.attachments)
     }
 
-    /// As [`Gate::attach`]; unless `needs_one`, no interface at all is no error.
+    /// As [`Gate::attach`].
     pub(super) fn attach_what_is_there(
         &mut self,
         preference: AttachPreference,
-        needs_one: bool,
+        purpose: For,
     ) -> Result<(), KernelError> {
+        self.refuse_taken_down(purpose)?;
         self.paths.prepare()?;
         reached(Step::PinDirectories);
         self.pin_next_maps()?;
@@ -61,9 +79,12 @@ impl Gate {
             }
             self.renew_reply_ports()?;
         }
+        self.refuse_taken_down(purpose)?;
         let fault = self.attach_links(&places, preference);
         reached(Step::LinksAttached);
-        if let Some(fault) = fault.filter(|_| needs_one && self.attachments.is_empty()) {
+        // Whoever takes the gate down may have listed the links before these were there.
+        self.refuse_taken_down(purpose)?;
+        if let Some(fault) = fault.filter(|_| purpose.needs_one() && self.attachments.is_empty()) {
             return Err(fault);
         }
         self.release_other_interfaces()?;
@@ -76,6 +97,24 @@ impl Gate {
             self.renew_reply_ports()?;
         }
         self.paths.publish_next_maps()
+    }
+
+    fn refuse_taken_down(&self, purpose: For) -> Result<(), KernelError> {
+        match purpose {
+            For::Renewal { .. } if self.is_taken_down() => Err(KernelError::TakenDown),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes what was put up after somebody had taken the gate down.
+    pub(super) fn take_down_again(&self) -> Result<(), KernelError> {
+        for place in self.places_now()? {
+            if let Some(name) = name_of(place.ifindex) {
+                trackers::release_filters(&name);
+            }
+        }
+        detach_all(self.paths.root())?;
+        Ok(())
     }
 
     /// The places of the interfaces that this gate was loaded for.

@@ -416,6 +416,50 @@ fn interface_that_lost_its_name_keeps_its_gate_while_another_name_is_missing() {
     assert!(!cerco.log().contains("is released"), "{}", cerco.log());
 }
 
+/// A name that nobody bore before the rename is none that the interface could be about to get.
+#[test]
+fn interface_that_lost_its_name_is_released_though_another_name_was_missing_before() {
+    let site = Site::new().unwrap();
+    lay_cable(&site, SECOND);
+    let config = site.config_with(&format!("interfaces = [\"{LINK}\", \"wwan0\"]"), "");
+    let cerco = Cerco::start(&site.host, &config).unwrap();
+    for (from, to) in [(LINK, "lan0"), (SECOND, LINK)] {
+        site.host.ip(&format!("link set {from} name {to}")).unwrap();
+    }
+    wait_for_line(
+        &cerco,
+        "is released: every packet passes there",
+        1,
+        FOLLOWED,
+    );
+    assert_eq!(attached(&cerco), [LINK]);
+    let shown = site.host.ip("link show lan0").unwrap();
+    assert!(!shown.contains("xdp"), "{shown}");
+    let status = cerco.json(&["status"]);
+    let warnings = status["warnings"].as_array().unwrap();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].as_str().unwrap().contains("wwan0"));
+}
+
+#[test]
+fn interface_that_lost_its_name_is_released_when_a_missing_name_does_not_come() {
+    let site = Site::new().unwrap();
+    lay_cable(&site, SECOND);
+    let cerco = Cerco::start(&site.host, &both_names(&site)).unwrap();
+    let renamed = Instant::now();
+    for (from, to) in [(LINK, "lan0"), (SECOND, LINK)] {
+        site.host.ip(&format!("link set {from} name {to}")).unwrap();
+    }
+    wait_for_line(&cerco, "is called eth0 now", 1, FOLLOWED);
+    assert!(warnings(&cerco).contains("lan0 was called eth0, as another interface is now"));
+    wait_for_line(&cerco, "is released: every packet passes there", 1, LIMIT);
+    assert!(renamed.elapsed() > Duration::from_secs(9), "waited for");
+    assert_eq!(attached(&cerco), [LINK]);
+    let shown = site.host.ip("link show lan0").unwrap();
+    assert!(!shown.contains("xdp"), "{shown}");
+    assert!(!warnings(&cerco).contains("lan0"), "{}", warnings(&cerco));
+}
+
 /// As systemd gives them to network cards: the name in the config may be any of them.
 #[test]
 fn interface_may_be_written_by_its_alternative_name() {

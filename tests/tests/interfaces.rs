@@ -497,6 +497,57 @@ fn interface_may_be_written_by_its_alternative_name() {
 }
 
 #[test]
+fn interface_that_is_named_twice_has_one_gate() {
+    const ALTERNATIVE: &str = "enp0s3";
+    let site = Site::new().unwrap();
+    let config = |names: [&str; 2]| {
+        site.config_with(&format!("interfaces = [\"{}\"]", names.join("\", \"")), "")
+    };
+    let name_it = |what: &str| {
+        let command = format!("link property {what} dev {LINK} altname {ALTERNATIVE}");
+        site.host.ip(&command).unwrap();
+    };
+    name_it("add");
+    let mut cerco = Cerco::start(&site.host, &config([LINK, ALTERNATIVE])).unwrap();
+    let mut bad = denied_on(&site.host, LINK);
+    let mut sent = 0;
+    for [first, second] in [[LINK, ALTERNATIVE], [ALTERNATIVE, LINK]] {
+        let words = format!("{first} and {second} of `interfaces` are one interface");
+        wait_for_line(&cerco, &words, 1, FOLLOWED);
+        // A look at the interfaces, and what it says is there when the second one has begun.
+        for mtu in [1400, 1500] {
+            site.host.ip(&format!("link set {LINK} mtu {mtu}")).unwrap();
+            wait_for_line(&cerco, &format!("-> {mtu}"), 1, FOLLOWED);
+        }
+        assert_eq!(attached(&cerco), [first]);
+        let status = cerco.json(&["status"]);
+        let warnings = status["warnings"].as_array().unwrap();
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].as_str().unwrap().starts_with(&words));
+        for name in [first, second] {
+            assert_eq!(attached_metric(&cerco, &site, name), Some(1), "{name}");
+        }
+        site.send(ABROAD[0], 10).unwrap();
+        sent += 10;
+        assert_eq!(cerco.packets("country_denied", "drop"), sent);
+        let log = cerco.log();
+        assert!(!log.contains("no gate stands"), "{log}");
+        assert_eq!(log.matches("one interface").count(), 1, "{log}");
+        cerco.write_config(&config([ALTERNATIVE, LINK])).unwrap();
+        cerco.kill().unwrap();
+        cerco.run().unwrap();
+    }
+    assert_eq!(bad.total().unwrap(), 0);
+    // Another interface has the name now.
+    name_it("del");
+    lay_cable(&site, ALTERNATIVE);
+    poll::until("see both attached", FOLLOWED, || {
+        (attached(&cerco) == [ALTERNATIVE, LINK] && warnings(&cerco) == "[]").then_some(())
+    })
+    .unwrap_or_else(|error| panic!("{error}\n{}", cerco.log()));
+}
+
+#[test]
 fn interface_that_appears_later_is_attached_and_missed_until_then() {
     let site = Site::new().unwrap();
     let cerco = Cerco::start(&site.host, &both_names(&site)).unwrap();

@@ -44,6 +44,8 @@ pub(super) struct Following {
     renamed: BTreeMap<String, String>,
     /// The gate still stands on interfaces whose names others bear now, by the name of the attachment.
     set_aside: BTreeMap<String, SetAside>,
+    /// Names of interfaces that the config names twice, and the name under which the gate stands there.
+    named_twice: BTreeMap<String, String>,
     /// By the number of the interface.
     mtus: BTreeMap<u32, u32>,
     /// Names under which the gate has stood since the start.
@@ -182,6 +184,7 @@ impl Daemon {
         let now = Instant::now();
         self.note_missing(&needed, &places, now);
         self.note_renamed(&places);
+        self.note_named_twice(&places);
         self.note_mtus(&links);
         self.note_set_aside(&links, now);
         self.release_set_aside(now)
@@ -309,12 +312,11 @@ impl Daemon {
 
     /// Notes the wanted interfaces that do not exist.
     fn note_missing(&mut self, needed: &[String], places: &[Place], now: Instant) {
-        let placed: BTreeSet<&str> = places.iter().map(|it| it.name.as_str()).collect();
         self.following
             .absent
-            .retain(|name, _| placed.contains(name.as_str()) || needed.contains(name));
+            .retain(|name, _| places.iter().any(|it| it.name == *name) || needed.contains(name));
         for name in needed {
-            if placed.contains(name.as_str()) {
+            if places.iter().any(|it| it.is_for(name)) {
                 continue;
             }
             let was_attached = self.following.attached_once.contains(name);
@@ -351,6 +353,21 @@ impl Daemon {
             }
         }
         self.following.renamed = renamed;
+    }
+
+    fn note_named_twice(&mut self, places: &[Place]) {
+        let also = |place: &Place| {
+            let also = place.also.clone().into_iter();
+            also.zip(std::iter::repeat(place.name.clone()))
+        };
+        let named_twice: BTreeMap<String, String> = places.iter().flat_map(also).collect();
+        for (name, first) in &named_twice {
+            self.following.absent.remove(name);
+            if self.following.named_twice.get(name) != Some(first) {
+                warn!("{}", named_twice_words(name, first));
+            }
+        }
+        self.following.named_twice = named_twice;
     }
 
     fn note_mtus(&mut self, links: &[Link]) {
@@ -447,6 +464,8 @@ impl Daemon {
         }));
         let renamed = following.renamed.iter();
         warnings.extend(renamed.map(|(name, now)| renamed_words(name, now)));
+        let named_twice = following.named_twice.iter();
+        warnings.extend(named_twice.map(|(name, first)| named_twice_words(name, first)));
         let set_aside = following.set_aside.iter();
         warnings.extend(set_aside.map(|(name, aside)| aside.warning(name)));
         warnings.extend(following.fault.clone());
@@ -465,6 +484,10 @@ impl Daemon {
             .collect();
         let absent = self.following.absent.keys();
         all.extend(absent.map(|name| (name.clone(), None)));
+        for (name, first) in &self.following.named_twice {
+            let mode = all.get(first).copied().flatten();
+            all.insert(name.clone(), mode);
+        }
         all.into_iter().collect()
     }
 }
@@ -473,6 +496,13 @@ fn renamed_words(name: &str, now: &str) -> String {
     format!(
         "{name} is called {now} now: the gate stays on it for as long as no other interface is called {name}; \
          if that is for good, write {now} into `interfaces`"
+    )
+}
+
+fn named_twice_words(name: &str, first: &str) -> String {
+    format!(
+        "{first} and {name} of `interfaces` are one interface: one gate stands there and counts as {first}; take \
+         {name} out of the config"
     )
 }
 

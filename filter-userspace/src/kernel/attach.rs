@@ -148,6 +148,9 @@ impl Gate {
         let mut first_fault = None;
         for slot in 0..self.interfaces.len() {
             let interface = &self.interfaces[slot];
+            if places.iter().any(|it| it.also.contains(interface)) {
+                continue;
+            }
             let attached = match place_of(interface) {
                 None => Err(KernelError::NoInterface {
                     interface: interface.clone(),

@@ -38,7 +38,7 @@ pub mod state {
     pub const SYN_SENT: u8 = 1;
     /// TCP: the host has sent something behind it.
     pub const ESTABLISHED: u8 = 2;
-    /// TCP: one side has sent a FIN.
+    /// TCP: the host has sent a FIN.
     pub const FIN: u8 = 3;
     /// TCP: one side has sent a RST. What the host sends afterwards shows that it was not in earnest.
     pub const RESET: u8 = 4;

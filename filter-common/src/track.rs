@@ -139,7 +139,7 @@ fn answered<S: FlowSet>(set: &S, found: Found, packet: &Packet, now: u32) {
             // Whoever sent the RST does not prolong what is left.
             state::RESET => return,
             _ if flags.has(TcpFlags::RST) => state::RESET,
-            _ if flags.has(TcpFlags::FIN) => state::FIN,
+            // Anybody could have made a FIN up. An orderly close has one of the host's own.
             state => state,
         },
         _ => state::UDP_STREAM,

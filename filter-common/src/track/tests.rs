@@ -264,21 +264,32 @@ fn connection_lasts_as_long_as_tracking_keeps_it() {
 }
 
 #[test]
-fn fin_of_either_side_and_a_short_wait_end_a_connection() {
-    for from_host in [true, false] {
+fn fin_of_the_host_and_a_short_wait_end_a_connection() {
+    for peer_is_first in [true, false] {
         let host = connected();
-        if from_host {
-            host.sends(SERVER, out(FIN_ACK));
-        } else {
+        if peer_is_first {
             host.receives(SERVER, back(FIN_ACK));
+            host.sends(SERVER, out(ACK));
         }
+        host.sends(SERVER, out(FIN_ACK));
         assert!(host.after_seconds(100).lets_in(SERVER, back(ACK)));
         // A connection that is half closed may go on for long.
         host.receives(SERVER, back(ACK));
         host.sends(SERVER, out(ACK));
         assert!(host.after_seconds(100).lets_in(SERVER, back(ACK)));
+        host.receives(SERVER, back(FIN_ACK));
+        assert!(host.after_seconds(100).lets_in(SERVER, back(ACK)));
         assert!(!host.after_seconds(30).lets_in(SERVER, back(ACK)));
     }
+}
+
+#[test]
+fn fin_that_somebody_made_up_shortens_no_connection() {
+    let host = connected();
+    host.receives(SERVER, back(FIN_ACK));
+    assert!(host.after_seconds(80_000).lets_in(SERVER, back(ACK)));
+    host.sends(SERVER, out(ACK));
+    assert!(host.after_seconds(80_000).lets_in(SERVER, back(ACK)));
 }
 
 #[test]

@@ -354,6 +354,29 @@ fn answer_to_a_datagram_that_came_first_is_no_flow_of_ours() {
     assert!(host.lets_in(SERVER, udp(40_000, 53)));
 }
 
+/// As two WireGuards do it.
+#[test]
+fn peer_that_was_heard_before_the_gate_stood_is_answered_no_longer_than_its_time() {
+    let wireguard = || udp(51_820, 51_820);
+    let host = Host::new();
+    // What the host had sent was not seen, nor what it sends while the gate is put up.
+    host.receives(SERVER, wireguard());
+    host.sends(SERVER, wireguard());
+    host.control.borrow_mut().trackers_since = host.now.get();
+    for _ in 0..23 {
+        host.after_seconds(5).sends(SERVER, wireguard());
+        assert!(!host.lets_in(SERVER, wireguard()));
+    }
+    host.after_seconds(10).sends(SERVER, wireguard());
+    assert!(host.lets_in(SERVER, wireguard()));
+    // Whom the gate lets in and who writes again has begun.
+    host.receives(OTHER, wireguard());
+    for _ in 0..5 {
+        host.after_seconds(100).sends(OTHER, wireguard());
+        assert!(!host.lets_in(OTHER, wireguard()));
+    }
+}
+
 #[test]
 fn own_flow_stays_ours_when_its_answers_are_let_in() {
     let host = Host::new();

@@ -6,7 +6,7 @@
 use crate::verdict::Reason;
 
 /// Stamped into [`Control`]; a daemon never uses maps that carry another number.
-pub const ABI_VERSION: u32 = ours_or(6, 1_006) as u32;
+pub const ABI_VERSION: u32 = ours_or(7, 1_007) as u32;
 
 /// Chooses by the feature `other-abi`: with it, this is a build that never was, whose blocks and maps look otherwise.
 /// The tests of upgrades put it in the place of ours, and the other way round.
@@ -91,7 +91,9 @@ pub struct Control {
     pub flow_timeouts: [u32; 16],
     /// Which of `reply_ports` is read, 0 or 1; both are written.
     pub reply_ports_in_use: u32,
-    pub _pad: u32,
+    /// The tick at which the programs behind the gate stood on all interfaces, and the gate before them. A tuple whose
+    /// other side was heard last by then may be one that the host began unseen, see [`crate::flow::is_heard`].
+    pub trackers_since: u32,
     /// Our ports from which flows were opened, by [`reply_ports`]. The daemon renews the one that is not in
     /// use from the flow table, or each would fill up in the course of time.
     pub reply_ports: [[PortSet; 2]; REPLY_PORT_SETS],
@@ -151,7 +153,7 @@ impl Control {
         flow_seed: [0; 2],
         flow_timeouts: crate::flow::DEFAULT_TIMEOUTS,
         reply_ports_in_use: 0,
-        _pad: 0,
+        trackers_since: 0,
         reply_ports: [const { [const { PortSet([0; 1024]) }; 2] }; REPLY_PORT_SETS],
     };
 }

@@ -38,7 +38,7 @@ pub mod state {
     pub const SYN_SENT: u8 = 1;
     /// TCP: the host has sent something behind it.
     pub const ESTABLISHED: u8 = 2;
-    /// TCP: one side has sent a FIN.
+    /// TCP: the host has sent a FIN.
     pub const FIN: u8 = 3;
     /// TCP: one side has sent a RST. What the host sends afterwards shows that it was not in earnest.
     pub const RESET: u8 = 4;
@@ -326,14 +326,18 @@ pub fn insert<S: FlowSet>(set: &S, control: &Control, key: FlowKey, word: u64) {
     // next packet, or its SYN that is sent again.
 }
 
-/// True when the other side of this tuple wrote first, not longer than `timeout` ticks ago; notes that it was
-/// seen again.
+/// True when the other side of this tuple wrote first, not longer ago than a flow of [`state::UDP_STREAM`] lasts;
+/// notes that it was seen again.
+///
+/// Not, however, when the other side was heard last before all trackers stood: it may have answered what nobody saw
+/// the host send. Such a tuple is over after its time, however much the host writes: then the host begins it.
 #[inline(always)] // One caller in the kernel.
-pub fn is_heard<S: HeardSet>(set: &S, key: FlowKey, timeout: u32, now: u32) -> bool {
+pub fn is_heard<S: HeardSet>(set: &S, key: FlowKey, control: &Control, now: u32) -> bool {
+    let timeout = control.flow_timeouts[state::UDP_STREAM as usize];
     for way in 0..HEARD_WAYS {
         let word = set.load(way);
         if word >> 32 == key.0 >> 32 && heard_age(word, now) <= timeout as i32 {
-            if word as u32 != now {
+            if word as u32 != now && word as u32 > control.trackers_since {
                 set.store(way, heard_word(key, now));
             }
             return true;

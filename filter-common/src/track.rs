@@ -57,10 +57,9 @@ pub fn sent<M: FlowMemory>(memory: &M, packet: &Packet) {
         Transport::Udp { .. } => match found {
             Some(found) if found.is_alive(&control.flow_timeouts, now) => found.state(),
             _ => {
-                let timeout = control.flow_timeouts[state::UDP_STREAM as usize];
                 let is_answer = memory
                     .heard_set(key.heard_set())
-                    .is_some_and(|set| flow::is_heard(&set, key, timeout, now));
+                    .is_some_and(|set| flow::is_heard(&set, key, control, now));
                 if is_answer {
                     return;
                 }
@@ -139,7 +138,7 @@ fn answered<S: FlowSet>(set: &S, found: Found, packet: &Packet, now: u32) {
             // Whoever sent the RST does not prolong what is left.
             state::RESET => return,
             _ if flags.has(TcpFlags::RST) => state::RESET,
-            _ if flags.has(TcpFlags::FIN) => state::FIN,
+            // Anybody could have made a FIN up. An orderly close has one of the host's own.
             state => state,
         },
         _ => state::UDP_STREAM,

@@ -416,6 +416,50 @@ fn interface_that_lost_its_name_keeps_its_gate_while_another_name_is_missing() {
     assert!(!cerco.log().contains("is released"), "{}", cerco.log());
 }
 
+/// A name that nobody bore before the rename is none that the interface could be about to get.
+#[test]
+fn interface_that_lost_its_name_is_released_though_another_name_was_missing_before() {
+    let site = Site::new().unwrap();
+    lay_cable(&site, SECOND);
+    let config = site.config_with(&format!("interfaces = [\"{LINK}\", \"wwan0\"]"), "");
+    let cerco = Cerco::start(&site.host, &config).unwrap();
+    for (from, to) in [(LINK, "lan0"), (SECOND, LINK)] {
+        site.host.ip(&format!("link set {from} name {to}")).unwrap();
+    }
+    wait_for_line(
+        &cerco,
+        "is released: every packet passes there",
+        1,
+        FOLLOWED,
+    );
+    assert_eq!(attached(&cerco), [LINK]);
+    let shown = site.host.ip("link show lan0").unwrap();
+    assert!(!shown.contains("xdp"), "{shown}");
+    let status = cerco.json(&["status"]);
+    let warnings = status["warnings"].as_array().unwrap();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].as_str().unwrap().contains("wwan0"));
+}
+
+#[test]
+fn interface_that_lost_its_name_is_released_when_a_missing_name_does_not_come() {
+    let site = Site::new().unwrap();
+    lay_cable(&site, SECOND);
+    let cerco = Cerco::start(&site.host, &both_names(&site)).unwrap();
+    let renamed = Instant::now();
+    for (from, to) in [(LINK, "lan0"), (SECOND, LINK)] {
+        site.host.ip(&format!("link set {from} name {to}")).unwrap();
+    }
+    wait_for_line(&cerco, "is called eth0 now", 1, FOLLOWED);
+    assert!(warnings(&cerco).contains("lan0 was called eth0, as another interface is now"));
+    wait_for_line(&cerco, "is released: every packet passes there", 1, LIMIT);
+    assert!(renamed.elapsed() > Duration::from_secs(9), "waited for");
+    assert_eq!(attached(&cerco), [LINK]);
+    let shown = site.host.ip("link show lan0").unwrap();
+    assert!(!shown.contains("xdp"), "{shown}");
+    assert!(!warnings(&cerco).contains("lan0"), "{}", warnings(&cerco));
+}
+
 /// As systemd gives them to network cards: the name in the config may be any of them.
 #[test]
 fn interface_may_be_written_by_its_alternative_name() {
@@ -450,6 +494,57 @@ fn interface_may_be_written_by_its_alternative_name() {
     let counted = counted_on(&cerco, &site, ALTERNATIVE, "drop", "country_denied");
     assert_eq!(counted, 30);
     assert_eq!(bad.total().unwrap(), 0);
+}
+
+#[test]
+fn interface_that_is_named_twice_has_one_gate() {
+    const ALTERNATIVE: &str = "enp0s3";
+    let site = Site::new().unwrap();
+    let config = |names: [&str; 2]| {
+        site.config_with(&format!("interfaces = [\"{}\"]", names.join("\", \"")), "")
+    };
+    let name_it = |what: &str| {
+        let command = format!("link property {what} dev {LINK} altname {ALTERNATIVE}");
+        site.host.ip(&command).unwrap();
+    };
+    name_it("add");
+    let mut cerco = Cerco::start(&site.host, &config([LINK, ALTERNATIVE])).unwrap();
+    let mut bad = denied_on(&site.host, LINK);
+    let mut sent = 0;
+    for [first, second] in [[LINK, ALTERNATIVE], [ALTERNATIVE, LINK]] {
+        let words = format!("{first} and {second} of `interfaces` are one interface");
+        wait_for_line(&cerco, &words, 1, FOLLOWED);
+        // A look at the interfaces, and what it says is there when the second one has begun.
+        for mtu in [1400, 1500] {
+            site.host.ip(&format!("link set {LINK} mtu {mtu}")).unwrap();
+            wait_for_line(&cerco, &format!("-> {mtu}"), 1, FOLLOWED);
+        }
+        assert_eq!(attached(&cerco), [first]);
+        let status = cerco.json(&["status"]);
+        let warnings = status["warnings"].as_array().unwrap();
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].as_str().unwrap().starts_with(&words));
+        for name in [first, second] {
+            assert_eq!(attached_metric(&cerco, &site, name), Some(1), "{name}");
+        }
+        site.send(ABROAD[0], 10).unwrap();
+        sent += 10;
+        assert_eq!(cerco.packets("country_denied", "drop"), sent);
+        let log = cerco.log();
+        assert!(!log.contains("no gate stands"), "{log}");
+        assert_eq!(log.matches("one interface").count(), 1, "{log}");
+        cerco.write_config(&config([ALTERNATIVE, LINK])).unwrap();
+        cerco.kill().unwrap();
+        cerco.run().unwrap();
+    }
+    assert_eq!(bad.total().unwrap(), 0);
+    // Another interface has the name now.
+    name_it("del");
+    lay_cable(&site, ALTERNATIVE);
+    poll::until("see both attached", FOLLOWED, || {
+        (attached(&cerco) == [ALTERNATIVE, LINK] && warnings(&cerco) == "[]").then_some(())
+    })
+    .unwrap_or_else(|error| panic!("{error}\n{}", cerco.log()));
 }
 
 #[test]

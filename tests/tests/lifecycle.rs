@@ -153,14 +153,8 @@ fn gate_stands_after_sigterm_and_after_sigkill() {
     }
 }
 
-#[test]
-fn policy_that_outgrows_the_tables_is_loaded_anew_without_a_gap() {
-    let site = Site::new().unwrap();
-    let cerco = site.start().unwrap();
-    let mut bad = Tap::open(&site.host, LINK, &Count::From(&addresses(&ABROAD))).unwrap();
-    cerco.cli(&["ban", "198.51.100.99", "--for", "1h"]).unwrap();
-    site.send(ABROAD[0], 100).unwrap();
-    let small = cerco.json(&["status"]);
+/// Writes a database that has no room in the table of the one before.
+fn outgrow_the_table(site: &Site) {
     // Some of each /16 from 20.0.0.0 on: thousands of blocks that differ.
     let mut database = fs::read_to_string(site.path("database.csv")).unwrap();
     for block in 0..60_000_u32 {
@@ -174,6 +168,17 @@ fn policy_that_outgrows_the_tables_is_loaded_anew_without_a_gap() {
         );
     }
     site.write("database.csv", database).unwrap();
+}
+
+#[test]
+fn policy_that_outgrows_the_tables_is_loaded_anew_without_a_gap() {
+    let site = Site::new().unwrap();
+    let cerco = site.start().unwrap();
+    let mut bad = Tap::open(&site.host, LINK, &Count::From(&addresses(&ABROAD))).unwrap();
+    cerco.cli(&["ban", "198.51.100.99", "--for", "1h"]).unwrap();
+    site.send(ABROAD[0], 100).unwrap();
+    let small = cerco.json(&["status"]);
+    outgrow_the_table(&site);
     // Sixty thousand networks where four were are no next edition.
     cerco.cli(&["geo", "accept", "--yes"]).unwrap();
     cerco.assert_logs("loaded anew");
@@ -194,6 +199,34 @@ fn policy_that_outgrows_the_tables_is_loaded_anew_without_a_gap() {
     // 20.0.0.1 has a country now.
     assert_eq!(cerco.packets("country_denied", "drop"), 120);
     assert_eq!(bad.total().unwrap(), 0);
+}
+
+#[test]
+fn policy_that_outgrows_the_tables_puts_no_detached_gate_up_again() {
+    let site = Site::new().unwrap();
+    let mut cerco = site.start().unwrap();
+    let mut bad = Tap::open(&site.host, LINK, &Count::From(&addresses(&ABROAD))).unwrap();
+    cerco.cli(&["detach", "--force"]).unwrap();
+    outgrow_the_table(&site);
+    let refused = cerco.try_cli(&["geo", "accept", "--yes"]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(
+        refused.stderr.contains("the gate was detached, every"),
+        "{refused:?}"
+    );
+    let shown = site.host.ip("link show eth0").unwrap();
+    assert!(!shown.contains("xdp"), "{shown}");
+    for direction in [TcAttachType::Ingress, TcAttachType::Egress] {
+        let (_, programs) = site.host.run(move || tcx(direction)).unwrap();
+        assert_eq!(programs.len(), 0, "{direction:?}");
+    }
+    assert!(!cerco.pins().exists());
+    site.send(ABROAD[0], 10).unwrap();
+    assert_eq!(bad.total().unwrap(), 10);
+    cerco.kill().unwrap();
+    cerco.run().unwrap();
+    site.send(ABROAD[0], 10).unwrap();
+    assert_eq!(bad.total().unwrap(), 10, "a start puts it up");
 }
 
 #[test]
@@ -369,6 +402,45 @@ fn auto_falls_back_to_generic_and_says_why_also_after_a_restart() {
         );
         cerco.kill().unwrap();
         cerco.run().unwrap();
+    }
+}
+
+#[test]
+fn standing_gate_stays_where_the_wanted_mode_cannot_be() {
+    let site = Site::new().unwrap();
+    let config = |attach: &str| {
+        let top = format!("interfaces = [\"lo\"]\nattach = \"{attach}\"");
+        site.config_with(&top, "")
+    };
+    let mut cerco = Cerco::start(&site.host, &config("auto")).unwrap();
+    cerco.write_config(&config("native")).unwrap();
+    for turn in ["first restart", "second restart"] {
+        cerco.kill().unwrap();
+        cerco.run().unwrap();
+        let shown = site.host.ip("link show lo").unwrap();
+        assert!(shown.contains("xdpgeneric"), "{turn}: {shown}");
+        let at = cerco.json(&["status"])["interfaces"][0].clone();
+        assert_eq!(at["attach_mode"], "generic", "{turn}");
+        let reason = at["fallback_reason"].as_str().unwrap_or_default();
+        for words in [
+            "failed to attach to `lo` in native mode: ",
+            "attach = \"generic\" works with every driver",
+        ] {
+            assert!(reason.contains(words), "{turn}: {at}");
+        }
+        cerco.assert_logs("the gate stands there in generic mode, as before");
+    }
+    // Where the mode can be had, a standing gate is moved to it.
+    drop(cerco);
+    let config = |attach: &str| site.config_with(&format!("attach = \"{attach}\""), "");
+    let mut cerco = Cerco::start(&site.host, &config("generic")).unwrap();
+    for mode in ["native", "generic"] {
+        cerco.write_config(&config(mode)).unwrap();
+        cerco.kill().unwrap();
+        cerco.run().unwrap();
+        let at = &cerco.json(&["status"])["interfaces"][0];
+        let expected = serde_json::json!({ "interface": LINK, "attach_mode": mode });
+        assert_eq!(*at, expected);
     }
 }
 

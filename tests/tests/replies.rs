@@ -15,6 +15,7 @@ use std::{
     io::{Read as _, Write as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::fd::AsRawFd as _,
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -552,6 +553,46 @@ fn gate_that_is_put_up_cuts_no_connection_of_the_host() {
         talk::hear(&mut udp, b"two").unwrap();
         assert_only(&cerco, "open connections", &before, &["reply"]);
     }
+}
+
+/// As two WireGuards do it: sockets without a peer on one port at both ends, which write all the time.
+#[test]
+fn datagrams_both_ways_go_on_after_a_gate_is_put_up() {
+    const PORT: u16 = 51_820;
+    let net = world();
+    let (ours, theirs) = pairs()[0];
+    let bind = |netns: &NetNs, address: IpAddr| {
+        let socket = netns.run(|| UdpSocket::bind((address, PORT)));
+        socket.unwrap().unwrap()
+    };
+    let (host, server) = (bind(&net.host, ours), bind(&net.server, theirs));
+    let stop = AtomicBool::new(false);
+    let write_on = |from: &UdpSocket, to: IpAddr| {
+        while !stop.load(Ordering::Relaxed) {
+            let _ = from.send_to(b"on and on", (to, PORT));
+            thread::sleep(Duration::from_millis(1));
+        }
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| write_on(&host, theirs));
+        scope.spawn(|| write_on(&server, ours));
+        let start = || {
+            host.set_read_timeout(Some(LIMIT)).unwrap();
+            host.recv_from(&mut [0; 64]).unwrap();
+            let short = format!("{}[replies]\nudp_stream_seconds = 1\n", config("enforce"));
+            let cerco = Cerco::start(&net.host, &short).unwrap();
+            poll::until("see an answer let in", LIMIT, || {
+                counts(&cerco)
+                    .by_reason()
+                    .contains_key("reply")
+                    .then_some(())
+            })
+            .unwrap_or_else(|error| panic!("{error}: {:?}", counts(&cerco)));
+        };
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(start));
+        stop.store(true, Ordering::Relaxed);
+        outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
 }
 
 #[test]

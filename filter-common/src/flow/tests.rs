@@ -182,15 +182,23 @@ fn place_that_is_being_written_is_found_by_nobody_and_taken_by_nobody() {
 
 #[test]
 fn tuple_is_remembered_as_theirs_until_its_time_is_over() {
-    let set: [AtomicU64; HEARD_WAYS] = Default::default();
+    const LASTS: u32 = DEFAULT_TIMEOUTS[state::UDP_STREAM as usize];
     let key = |number: u64| FlowKey(number << 32);
-    assert!(!is_heard(&&set, key(1), 100, NOW));
-    hear(&&set, key(1), NOW);
-    assert!(is_heard(&&set, key(1), 100, NOW + 100));
-    // Seen again, so it goes on from there.
-    assert!(is_heard(&&set, key(1), 100, NOW + 200));
-    assert!(!is_heard(&&set, key(1), 100, NOW + 301));
-    assert!(!is_heard(&&set, key(2), 100, NOW + 200));
+    // When the trackers stood, and whether the tuple goes on from where it is seen again.
+    for (trackers_since, goes_on) in [(NOW - 1, true), (NOW, false), (NOW + 1, false)] {
+        let set: [AtomicU64; HEARD_WAYS] = Default::default();
+        let control = Control {
+            trackers_since,
+            ..Control::EMPTY
+        };
+        let is_heard = |number, now| is_heard(&&set, key(number), &control, now);
+        assert!(!is_heard(1, NOW));
+        hear(&&set, key(1), NOW);
+        assert!(is_heard(1, NOW + LASTS));
+        assert_eq!(is_heard(1, NOW + 2 * LASTS), goes_on, "{trackers_since}");
+        assert!(!is_heard(1, NOW + 3 * LASTS + 1));
+        assert!(!is_heard(2, NOW + LASTS));
+    }
 }
 
 #[test]
@@ -204,7 +212,7 @@ fn tuple_that_was_silent_the_longest_is_forgotten_first() {
     hear(&&set, key(99), NOW + 51);
     let heard: Vec<u64> = (1..=HEARD_WAYS as u64)
         .chain([99])
-        .filter(|number| is_heard(&&set, key(*number), 1000, NOW + 60))
+        .filter(|number| is_heard(&&set, key(*number), &Control::EMPTY, NOW + 60))
         .collect();
     assert_eq!(heard, [1, 3, 4, 5, 6, 7, 8, 99]);
 }

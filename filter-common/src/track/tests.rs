@@ -264,21 +264,32 @@ fn connection_lasts_as_long_as_tracking_keeps_it() {
 }
 
 #[test]
-fn fin_of_either_side_and_a_short_wait_end_a_connection() {
-    for from_host in [true, false] {
+fn fin_of_the_host_and_a_short_wait_end_a_connection() {
+    for peer_is_first in [true, false] {
         let host = connected();
-        if from_host {
-            host.sends(SERVER, out(FIN_ACK));
-        } else {
+        if peer_is_first {
             host.receives(SERVER, back(FIN_ACK));
+            host.sends(SERVER, out(ACK));
         }
+        host.sends(SERVER, out(FIN_ACK));
         assert!(host.after_seconds(100).lets_in(SERVER, back(ACK)));
         // A connection that is half closed may go on for long.
         host.receives(SERVER, back(ACK));
         host.sends(SERVER, out(ACK));
         assert!(host.after_seconds(100).lets_in(SERVER, back(ACK)));
+        host.receives(SERVER, back(FIN_ACK));
+        assert!(host.after_seconds(100).lets_in(SERVER, back(ACK)));
         assert!(!host.after_seconds(30).lets_in(SERVER, back(ACK)));
     }
+}
+
+#[test]
+fn fin_that_somebody_made_up_shortens_no_connection() {
+    let host = connected();
+    host.receives(SERVER, back(FIN_ACK));
+    assert!(host.after_seconds(80_000).lets_in(SERVER, back(ACK)));
+    host.sends(SERVER, out(ACK));
+    assert!(host.after_seconds(80_000).lets_in(SERVER, back(ACK)));
 }
 
 #[test]
@@ -341,6 +352,29 @@ fn answer_to_a_datagram_that_came_first_is_no_flow_of_ours() {
     // After a long silence whoever writes first begins.
     host.after_seconds(200).sends(SERVER, udp(53, 40_000));
     assert!(host.lets_in(SERVER, udp(40_000, 53)));
+}
+
+/// As two WireGuards do it.
+#[test]
+fn peer_that_was_heard_before_the_gate_stood_is_answered_no_longer_than_its_time() {
+    let wireguard = || udp(51_820, 51_820);
+    let host = Host::new();
+    // What the host had sent was not seen, nor what it sends while the gate is put up.
+    host.receives(SERVER, wireguard());
+    host.sends(SERVER, wireguard());
+    host.control.borrow_mut().trackers_since = host.now.get();
+    for _ in 0..23 {
+        host.after_seconds(5).sends(SERVER, wireguard());
+        assert!(!host.lets_in(SERVER, wireguard()));
+    }
+    host.after_seconds(10).sends(SERVER, wireguard());
+    assert!(host.lets_in(SERVER, wireguard()));
+    // Whom the gate lets in and who writes again has begun.
+    host.receives(OTHER, wireguard());
+    for _ in 0..5 {
+        host.after_seconds(100).sends(OTHER, wireguard());
+        assert!(!host.lets_in(OTHER, wireguard()));
+    }
 }
 
 #[test]

@@ -30,6 +30,8 @@ pub(super) const CHECK: Duration = Duration::from_secs(5);
 /// Until a failed attachment is tried again, doubled each time.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(16);
+/// The longest time that interfaces take to swap their names, one of which nobody bears meanwhile.
+const SWAP: Duration = CHECK.saturating_mul(2);
 /// Counter slots of a gate that follows the default route. One takes 27 KB of memory for each CPU.
 pub(super) const AUTO_SLOTS: usize = 8;
 
@@ -40,6 +42,10 @@ pub(super) struct Following {
     absent: BTreeMap<String, Absent>,
     /// The gate stands on an interface that is called otherwise now.
     renamed: BTreeMap<String, String>,
+    /// The gate still stands on interfaces whose names others bear now, by the name of the attachment.
+    set_aside: BTreeMap<String, SetAside>,
+    /// Names of interfaces that the config names twice, and the name under which the gate stands there.
+    named_twice: BTreeMap<String, String>,
     /// By the number of the interface.
     mtus: BTreeMap<u32, u32>,
     /// Names under which the gate has stood since the start.
@@ -54,6 +60,15 @@ pub(super) struct Following {
 struct Absent {
     /// `None`: there is no such interface.
     failure: Option<Failure>,
+    /// Since when there is none, after there was one.
+    gone_since: Option<Instant>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct SetAside {
+    since: Instant,
+    /// What the interface is called now.
+    called: String,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -98,6 +113,20 @@ impl Absent {
                  soon as it appears, and `ip -brief link` lists those that are there"
             ),
         }
+    }
+}
+
+impl SetAside {
+    fn warning(&self, aside: &str) -> String {
+        let name = name_before(aside).unwrap_or(aside);
+        format!(
+            "{} was called {name}, as another interface is now: it keeps its gate until that one has one, and for \
+             up to {} s while a name of `interfaces` is missing that it may be about to get; then every packet \
+             passes there, unless you write {} into `interfaces` too",
+            self.called,
+            SWAP.as_secs(),
+            self.called
+        )
     }
 }
 
@@ -152,17 +181,13 @@ impl Daemon {
         let held = self.gate.attachments().iter();
         let names = held.map(|it| it.interface.clone());
         self.following.attached_once.extend(names);
-        self.note_missing(&needed, &places);
+        let now = Instant::now();
+        self.note_missing(&needed, &places, now);
         self.note_renamed(&places);
+        self.note_named_twice(&places);
         self.note_mtus(&links);
-        // An interface without a wanted name may be about to get that which is missing, as when two swap theirs.
-        match needed
-            .iter()
-            .all(|name| places.iter().any(|it| it.name == *name))
-        {
-            true => self.release_set_aside(),
-            false => Ok(()),
-        }
+        self.note_set_aside(&links, now);
+        self.release_set_aside(now)
     }
 
     /// The names where the gate should stand, and those of them that have to be there.
@@ -216,7 +241,11 @@ impl Daemon {
             if let Err(error) = self.gate.release_interface(&name) {
                 warn!("what was pinned for {name} stays: {error}");
             }
-            self.following.absent.insert(name, Absent::default());
+            let absent = Absent {
+                failure: None,
+                gone_since: Some(Instant::now()),
+            };
+            self.following.absent.insert(name, absent);
         }
     }
 
@@ -272,32 +301,39 @@ impl Daemon {
                     next: now + wait,
                     seen,
                 };
-                let failure = Some(failure);
-                let absent = Absent { failure };
+                let absent = Absent {
+                    failure: Some(failure),
+                    gone_since: None,
+                };
                 self.following.absent.insert(name.clone(), absent);
             }
         }
     }
 
     /// Notes the wanted interfaces that do not exist.
-    fn note_missing(&mut self, needed: &[String], places: &[Place]) {
-        let placed: BTreeSet<&str> = places.iter().map(|it| it.name.as_str()).collect();
+    fn note_missing(&mut self, needed: &[String], places: &[Place], now: Instant) {
         self.following
             .absent
-            .retain(|name, _| placed.contains(name.as_str()) || needed.contains(name));
+            .retain(|name, _| places.iter().any(|it| it.name == *name) || needed.contains(name));
         for name in needed {
-            if placed.contains(name.as_str()) {
+            if places.iter().any(|it| it.is_for(name)) {
                 continue;
             }
+            let was_attached = self.following.attached_once.contains(name);
             let absent = self
                 .following
                 .absent
                 .entry(name.clone())
                 .or_insert_with(|| {
                     warn!("no gate stands on {name}: there is no interface of that name yet");
-                    Absent::default()
+                    Absent {
+                        failure: None,
+                        gone_since: was_attached.then_some(now),
+                    }
                 });
-            absent.failure = None;
+            if absent.failure.take().is_some() {
+                absent.gone_since = Some(now);
+            }
         }
     }
 
@@ -319,6 +355,21 @@ impl Daemon {
         self.following.renamed = renamed;
     }
 
+    fn note_named_twice(&mut self, places: &[Place]) {
+        let also = |place: &Place| {
+            let also = place.also.clone().into_iter();
+            also.zip(std::iter::repeat(place.name.clone()))
+        };
+        let named_twice: BTreeMap<String, String> = places.iter().flat_map(also).collect();
+        for (name, first) in &named_twice {
+            self.following.absent.remove(name);
+            if self.following.named_twice.get(name) != Some(first) {
+                warn!("{}", named_twice_words(name, first));
+            }
+        }
+        self.following.named_twice = named_twice;
+    }
+
     fn note_mtus(&mut self, links: &[Link]) {
         for held in self.gate.attachments() {
             let Some(link) = links.iter().find(|it| it.index == held.ifindex) else {
@@ -331,16 +382,40 @@ impl Daemon {
         }
     }
 
+    fn note_set_aside(&mut self, links: &[Link], now: Instant) {
+        let mut set_aside = BTreeMap::new();
+        for held in self.gate.attachments() {
+            let link = links.iter().find(|it| it.index == held.ifindex);
+            let Some(link) = link.filter(|_| name_before(&held.interface).is_some()) else {
+                continue;
+            };
+            let earlier = self.following.set_aside.get(&held.interface);
+            let aside = SetAside {
+                since: earlier.map_or(now, |it| it.since),
+                called: link.name.clone(),
+            };
+            set_aside.insert(held.interface.clone(), aside);
+        }
+        self.following.set_aside = set_aside;
+    }
+
     /// Takes the gate off an interface that has lost its name to another one, once that one has a gate.
-    fn release_set_aside(&mut self) -> anyhow::Result<()> {
+    ///
+    /// It may be about to get a name that has just gone missing, as when two swap theirs, and is waited for then.
+    fn release_set_aside(&mut self, now: Instant) -> anyhow::Result<()> {
+        let is_recent = |since: Instant| now.saturating_duration_since(since) < SWAP;
+        let mut absent = self.following.absent.values();
+        let is_swapping = absent.any(|it| it.gone_since.is_some_and(is_recent));
         let attachments = self.gate.attachments();
         let stands = |name: &str| attachments.iter().any(|it| it.interface == name);
-        let over: Vec<String> = attachments
-            .iter()
-            .map(|it| it.interface.clone())
-            .filter(|aside| name_before(aside).is_some_and(stands))
+        let set_aside = self.following.set_aside.iter();
+        let over: Vec<String> = set_aside
+            .filter(|(aside, _)| name_before(aside).is_some_and(stands))
+            .filter(|(_, it)| !(is_swapping && is_recent(it.since)))
+            .map(|(aside, _)| aside.clone())
             .collect();
         for aside in over {
+            self.following.set_aside.remove(&aside);
             self.gate.release_interface(&aside)?;
             let name = name_before(&aside).unwrap_or_default();
             warn!(
@@ -353,10 +428,13 @@ impl Daemon {
 
     /// When something is to be tried again.
     pub fn next_interface_look(&self) -> Option<Instant> {
+        let now = Instant::now();
         let failures = self.following.absent.values();
-        failures
-            .filter_map(|it| Some(it.failure.as_ref()?.next))
-            .min()
+        let retries = failures.filter_map(|it| Some(it.failure.as_ref()?.next));
+        let set_aside = self.following.set_aside.values();
+        // One that is over waits for another interface to be attached, and not for a time.
+        let ends = set_aside.map(|it| it.since + SWAP).filter(|it| *it > now);
+        retries.chain(ends).min()
     }
 
     /// For `status`.
@@ -386,6 +464,10 @@ impl Daemon {
         }));
         let renamed = following.renamed.iter();
         warnings.extend(renamed.map(|(name, now)| renamed_words(name, now)));
+        let named_twice = following.named_twice.iter();
+        warnings.extend(named_twice.map(|(name, first)| named_twice_words(name, first)));
+        let set_aside = following.set_aside.iter();
+        warnings.extend(set_aside.map(|(name, aside)| aside.warning(name)));
         warnings.extend(following.fault.clone());
         warnings
     }
@@ -402,6 +484,10 @@ impl Daemon {
             .collect();
         let absent = self.following.absent.keys();
         all.extend(absent.map(|name| (name.clone(), None)));
+        for (name, first) in &self.following.named_twice {
+            let mode = all.get(first).copied().flatten();
+            all.insert(name.clone(), mode);
+        }
         all.into_iter().collect()
     }
 }
@@ -410,6 +496,13 @@ fn renamed_words(name: &str, now: &str) -> String {
     format!(
         "{name} is called {now} now: the gate stays on it for as long as no other interface is called {name}; \
          if that is for good, write {now} into `interfaces`"
+    )
+}
+
+fn named_twice_words(name: &str, first: &str) -> String {
+    format!(
+        "{first} and {name} of `interfaces` are one interface: one gate stands there and counts as {first}; take \
+         {name} out of the config"
     )
 }
 
@@ -524,8 +617,22 @@ mod tests {
             ),
         ];
         for (was_attached, failure, expected) in cases {
-            let warning = Absent { failure }.warning("eth1", was_attached, now);
-            assert_eq!(warning, expected);
+            let gone_since = None;
+            let absent = Absent {
+                failure,
+                gone_since,
+            };
+            assert_eq!(absent.warning("eth1", was_attached, now), expected);
         }
+        let aside = SetAside {
+            since: now,
+            called: "lan0".into(),
+        };
+        assert_eq!(
+            aside.warning("eth0 (number 2)"),
+            "lan0 was called eth0, as another interface is now: it keeps its gate until that one has one, and for \
+             up to 10 s while a name of `interfaces` is missing that it may be about to get; then every packet \
+             passes there, unless you write lan0 into `interfaces` too"
+        );
     }
 }

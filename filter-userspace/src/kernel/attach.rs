@@ -11,6 +11,7 @@ use filter_common::abi::{Control, attach_mode};
 
 use super::{
     AttachMode, AttachPreference, Attachment, Gate, KernelError, Place, bpf, bpffs,
+    follow::name_of,
     links::links,
     load::{NEEDS_CAPABILITIES, errno_of, program},
     pins::{self, PinPaths},
@@ -22,6 +23,22 @@ use crate::faults::{Step, reached};
 const GENERIC_KEPT: &str = "the gate stood in generic mode before and was not opened to try native \
                             mode again; `cerco detach --force` and a restart try it";
 
+/// What a load is attached for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum For {
+    /// To put the gate up, on one interface at least.
+    Start,
+    /// To take the place of a load that stands, unless somebody takes the gate down meanwhile. Unless `needs_one`, no
+    /// interface at all is no error.
+    Renewal { needs_one: bool },
+}
+
+impl For {
+    const fn needs_one(self) -> bool {
+        matches!(self, Self::Start | Self::Renewal { needs_one: true })
+    }
+}
+
 impl Gate {
     /// Puts every interface behind the gate and pins it, so that the gate outlives this process.
     ///
@@ -31,16 +48,17 @@ impl Gate {
     /// It is an error when not one interface can be attached, and the reason is that of the first. Where only some
     /// cannot, the others are attached; [`Gate::attachments`] tells.
     pub fn attach(&mut self, preference: AttachPreference) -> Result<&[Attachment], KernelError> {
-        self.attach_what_is_there(preference, true)?;
+        self.attach_what_is_there(preference, For::Start)?;
         Ok(&self.attachments)
     }
 
-    /// As [`Gate::attach`]; unless `needs_one`, no interface at all is no error.
+    /// As [`Gate::attach`].
     pub(super) fn attach_what_is_there(
         &mut self,
         preference: AttachPreference,
-        needs_one: bool,
+        purpose: For,
     ) -> Result<(), KernelError> {
+        self.refuse_taken_down(purpose)?;
         self.paths.prepare()?;
         reached(Step::PinDirectories);
         self.pin_next_maps()?;
@@ -61,9 +79,13 @@ impl Gate {
             }
             self.renew_reply_ports()?;
         }
+        self.refuse_taken_down(purpose)?;
         let fault = self.attach_links(&places, preference);
+        self.note_trackers();
         reached(Step::LinksAttached);
-        if let Some(fault) = fault.filter(|_| needs_one && self.attachments.is_empty()) {
+        // Whoever takes the gate down may have listed the links before these were there.
+        self.refuse_taken_down(purpose)?;
+        if let Some(fault) = fault.filter(|_| purpose.needs_one() && self.attachments.is_empty()) {
             return Err(fault);
         }
         self.release_other_interfaces()?;
@@ -76,6 +98,24 @@ impl Gate {
             self.renew_reply_ports()?;
         }
         self.paths.publish_next_maps()
+    }
+
+    fn refuse_taken_down(&self, purpose: For) -> Result<(), KernelError> {
+        match purpose {
+            For::Renewal { .. } if self.is_taken_down() => Err(KernelError::TakenDown),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes what was put up after somebody had taken the gate down.
+    pub(super) fn take_down_again(&self) -> Result<(), KernelError> {
+        for place in self.places_now()? {
+            if let Some(name) = name_of(place.ifindex) {
+                trackers::release_filters(&name);
+            }
+        }
+        detach_all(self.paths.root())?;
+        Ok(())
     }
 
     /// The places of the interfaces that this gate was loaded for.
@@ -109,6 +149,9 @@ impl Gate {
         let mut first_fault = None;
         for slot in 0..self.interfaces.len() {
             let interface = &self.interfaces[slot];
+            if places.iter().any(|it| it.also.contains(interface)) {
+                continue;
+            }
             let attached = match place_of(interface) {
                 None => Err(KernelError::NoInterface {
                     interface: interface.clone(),
@@ -184,11 +227,24 @@ impl Gate {
         ifindex: u32,
         preference: AttachPreference,
     ) -> Result<(AttachMode, Option<String>), KernelError> {
-        if let Some(mode) = self.replace_pinned(interface, ifindex, preference)? {
+        let found = self.replace_pinned(interface, ifindex, preference)?;
+        if let Found::Replaced(mode) = found {
             let reason = (mode == AttachMode::Generic && preference == AttachPreference::Auto)
                 .then(|| GENERIC_KEPT.to_owned());
             return Ok((mode, reason));
         }
+        match (self.attach_anew(interface, ifindex, preference), found) {
+            (Err(error), Found::TakenOff(mode)) => self.put_back(interface, ifindex, mode, error),
+            (outcome, _) => outcome,
+        }
+    }
+
+    fn attach_anew(
+        &mut self,
+        interface: &str,
+        ifindex: u32,
+        preference: AttachPreference,
+    ) -> Result<(AttachMode, Option<String>), KernelError> {
         let mut fallback_reason = None;
         if preference != AttachPreference::Generic {
             match self.attach_new(interface, ifindex, AttachMode::Native) {
@@ -204,6 +260,35 @@ impl Gate {
         self.attach_new(interface, ifindex, AttachMode::Generic)
             .map_err(|error| attach_error(interface, ifindex, AttachMode::Generic, error))?;
         Ok((AttachMode::Generic, fallback_reason))
+    }
+
+    /// Attaches in the mode in which the gate stood until now, since the one that is wanted failed with `error`.
+    ///
+    /// The interface was open since the link of before was taken off, a moment: the kernel does not say whether it
+    /// would take a program in one mode while one stands in the other.
+    fn put_back(
+        &mut self,
+        interface: &str,
+        ifindex: u32,
+        mode: AttachMode,
+        error: KernelError,
+    ) -> Result<(AttachMode, Option<String>), KernelError> {
+        let word = match mode {
+            AttachMode::Native => "native",
+            AttachMode::Generic => "generic",
+        };
+        match self.attach_new(interface, ifindex, mode) {
+            Ok(()) => {
+                tracing::warn!("{error}; the gate stands there in {word} mode, as before");
+                Ok((mode, Some(error.to_string())))
+            }
+            Err(second) => {
+                tracing::error!(
+                    "the gate that stood on {interface} in {word} mode could not be put back: {second}"
+                );
+                Err(error)
+            }
+        }
     }
 
     fn attach_new(
@@ -232,7 +317,8 @@ impl Gate {
         interface: &str,
         ifindex: u32,
         preference: AttachPreference,
-    ) -> Result<Option<AttachMode>, KernelError> {
+    ) -> Result<Found, KernelError> {
+        let mut found = Found::Nothing;
         for mode in [AttachMode::Native, AttachMode::Generic] {
             let path = self.paths.link(interface, mode);
             if !path.exists() {
@@ -246,11 +332,14 @@ impl Gate {
                 AttachPreference::Generic => mode == AttachMode::Generic,
             };
             if wanted && self.replace_on(&path, ifindex) {
-                return Ok(Some(mode));
+                return Ok(Found::Replaced(mode));
+            }
+            if !wanted && matches!(pins::link_ifindex(&path), Ok(Some(it)) if it == ifindex) {
+                found = Found::TakenOff(mode);
             }
             unlink(&path)?;
         }
-        Ok(None)
+        Ok(found)
     }
 
     /// False when the link does not hold the interface any more, as after it went and came back.
@@ -351,6 +440,17 @@ fn pin_link(
     link.pin(path)
         .map_err(|error| AttachFailure::Other(error.to_string()))?;
     Ok(())
+}
+
+/// What was pinned for an interface, and became of it.
+#[derive(Clone, Copy)]
+enum Found {
+    /// Nothing that still held the interface.
+    Nothing,
+    /// A link of the wanted mode, which has the new program.
+    Replaced(AttachMode),
+    /// A link of another mode than the wanted one, which is gone.
+    TakenOff(AttachMode),
 }
 
 /// Why an attachment failed, before it is known how it matters.

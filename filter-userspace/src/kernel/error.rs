@@ -48,7 +48,9 @@ pub enum KernelError {
         "the kernel attached to `{interface}` without a BPF link, so that the gate would fall with the daemon: detached again; Linux 6.1 or later is needed"
     )]
     NotPersistent { interface: String },
-    #[error("the gate was detached meanwhile")]
+    #[error(
+        "the gate was detached, every packet passes: only a restart of the daemon puts it up again"
+    )]
     TakenDown,
     #[error(
         "failed to watch what `{interface}` sends: {reason}; answers to this host's own connections are judged like everything else there"

@@ -120,6 +120,12 @@ impl Gate {
         Ok(count)
     }
 
+    /// Notes that all trackers stand, and that from now on the gate keeps out who is only answered.
+    pub(super) fn note_trackers(&self) {
+        let now = flow::tick(boot_ns());
+        self.store(offset_of!(Control, trackers_since), now);
+    }
+
     /// Makes this gate, and the one that it is about to replace, ask for an answer whatever the port is: from the
     /// first tracker that is replaced to the last link, what this host opens is noted for one of both only, and
     /// should this process be killed in between, that lasts. A packet that would be denied costs more meanwhile.

@@ -32,6 +32,7 @@ impl Gate {
         let attachment = self
             .attach_link(slot, place, preference)
             .inspect_err(|_| self.store(offset, counted_before))?;
+        self.note_trackers();
         if self.is_taken_down() {
             // Whoever takes the gate down may have listed the links before this one was there.
             trackers::release_filters(&place.name);

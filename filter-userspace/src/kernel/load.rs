@@ -16,6 +16,7 @@ use filter_common::{
 
 use super::{
     AttachPreference, Attachment, FlowTimeouts, GateOptions, KernelError, Mode, Replies,
+    attach::For,
     bans::boot_ns,
     counters,
     flows::KeptFlows,
@@ -171,7 +172,7 @@ impl Gate {
     /// this one: no frame passes unfiltered. Mode, bans and counters go along; the limiter starts
     /// from rest.
     ///
-    /// On error this gate goes on as before.
+    /// On error this gate goes on as before. One that somebody has taken down stays down.
     pub fn renew(
         &mut self,
         compiled: &CompiledPolicy,
@@ -180,6 +181,9 @@ impl Gate {
         // The new load would know nothing of the way back.
         if self.trial().is_some() {
             return Err(KernelError::OnTrial);
+        }
+        if self.is_taken_down() {
+            return Err(KernelError::TakenDown);
         }
         let options = GateOptions {
             interfaces: self.interfaces.clone(),
@@ -198,7 +202,11 @@ impl Gate {
             );
         }
         let needs_one = !self.attachments.is_empty();
-        if let Err(error) = renewed.attach_what_is_there(preference, needs_one) {
+        if let Err(error) = renewed.attach_what_is_there(preference, For::Renewal { needs_one }) {
+            if self.is_taken_down() {
+                self.take_down_again()?;
+                return Err(KernelError::TakenDown);
+            }
             // Some links may have the new programs already, which this value does not steer.
             let put_back = self.places_now().and_then(|places| {
                 self.attach_trackers(&places)?;

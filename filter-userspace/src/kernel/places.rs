@@ -16,6 +16,15 @@ pub struct Place {
     pub ifindex: u32,
     /// What the interface is called now, when no interface bears `name`.
     pub renamed_to: Option<String>,
+    /// Other names of the same interface that the config has as well.
+    pub also: Vec<String>,
+}
+
+impl Place {
+    /// Whether this is where `name` wants a gate.
+    pub fn is_for(&self, name: &str) -> bool {
+        self.name == name || self.also.iter().any(|it| it == name)
+    }
 }
 
 /// The place of each wanted name that has one.
@@ -24,11 +33,16 @@ fn places(wanted: &[String], links: &[Link], attachments: &[Attachment]) -> Vec<
     let mut unborne = Vec::new();
     for name in wanted {
         match links.iter().find(|link| link.bears(name)) {
-            Some(link) => places.push(Place {
-                name: name.clone(),
-                ifindex: link.index,
-                renamed_to: None,
-            }),
+            Some(link) => match places.iter_mut().find(|it| it.ifindex == link.index) {
+                // An interface that is named twice has one gate.
+                Some(place) => place.also.push(name.clone()),
+                None => places.push(Place {
+                    name: name.clone(),
+                    ifindex: link.index,
+                    renamed_to: None,
+                    also: Vec::new(),
+                }),
+            },
             None => unborne.push(name),
         }
     }
@@ -43,6 +57,7 @@ fn places(wanted: &[String], links: &[Link], attachments: &[Attachment]) -> Vec<
                 name: name.clone(),
                 ifindex: link.index,
                 renamed_to: Some(link.name.clone()),
+                also: Vec::new(),
             });
         }
     }
@@ -175,6 +190,7 @@ mod tests {
             name: name.into(),
             ifindex,
             renamed_to: renamed_to.map(str::to_owned),
+            also: Vec::new(),
         };
         let cases = [
             (
@@ -230,6 +246,18 @@ mod tests {
                 ],
                 vec![attachment("eth0", 2)],
                 vec![place("eth0", 2, None), place("eth1", 3, None)],
+            ),
+            (
+                "both names are of one",
+                vec![Link {
+                    alternative_names: vec!["eth1".into()],
+                    ..link(2, "eth0")
+                }],
+                vec![attachment("eth1", 2)],
+                vec![Place {
+                    also: vec!["eth1".into()],
+                    ..place("eth0", 2, None)
+                }],
             ),
             ("gone", vec![], vec![attachment("eth0", 2)], vec![]),
         ];

@@ -3,7 +3,7 @@
 use integration_tests::{
     daemon::Cerco,
     poll,
-    site::{ABROAD, Ended, LINK, MACAU, Site},
+    site::{ABROAD, Ended, LINK, MACAU, Site, ended, parse},
     veth::{End, Veth},
     visits::{Visit, connect_to, settle, settle_at, start_hidden, visit},
 };
@@ -263,6 +263,41 @@ fn rules_for_a_port_are_judged_for_that_port() {
     );
     let forced = cerco.try_cli(&["rules", "remove", "US", "--force"]);
     assert_done(&forced, &[&format!("cuts off {session}")]);
+}
+
+/// A start asks nobody, so whoever edits is told before.
+#[test]
+fn check_warns_of_sessions_that_the_config_would_lock_out() {
+    let site = Site::new().unwrap();
+    settle(&site);
+    let mut cerco = start(&site, &site.config());
+    let _resident = visit(&site, MACAU[0], SSH);
+    let warnings = |cerco: &Cerco| {
+        let mut command = cerco.cli_command(&["check", "--json"]);
+        let checked = ended(command.env("SSH_CONNECTION", "198.51.100.7 50000 192.0.2.1 22"));
+        assert_eq!(checked.code, 0, "{checked:?}");
+        parse(&checked.stdout)["warnings"].clone()
+    };
+    assert_eq!(warnings(&cerco), serde_json::json!([]));
+    let closing = site.config().replace("MO = \"allow\"", "US = \"allow\"");
+    cerco.write_config(&closing).unwrap();
+    let file = cerco.config_path().display().to_string();
+    assert_eq!(
+        warnings(&cerco),
+        serde_json::json!([format!(
+            "`cerco reload` would lock out the SSH session from 198.51.100.7 (MO), which passes now. `cerco \
+             trust 198.51.100.7 -c {file}` keeps it"
+        )])
+    );
+    cerco.kill().unwrap();
+    cerco.cli(&["detach", "--force"]).unwrap();
+    assert_eq!(
+        warnings(&cerco),
+        serde_json::json!([format!(
+            "`systemctl start cerco` would lock out the SSH session from 198.51.100.7 (MO). `sensible-editor \
+             {file} && systemctl restart cerco    # [trusted] prefixes = [\"198.51.100.7\"]` keeps it"
+        )])
+    );
 }
 
 #[test]

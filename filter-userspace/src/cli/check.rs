@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Context, Failure, table::grouped};
+use super::{Context, Failure, lockout, table::grouped};
 use crate::{
     cause,
     compile::compile,
@@ -10,6 +10,7 @@ use crate::{
     control::protocol::ModeWord,
     daemon::age,
     dashboard::Access,
+    doctor,
     doubts::judged,
     generations::Store,
     geo::Database,
@@ -18,7 +19,8 @@ use crate::{
 
 /// Validate the config and its database; change nothing
 ///
-/// Reads what `cerco run` would read, and compiles the tables. Needs no root and no daemon.
+/// Reads what `cerco run` would read, and compiles the tables; warns of SSH sessions that it would lock out. Needs
+/// no root and no daemon.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   cerco check
@@ -65,7 +67,13 @@ pub fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let now = std::time::SystemTime::now();
     let mut warnings = report.warning_lines();
     let old = age::warning(database.info.build_time, now);
-    for warning in unread.into_iter().chain(old) {
+    let locked_out = doctor::locked_out(
+        &config,
+        &interfaces,
+        context.global.config.as_deref(),
+        lockout::ssh_peer(),
+    );
+    for warning in unread.into_iter().chain(old).chain(locked_out) {
         if !output.is_json() {
             output.warn(&warning);
         }

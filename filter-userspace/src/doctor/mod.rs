@@ -164,6 +164,33 @@ pub fn examine(question: &Question) -> Report {
     Report::new(findings)
 }
 
+/// Whom `config` would lock out of SSH on `interfaces`, once it is in force: a line for each session.
+pub fn locked_out(
+    config: &Config,
+    interfaces: &[String],
+    config_file: Option<&Path>,
+    ssh_session: Option<(IpAddr, u16)>,
+) -> Vec<String> {
+    let links = kernel::links().unwrap_or_default();
+    let guarded: Vec<u32> = kernel::numbers_of(&links, interfaces).collect();
+    let intended = Intended::read(Some(config), &config.paths.state);
+    let socket = &config.paths.socket;
+    let risks = lockout::gather(&links, &guarded, ssh_session, socket, &intended);
+    let findings = lockout::judge(
+        &risks,
+        Some(config.mode.into()),
+        &Commands::new(config_file),
+    );
+    findings
+        .into_iter()
+        .filter(|it| it.severity >= Severity::Warning)
+        .map(|it| {
+            let mend = it.command.unwrap_or_default();
+            format!("{} `{mend}` keeps it", it.sentence)
+        })
+        .collect()
+}
+
 fn unlisted(error: &io::Error) -> Finding {
     let words = format!("The kernel does not list the interfaces: {error}.");
     Finding::unknown("interfaces", words).mend("ip -brief link")

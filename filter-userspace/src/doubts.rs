@@ -10,8 +10,8 @@ use crate::{
         Database,
         judge::{Doubt, Expected, judge},
     },
+    logins,
     policy::{Action, Policy},
-    sessions::{self, SSH_PORT},
 };
 
 /// Every doubt about `after`, for `policy`.
@@ -23,11 +23,11 @@ pub fn judged(
     ssh_peer: Option<(IpAddr, u16)>,
 ) -> Vec<Doubt> {
     let countries: Vec<CountryCode> = policy.countries.keys().copied().collect();
-    let is_ssh = |port| port == SSH_PORT || ssh_peer.is_some_and(|(_, ssh_port)| port == ssh_port);
-    let sessions: Vec<IpAddr> = sessions::inbound()
+    // Who only tries passwords is not logged in, or he could keep a database out for as long as he likes.
+    let sessions: Vec<IpAddr> = logins::gather(ssh_peer)
         .into_iter()
-        .filter(|session| is_ssh(session.port) && policy.scope.holds_tcp(session.port))
-        .map(|session| session.address)
+        .filter(|session| policy.scope.holds_tcp(session.port))
+        .map(|session| session.peer)
         .filter(|address| follows_its_country(policy, *address))
         .collect();
     let allowed = |country| allows(policy, country);

@@ -20,8 +20,15 @@ use crate::{
 
 const SSHD_CONFIG: &str = "/etc/ssh/sshd_config";
 const SSHD_DROP_INS: &str = "/etc/ssh/sshd_config.d";
-/// A file for each session, in the manner of environment files.
-const LOGIND_SESSIONS: &str = "/run/systemd/sessions";
+const SYSTEMD: &str = "/run/systemd";
+/// Below [`SYSTEMD`]: a file for each session, in the manner of environment files.
+const SESSIONS: &str = "sessions";
+/// Below it, too: a link that dangles, there while the unit runs. Images of containers have the directory of the
+/// sessions and nobody who writes to it.
+const LOGIND_RUNS: &str = "units/invocation:systemd-logind.service";
+/// Where the login of SSH is told to logind, if the module for it is installed (libpam-systemd).
+const PAM: [&str; 2] = ["/etc/pam.d", "/usr/lib/pam.d"];
+const PAM_MODULE: &str = "pam_systemd";
 
 /// One session, or several from one address to one port.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -40,7 +47,7 @@ pub fn gather(own: Option<(IpAddr, u16)>) -> Vec<Session> {
     of(
         &sessions::connections(),
         &sshd_ports(&sshd_configs()),
-        logind_logins(Path::new(LOGIND_SESSIONS)).as_ref(),
+        logind_logins(Path::new(SYSTEMD), &PAM.map(Path::new)).as_ref(),
         own,
     )
 }
@@ -109,14 +116,18 @@ struct Login {
 #[derive(Default, Debug)]
 struct Logins {
     known: Vec<Login>,
-    /// Somebody came from a host of which only the name is known.
+    /// Somebody came from a host of which only the name is known, or may have come without a word to logind.
     has_unknown: bool,
 }
 
-/// `None` where logind does not run.
-fn logind_logins(directory: &Path) -> Option<Logins> {
-    let mut logins = Logins::default();
-    for entry in fs::read_dir(directory).ok()? {
+/// `None` where there is no logind.
+fn logind_logins(systemd: &Path, pam: &[&Path]) -> Option<Logins> {
+    let is_told = fs::symlink_metadata(systemd.join(LOGIND_RUNS)).is_ok() && tells_logind(pam);
+    let mut logins = Logins {
+        known: Vec::new(),
+        has_unknown: !is_told,
+    };
+    for entry in fs::read_dir(systemd.join(SESSIONS)).ok()? {
         let Ok(Some(text)) = entry.and_then(|entry| read_regular(&entry.path())) else {
             continue;
         };
@@ -127,6 +138,21 @@ fn logind_logins(directory: &Path) -> Option<Logins> {
         }
     }
     Some(logins)
+}
+
+/// Whether some service of PAM uses the module that tells logind of its logins.
+fn tells_logind(pam: &[&Path]) -> bool {
+    let uses_it = |text: &str| {
+        let mut lines = text.lines().map(str::trim_start);
+        lines.any(|line| !line.starts_with('#') && line.contains(PAM_MODULE))
+    };
+    let files = pam
+        .iter()
+        .filter_map(|directory| fs::read_dir(directory).ok());
+    files.flatten().any(|entry| {
+        let text = entry.and_then(|entry| read_regular(&entry.path()));
+        matches!(text, Ok(Some(text)) if uses_it(&text))
+    })
 }
 
 /// `None`: it is no regular file. Beside the sessions lie FIFOs that logind keeps (`ID.ref`), and whoever reads from
@@ -394,7 +420,45 @@ mod tests {
         assert_eq!(login("UID=0\nUSER=root\nACTIVE=1\n"), None);
         let ending = file("203.0.113.7").replace("active\n", "closing\n");
         assert_eq!(login(&ending), None);
-        assert!(logind_logins(Path::new("/nonexistent")).is_none());
+    }
+
+    #[test]
+    fn logind_knows_all_only_when_it_runs_and_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let (systemd, pam) = (
+            directory.path().join("systemd"),
+            directory.path().join("pam.d"),
+        );
+        let known = || {
+            let logins = logind_logins(&systemd, &[Path::new("/nonexistent"), &pam])?;
+            Some((logins.known.len(), !logins.has_unknown))
+        };
+        assert_eq!(known(), None);
+        fs::create_dir_all(systemd.join("sessions")).unwrap();
+        fs::write(
+            systemd.join("sessions/1"),
+            "STATE=active\nUSER=anna\nREMOTE_HOST=2001:db8::7\n",
+        )
+        .unwrap();
+        assert_eq!(known(), Some((1, false)));
+        fs::create_dir(systemd.join("units")).unwrap();
+        let runs = systemd.join("units/invocation:systemd-logind.service");
+        std::os::unix::fs::symlink("0123456789abcdef", &runs).unwrap();
+        fs::create_dir(&pam).unwrap();
+        fs::write(
+            pam.join("common-session"),
+            "# session optional pam_systemd.so\n",
+        )
+        .unwrap();
+        assert_eq!(known(), Some((1, false)));
+        fs::write(
+            pam.join("common-session"),
+            "session\toptional\tpam_systemd.so\n",
+        )
+        .unwrap();
+        assert_eq!(known(), Some((1, true)));
+        fs::remove_file(runs).unwrap();
+        assert_eq!(known(), Some((1, false)));
     }
 
     #[test]

@@ -27,7 +27,10 @@ pub fn start_hidden(site: &Site, config: &str, logins: Option<&[(&str, &str)]>) 
                       mount -t tmpfs none /run\n"
         .to_owned();
     if let Some(logins) = logins {
-        script += "mkdir -p /run/systemd/sessions\n";
+        script += "mkdir -p /run/systemd/sessions /run/systemd/units\n\
+                   ln -s 0 /run/systemd/units/invocation:systemd-logind.service\n\
+                   mount -t tmpfs none /etc/pam.d\n\
+                   echo session optional pam_systemd.so > /etc/pam.d/sshd\n";
         for (number, (user, address)) in logins.iter().enumerate() {
             let lines = format!("USER={user}\\nSTATE=active\\nREMOTE=1\\nREMOTE_HOST={address}\\n");
             script += &format!("printf '{lines}' > /run/systemd/sessions/{number}\n");

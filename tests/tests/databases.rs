@@ -10,6 +10,7 @@ use integration_tests::{
     editions::{BUILT, MONTH, changed, code, csv, mmdb, networks},
     poll,
     site::{ABROAD, MACAU, Site},
+    visits::start_hidden,
 };
 use serde_json::Value;
 use std::{
@@ -449,6 +450,60 @@ fn last_good_database_stands_in_at_a_start() {
 }
 
 #[test]
+fn database_that_was_not_confirmed_is_not_believed_at_the_next_start() {
+    const MOVED: &str = "203.0.113.5";
+    let site = Site::new().unwrap();
+    let good = networks(200);
+    let mut cerco = start(&site, mmdb(&good, BUILT), "");
+    let next = changed(&good, |_, network, country| {
+        let moved = network.to_string() == "203.0.113.0/24";
+        Some(if moved { code("MO") } else { country })
+    });
+    site.write("geo.db", mmdb(&next, BUILT + MONTH)).unwrap();
+    let reason = |cerco: &Cerco| {
+        cerco.json(&["explain", MOVED])["reason"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let restart = |cerco: &mut Cerco| {
+        cerco.kill().unwrap();
+        cerco.run().unwrap();
+    };
+    assert_eq!(reason(&cerco), "country_denied");
+    cerco.cli(&["reload", "--confirm", "1h"]).unwrap();
+    assert_eq!(reason(&cerco), "allowed");
+    let assert_as_before = |cerco: &Cerco, when: &str| {
+        assert_eq!(reason(cerco), "country_denied", "{when}");
+        let status = cerco.json(&["status"]);
+        assert_eq!(
+            refused(&status)["reason"],
+            "unconfirmed",
+            "{when}: {status}"
+        );
+        assert_eq!(generation(cerco), 1, "{when}");
+    };
+    restart(&mut cerco);
+    assert_as_before(&cerco, "killed in the trial");
+    assert_eq!(failures(&site, "unconfirmed"), 1);
+    // What is changed by command, and confirmed, is another thing.
+    cerco.cli(&["deny", "FR", "--permanent"]).unwrap();
+    assert_as_before(&cerco, "permanent");
+    cerco.cli(&["deny", "PT", "--confirm", "1h"]).unwrap();
+    cerco.cli(&["confirm"]).unwrap();
+    restart(&mut cerco);
+    assert_as_before(&cerco, "confirmed");
+
+    cerco.cli(&["reload", "--confirm", "1h"]).unwrap();
+    cerco.cli(&["confirm"]).unwrap();
+    restart(&mut cerco);
+    assert_eq!(reason(&cerco), "allowed");
+    let status = cerco.json(&["status"]);
+    assert!(refused(&status).is_null(), "{status}");
+    assert_eq!(generation(&cerco), 2);
+}
+
+#[test]
 fn damaged_last_good_database_is_not_used_and_the_one_before_is() {
     let site = Site::new().unwrap();
     let good = networks(200);
@@ -588,6 +643,17 @@ fn refused_database_can_be_accepted_as_long_as_it_is_the_one_that_was_shown() {
     // It is the last good one now.
     cerco.cli(&["reload"]).unwrap();
     assert!(refused(&cerco.json(&["status"])).is_null());
+    // Accepting is a reload, and says what else it takes.
+    let waiting = config(&site, "").replace("MO = \"allow\"", "MO = \"allow\"\nPT = \"allow\"");
+    cerco.write_config(&waiting).unwrap();
+    let accepted = cerco.try_cli(&["geo", "accept", "--yes"]);
+    assert_eq!(accepted.code, 0, "{accepted:?}");
+    assert!(
+        accepted
+            .stderr
+            .contains("changes of the config that waited came along"),
+        "{accepted:?}"
+    );
     // What is broken cannot be accepted.
     site.write("geo.db", &half[..1_000]).unwrap();
     assert_ne!(cerco.try_cli(&["geo", "accept", "--yes"]).code, 0);
@@ -598,7 +664,9 @@ fn refused_database_can_be_accepted_as_long_as_it_is_the_one_that_was_shown() {
 fn database_that_would_cut_off_an_ssh_session_is_refused() {
     let site = Site::new().unwrap();
     let good = networks(200);
-    let cerco = start(&site, mmdb(&good, BUILT), "");
+    site.write("geo.db", mmdb(&good, BUILT)).unwrap();
+    // Where no logind tells who is logged in.
+    let cerco = start_hidden(&site, &config(&site, ""), None);
     let listener = site
         .host
         .run(|| TcpListener::bind("192.0.2.1:22"))

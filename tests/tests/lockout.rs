@@ -373,6 +373,37 @@ fn other_databases_are_judged_for_sessions_too() {
     assert!(forced.stderr.contains(&warning), "{forced:?}");
 }
 
+/// Or he could keep the edition out that puts his range where it belongs.
+#[test]
+fn who_only_tries_passwords_keeps_no_database_out() {
+    let site = Site::new().unwrap();
+    settle(&site);
+    let cerco = start_with_logind(&site, &site.config());
+    let _residents = residents(&site);
+    let guesser = "198.51.100.66";
+    settle_at(&site, guesser);
+    let _guesser = connect_to(&site, guesser, SSH);
+    let without = |from: u8, to: u8| {
+        format!(
+            "198.51.100.0,198.51.100.{},MO\n198.51.100.{from},198.51.100.{to},US\n\
+             198.51.100.{},198.51.100.255,MO\n203.0.113.0,203.0.113.255,US\n\
+             2001:db8:1::,2001:db8:1:ffff:ffff:ffff:ffff:ffff,MO\n\
+             2001:db8:2::,2001:db8:2:ffff:ffff:ffff:ffff:ffff,US\n",
+            from - 1,
+            to + 1
+        )
+    };
+    site.write("database.csv", without(4, 7)).unwrap();
+    let refused = cerco.try_cli(&["reload"]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    let bob = "it would cut off the SSH session from 198.51.100.7 (MO until now, then US)";
+    assert!(refused.stderr.contains(bob), "{refused:?}");
+    site.write("database.csv", without(64, 127)).unwrap();
+    assert_eq!(cerco.try_cli(&["reload"]).code, 0);
+    assert_eq!(cerco.json(&["explain", guesser])["verdict"], "drop");
+    assert_eq!(cerco.json(&["explain", MACAU[0]])["verdict"], "pass");
+}
+
 #[test]
 fn rollback_is_refused_for_whom_only_the_trial_lets_in() {
     let site = Site::new().unwrap();
@@ -404,6 +435,46 @@ fn rollback_is_refused_for_whom_only_the_trial_lets_in() {
     })
     .unwrap();
     assert_eq!(cerco.json(&["status"])["mode"], "enforce");
+}
+
+/// They come in force at once, also while a change is on trial.
+#[test]
+fn bans_are_judged_by_what_stands_after_a_trial() {
+    let site = Site::new().unwrap();
+    settle(&site);
+    let cerco = start(&site, &site.config());
+    let _residents = residents(&site);
+    let peer = MACAU[0];
+    let ban = |more: &[&str]| cerco.try_cli(&[&["ban", peer, "--for", "2h"], more].concat());
+    let session = "198.51.100.7 to port 22 (banned)";
+    cerco.cli(&["trust", peer, "--confirm", "1h"]).unwrap();
+    assert_refused(
+        &ban(&[]),
+        "the ban, once the trial is over, would lock out a session",
+        &[session],
+        &[peer],
+    );
+    cerco.cli(&["rollback"]).unwrap();
+    let observing = site.config_with("mode = \"observe\"\n", "");
+    cerco.write_config(&observing).unwrap();
+    cerco.cli(&["apply", "--confirm", "1h"]).unwrap();
+    assert_eq!(cerco.json(&["status"])["mode"], "observe");
+    assert_refused(
+        &ban(&[]),
+        "the ban, once the trial is over, would lock out a session",
+        &[session],
+        &[peer],
+    );
+    cerco.cli(&["rollback"]).unwrap();
+    // And after a rule that ends.
+    cerco.cli(&["trust", peer, "--for", "1h"]).unwrap();
+    let rules = cerco.json(&["rules"]);
+    let rules = rules["rules"].as_array().unwrap().iter();
+    let end = rules.filter_map(|rule| rule["expires"].as_u64()).next();
+    let end = UNIX_EPOCH + Duration::from_secs(end.unwrap());
+    let end = humantime::format_rfc3339_seconds(end);
+    let until = format!("let in until {end} only: {peer} to port 22 (`cerco trust {peer}`)");
+    assert_done(&ban(&[]), &[&until]);
 }
 
 #[test]

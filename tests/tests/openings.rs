@@ -3,9 +3,12 @@
 use integration_tests::{
     daemon::Cerco,
     decided::{assert_decided, wait_until_decided},
+    poll,
     site::{ABROAD, MACAU, Site},
 };
 use std::time::{Duration, Instant};
+
+const LIMIT: Duration = Duration::from_secs(20);
 
 #[test]
 fn opening_for_a_port_ends_in_the_kernel_though_the_daemon_is_killed() {
@@ -168,6 +171,40 @@ fn rules_for_ports_are_listed_explained_kept_and_removed() {
     let said = cerco.cli(&["rules", "remove", "US"]).unwrap();
     assert_eq!(said, "deny US; allow US on 443/tcp: removed\n");
     assert_decided(&site, &cerco, ABROAD[0], 443, "country_denied");
+}
+
+#[test]
+fn opening_gives_back_the_rule_that_it_stands_over() {
+    let site = Site::new().unwrap();
+    let cerco = site.start().unwrap();
+    cerco.cli(&["deny", MACAU[0]]).unwrap();
+    cerco.cli(&["allow", "US", "--port", "80/tcp"]).unwrap();
+    let open = |source: &str, args: &[&str]| {
+        cerco
+            .cli(&[&["allow", source, "--for", "2s"], args].concat())
+            .unwrap();
+    };
+    open(MACAU[0], &[]);
+    open("US", &["--port", "80/tcp"]);
+    assert_decided(&site, &cerco, MACAU[0], 80, "rule_allowed");
+    assert_decided(&site, &cerco, ABROAD[0], 80, "allowed");
+    // Which ends one early, as the hook does.
+    let said = cerco
+        .cli(&["rules", "remove", "US", "--port", "80/tcp"])
+        .unwrap();
+    assert_eq!(said, "allow US on 80/tcp: removed\n");
+    assert_decided(&site, &cerco, ABROAD[0], 80, "allowed");
+    wait_until_decided(&site, &cerco, MACAU[0], 80, "rule_denied");
+    poll::until("see the rule off the list", LIMIT, || {
+        let rules = cerco.json(&["rules"]);
+        let runtime = rules["rules"].as_array().unwrap().iter();
+        let runtime: Vec<&str> = runtime
+            .filter(|it| it["origin"] == "runtime")
+            .map(|it| it["target"].as_str().unwrap())
+            .collect();
+        (runtime == ["US", "198.51.100.7/32"]).then_some(())
+    })
+    .unwrap();
 }
 
 #[test]

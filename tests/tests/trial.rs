@@ -149,6 +149,33 @@ fn config_that_was_not_confirmed_is_not_believed_at_the_next_start() {
 }
 
 #[test]
+fn whoever_confirms_another_change_has_not_confirmed_the_config() {
+    let site = Site::new().unwrap();
+    let mut cerco = start(&site, "enforce");
+    let tried = site.config().replace("MO = \"allow\"", "US = \"allow\"");
+    cerco.write_config(&tried).unwrap();
+    cerco.cli(&["apply", "--confirm", "1h"]).unwrap();
+    cerco.cli(&["rollback"]).unwrap();
+    cerco.cli(&["deny", ABROAD[0], "--confirm", "1h"]).unwrap();
+    cerco.cli(&["confirm"]).unwrap();
+    cerco.kill().unwrap();
+    cerco.run().unwrap();
+    assert_decided(&site, &cerco, MACAU[0], 80, "allowed");
+    let status = cerco.cli(&["status"]).unwrap();
+    assert!(
+        status.contains("on trial and nobody confirmed them"),
+        "{status}"
+    );
+    // Until it is tried again, and confirmed.
+    cerco.cli(&["apply", "--force", "--confirm", "1h"]).unwrap();
+    cerco.cli(&["confirm"]).unwrap();
+    cerco.kill().unwrap();
+    cerco.run().unwrap();
+    assert_decided(&site, &cerco, MACAU[0], 80, "country_denied");
+    assert_eq!(cerco.json(&["status"])["warnings"], serde_json::json!([]));
+}
+
+#[test]
 fn trial_of_a_config_is_undone_with_its_database() {
     let site = Site::new().unwrap();
     let cerco = start(&site, "enforce");

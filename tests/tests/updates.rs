@@ -7,7 +7,7 @@ use integration_tests::{
     daemon::Cerco,
     editions::{BUILT, MONTH, Network, changed, code, mmdb, networks},
     https::{Asked, HttpsServer, Reply},
-    site::{Ended, Site, ended},
+    site::{Ended, MACAU, Site, ended},
 };
 use std::{
     fs,
@@ -139,6 +139,52 @@ fn next_edition_comes_into_force_and_is_not_fetched_twice() {
     place.from("/db.mmdb.gz");
     assert_eq!(place.server.asked()[0].header("If-None-Match"), None);
     assert_eq!(place.file(), next());
+}
+
+/// It comes by night, and nobody is there who would mean it.
+#[test]
+fn update_puts_no_config_in_force() {
+    let place = Place::new("", |asked| {
+        let months = match asked.path.as_str() {
+            "/second" => 1,
+            "/third" => 2,
+            _ => 3,
+        };
+        Reply::ok(mmdb(&networks(500), BUILT + months * MONTH))
+    });
+    let cerco = &place.cerco;
+    let decided = || cerco.json(&["explain", MACAU[0]])["reason"].clone();
+    let config = place.site.config().replace("database.csv", "geo.db");
+    let waiting = config.replace("MO = \"allow\"", "US = \"allow\"");
+    cerco.write_config(&waiting).unwrap();
+    for accept in [&[][..], &["--accept"]] {
+        let path = if accept.is_empty() {
+            "/second"
+        } else {
+            "/third"
+        };
+        let url = place.server.url(path);
+        let updated = place.update(&[&["--from", &url], accept].concat());
+        assert_eq!(updated.code, 0, "{updated:?}");
+        assert_eq!(decided(), "allowed", "{path}");
+    }
+    assert_eq!(place.generation(), 3);
+
+    let elsewhere = config.replace("geo.db", "other.db");
+    cerco.write_config(&elsewhere).unwrap();
+    let updated = place.from("/fourth");
+    assert_eq!(updated.code, 0, "{updated:?}");
+    assert!(
+        updated
+            .stdout
+            .contains("not in force: the running config names another database"),
+        "{updated:?}"
+    );
+    let fourth = mmdb(&networks(500), BUILT + 3 * MONTH);
+    assert_eq!(fs::read(place.site.path("other.db")).unwrap(), fourth);
+    assert_eq!(place.generation(), 3);
+    cerco.cli(&["reload"]).unwrap();
+    assert_eq!(place.generation(), 4);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use filter_common::abi::ABI_VERSION;
 use filter_userspace::{
     faults::Step,
-    kernel::{link_numbers, standing_links},
+    kernel::{link_number, standing_links},
 };
 use integration_tests::{
     besieged::{Besieged, Inventory, bans},
@@ -20,13 +20,11 @@ fn builds() -> [PathBuf; 2] {
 
 /// The interfaces with their links: a link keeps its number when its program is replaced.
 fn links(gate: &Besieged) -> Vec<(String, Option<u32>, Option<u32>)> {
-    let numbers = link_numbers();
     let links = standing_links(gate.cerco.pins()).unwrap().into_iter();
     links
         .map(|it| {
-            let number = it
-                .program
-                .and_then(|program| numbers.get(&program).copied());
+            let on = it.program.zip(it.ifindex);
+            let number = on.and_then(|(program, ifindex)| link_number(program, ifindex));
             (it.interface, it.ifindex, number)
         })
         .collect()

@@ -85,7 +85,8 @@ fn render(diff: &ConfigDiff, output: &Output) -> String {
     text
 }
 
-fn lines(difference: &Difference, output: &Output) -> String {
+/// A line for each side.
+pub fn lines(difference: &Difference, output: &Output) -> String {
     let mut text = String::new();
     let sides = [
         ('-', &difference.running, Paint::Bad),

@@ -33,7 +33,8 @@ enum RulesVerb {
     Remove {
         /// The country code or the prefix
         target: Target,
-        /// Only the rule for this port, as in 80/tcp; else all rules for the target
+        /// Only the rule for this port, as in 80/tcp, and of two the one that
+        /// ends; else all rules for the target
         #[arg(long, conflicts_with = "permanent")]
         port: Option<Port>,
         /// Also what the config says about it

@@ -1,6 +1,6 @@
 //! What the CLI and the daemon say to each other: one JSON line asks, one JSON line answers.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use filter_common::country::CountryCode;
 use ipnetwork::IpNetwork;
@@ -187,7 +187,8 @@ pub enum Request {
         address: IpAddr,
         packet: Option<PacketKind>,
     },
-    /// Adds runtime rules, in place of earlier ones for the same target and port.
+    /// Adds runtime rules, in place of earlier ones for the same target and port; what ends only for as long as it
+    /// stands.
     AddRule {
         rule: RuleVerb,
         target: Target,
@@ -252,6 +253,12 @@ pub enum Request {
     AcceptDatabase {
         sha256: Option<Digest>,
     },
+    /// Reads the database of the running config again, and nothing else, if it is `file`. With a digest it is taken
+    /// whatever the comparison says, if it is of that; that ends a hold.
+    ReloadDatabase {
+        file: PathBuf,
+        accepted: Option<Digest>,
+    },
     /// How an update that another process tried has ended, for `status` and the metrics.
     NoteUpdate {
         failure: Option<RefusedDatabase>,
@@ -290,6 +297,7 @@ impl Request {
             | Self::FollowEvents { heads: true, .. }
             | Self::Rollback => true,
             Self::AcceptDatabase { .. }
+            | Self::ReloadDatabase { .. }
             | Self::NoteUpdate { .. }
             | Self::RollBackDatabase { .. } => true,
         }

@@ -8,6 +8,7 @@ use super::{
     databases::Acceptance,
     lock::Lock,
     overlay::Overlay,
+    reload::Reload,
     state::{Daemon, runtime_file_in},
 };
 use crate::{
@@ -25,7 +26,7 @@ impl Daemon {
     /// unlike that of a reload the refusal does not stay visible.
     pub(super) fn adopt(&mut self, adoption: &Adoption) -> Result<Done, Refusal> {
         let ended = end(&mut self.overlay.clone(), adoption);
-        let adopted = self.try_reload(Acceptance::Judged, Some(adoption));
+        let adopted = self.try_reload(&Reload::Adopted(adoption), Acceptance::Judged);
         let done =
             adopted.inspect_err(|refusal| error!("change of the config refused: {refusal}"))?;
         self.last_reload_error = None;

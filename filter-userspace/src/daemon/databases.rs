@@ -14,7 +14,10 @@ use std::{
 use tracing::{error, info, warn};
 
 use self::refusal::{RefusedFor, refusal_of};
-use super::start::{self, Loaded};
+use super::{
+    start::{self, Loaded},
+    trial::is_unconfirmed,
+};
 use crate::{
     cause,
     compile::CompileError,
@@ -128,6 +131,13 @@ impl Databases {
             }
             other => other,
         };
+        if is_unconfirmed(&config.paths.state, digest)
+            && let Some(last_good) = last_good
+        {
+            let reason = "it was tried and nobody has confirmed it; `cerco reload` takes it";
+            let refused = RefusedFor::one(UpdateFailure::Unconfirmed, reason.to_owned());
+            return Ok(self.stands_in(last_good, config, refused));
+        }
         let database = match geo::read_bytes(bytes, source, &config.read_options()) {
             Ok(database) => database,
             Err(error) => return self.last_good_instead(config, error),
@@ -139,11 +149,7 @@ impl Databases {
         let doubts = judged(Some(&last_good.database), &database, config, policy, None);
         match refusal_of(&doubts) {
             None => Ok(database),
-            Some(refused) => {
-                self.refuse(config, refused);
-                self.current.in_force = Some(last_good.number);
-                Ok(last_good.database)
-            }
+            Some(refused) => Ok(self.stands_in(last_good, config, refused)),
         }
     }
 
@@ -155,9 +161,14 @@ impl Databases {
         let Some(last_good) = self.last_good() else {
             return Err(error);
         };
-        self.refuse(config, error.into());
+        Ok(self.stands_in(last_good, config, error.into()))
+    }
+
+    /// The last good database in the place of the config's, which was refused.
+    fn stands_in(&mut self, last_good: LastGood, config: &Config, refused: RefusedFor) -> Database {
+        self.refuse(config, refused);
         self.current.in_force = Some(last_good.number);
-        Ok(last_good.database)
+        last_good.database
     }
 
     /// The database that was in force last, or the newest that can be read.

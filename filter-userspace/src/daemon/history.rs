@@ -320,7 +320,9 @@ const fn kind_of(request: &Request, confirm: Option<Duration>) -> Option<Kind> {
         | Request::RemoveRule { .. }
         | Request::Reload
         | Request::Adopt(_) => Some(Kind::Policy),
-        Request::AcceptDatabase { .. } | Request::RollBackDatabase { .. } => Some(Kind::Database),
+        Request::AcceptDatabase { .. }
+        | Request::ReloadDatabase { .. }
+        | Request::RollBackDatabase { .. } => Some(Kind::Database),
         Request::Confirm | Request::Rollback => Some(Kind::Trial),
         _ => None,
     }

@@ -123,7 +123,13 @@ impl Daemon {
             match self.is_cut_off(&oracle, change, &session) {
                 Some(cut) => cut_off.push(cut),
                 None if change.mode == Mode::Enforce => {
-                    let end = passes_until(&oracle, change.planned, change.policy, &session);
+                    let end = passes_until(
+                        &oracle,
+                        change.planned,
+                        change.bans,
+                        change.policy,
+                        &session,
+                    );
                     ending.extend(end.map(|end| Ending { session, end }));
                 }
                 None => {}
@@ -178,14 +184,31 @@ impl Daemon {
         })
     }
 
+    /// Bans wait for no trial, so they are judged by what stands after it, too.
     pub(super) fn ban_is_safe(&self, bans: &[IpNetwork]) -> Result<Vec<String>, Refusal> {
-        self.is_safe(&Change {
+        let mut said = self.is_safe(&Change {
             what: "the ban",
             mode: self.gate.mode(),
             policy: &self.policy,
             planned: Planned::Running,
             bans,
-        })
+        })?;
+        if let (Some(in_kernel), Some(trial)) = (self.gate.trial(), &self.trial) {
+            let afterwards = self.is_safe(&Change {
+                what: "the ban, once the trial is over,",
+                mode: in_kernel.mode_before,
+                policy: &trial.before.policy,
+                planned: Planned::Before,
+                bans,
+            })?;
+            said.extend(
+                afterwards
+                    .into_iter()
+                    .filter(|it| !said.contains(it))
+                    .collect::<Vec<_>>(),
+            );
+        }
+        Ok(said)
     }
 
     /// Who is logged in, as far as it comes by the gate.
@@ -271,6 +294,10 @@ impl Daemon {
             session.destination(change.policy),
             Service::Tcp(session.port),
         );
+        // A ban is to blame only for what would pass without it.
+        if !change.bans.is_empty() && then.verdict == Verdict::Drop {
+            return None;
+        }
         let then = with_bans(then, change.bans, session.peer);
         (passes_now && then.verdict == Verdict::Drop).then(|| CutOff {
             why: self.why(&then),
@@ -314,12 +341,14 @@ impl Daemon {
 pub(super) fn passes_until(
     oracle: &Oracle<'_>,
     planned: Planned<'_>,
+    bans: &[IpNetwork],
     policy: &Policy,
     session: &Standing,
 ) -> Option<SystemTime> {
     let destination = session.destination(policy);
     let service = Service::Tcp(session.port);
-    let end = oracle.passes_until(planned, session.peer, destination, service)?;
+    let banned = |decision| with_bans(decision, bans, session.peer);
+    let end = oracle.passes_until(planned, session.peer, destination, service, banned)?;
     let left = Duration::from_nanos(end.saturating_sub(kernel::boot_ns()));
     Some(SystemTime::now() + left)
 }

@@ -182,18 +182,30 @@ impl Overlay {
         })
     }
 
-    /// Adds `rule` in place of an earlier one for the same target and port.
+    /// Adds `rule` in place of earlier ones for the same target and port. One that ends leaves one that does not,
+    /// which stands again afterwards.
     pub fn add(&mut self, rule: Rule) {
-        let key = |rule: &Rule| (rule.target, rule.port);
-        self.rules.retain(|other| key(other) != key(&rule));
+        let is_replaced = |other: &Rule| {
+            (other.target, other.port) == (rule.target, rule.port)
+                && (rule.expires.is_none() || other.expires.is_some())
+        };
+        self.rules.retain(|other| !is_replaced(other));
         self.rules.push(rule);
-        self.rules.sort_by_key(key);
+        // What ends goes over what does not: of equal rules the first one decides.
+        self.rules
+            .sort_by_key(|rule| (rule.target, rule.port, rule.expires.is_none()));
     }
 
-    /// Removes and returns the rule for `target` and `port`; without a port all rules for `target`.
+    /// Removes and returns the rule for `target` and `port`: the one that ends, if there is one, so that whoever has
+    /// opened a port for a while closes nothing else. Without a port all rules for `target`.
     pub fn remove(&mut self, target: Target, port: Option<Port>) -> Vec<Rule> {
-        let is_meant =
-            |rule: &mut Rule| rule.target == target && (port.is_none() || rule.port == port);
+        let of_port = |rule: &Rule| rule.target == target && rule.port == port;
+        let ends = |rule: &Rule| rule.expires.is_some();
+        let one_ends = self.rules.iter().any(|rule| of_port(rule) && ends(rule));
+        let is_meant = |rule: &mut Rule| match port {
+            None => rule.target == target,
+            Some(_) => of_port(rule) && (!one_ends || ends(rule)),
+        };
         self.rules.extract_if(.., is_meant).collect()
     }
 
@@ -382,6 +394,44 @@ mod tests {
         let target = "MO".parse().unwrap();
         assert_eq!(overlay.remove(target, None), [rule(RuleVerb::Allow, "MO")]);
         assert_eq!(overlay.remove(target, None), []);
+    }
+
+    #[test]
+    fn rule_that_ends_leaves_the_one_below_it() {
+        let ending = |verb, seconds| Rule {
+            expires: Some(UNIX_EPOCH + Duration::from_secs(seconds)),
+            ..rule(verb, "MO")
+        };
+        let on_port = |rule: Rule| Rule {
+            port: Some(Port::Tcp(80)),
+            ..rule
+        };
+        let (endless, first, second) = (
+            rule(RuleVerb::Deny, "MO"),
+            ending(RuleVerb::Allow, 5),
+            ending(RuleVerb::Allow, 9),
+        );
+        let mut overlay = Overlay::default();
+        for rule in [&endless, &first, &second] {
+            overlay.add(rule.clone());
+            overlay.add(on_port(rule.clone()));
+        }
+        let on_80 = [on_port(second.clone()), on_port(endless.clone())];
+        assert_eq!(overlay.rules[..2], [second.clone(), endless.clone()]);
+        assert_eq!(overlay.rules[2..], on_80);
+        let (target, port) = ("MO".parse().unwrap(), Some(Port::Tcp(80)));
+        for rule in on_80 {
+            assert_eq!(overlay.remove(target, port), [rule]);
+        }
+        assert_eq!(
+            overlay.expire(UNIX_EPOCH + Duration::from_secs(9)),
+            std::slice::from_ref(&second)
+        );
+        assert_eq!(overlay.rules, [endless]);
+        // What has no end is meant from now on.
+        overlay.add(second);
+        overlay.add(rule(RuleVerb::Allow, "MO"));
+        assert_eq!(overlay.rules, [rule(RuleVerb::Allow, "MO")]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Config and database read again.
 
-use std::time::SystemTime;
+use std::{path::Path, time::SystemTime};
 
 use tracing::{error, info};
 
@@ -9,9 +9,10 @@ use super::{
     databases::Acceptance,
     lockout::Change,
     state::{Daemon, compile_and_check},
+    trial::Tried,
 };
 use crate::{
-    config::Config,
+    config::{Config, DatabaseSource},
     control::{
         configured::Adoption,
         protocol::{ModeWord, Refusal},
@@ -21,10 +22,25 @@ use crate::{
     kernel::{Planned, Replies},
 };
 
+/// What is read again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Reload<'a> {
+    /// The config and its database.
+    Everything,
+    /// The config, which was changed by command: the files must be those, and what they say now ends at runtime.
+    Adopted(&'a Adoption),
+    /// The database of the running config.
+    Database,
+}
+
 impl Daemon {
-    /// Reads everything again. On any error the running policy stays, and the error stays visible.
-    pub(super) fn reload_with(&mut self, acceptance: Acceptance) -> Result<Done, Refusal> {
-        match self.try_reload(acceptance, None) {
+    /// Reads it again. On any error the running policy stays, and the error stays visible.
+    pub(super) fn reload_with(
+        &mut self,
+        what: &Reload<'_>,
+        acceptance: Acceptance,
+    ) -> Result<Done, Refusal> {
+        match self.try_reload(what, acceptance) {
             Ok(done) => {
                 self.last_reload_error = None;
                 info!("{}", done.message);
@@ -40,34 +56,70 @@ impl Daemon {
         }
     }
 
-    /// With `adoption` the files must be those, and what they say now ends at runtime.
+    /// Reads the database that the running config names again, after `file` has come there.
+    ///
+    /// What else the config files say by now waits for somebody who means it: an update comes by night.
+    pub(super) fn reload_database(
+        &mut self,
+        file: &Path,
+        acceptance: Acceptance,
+    ) -> Result<Done, Refusal> {
+        match &self.config.database {
+            DatabaseSource::File(running) if running == file => {
+                self.reload_with(&Reload::Database, acceptance)
+            }
+            _ => Ok(Done {
+                message: "not in force: the running config names another database, and `cerco reload` takes the \
+                          one that names this"
+                    .to_owned(),
+                warnings: Vec::new(),
+            }),
+        }
+    }
+
     pub(super) fn try_reload(
         &mut self,
+        what: &Reload<'_>,
         acceptance: Acceptance,
-        adoption: Option<&Adoption>,
     ) -> Result<Done, Refusal> {
-        let (config, report) = self.read_config()?;
+        let (config, files, mut config_warnings) = match what {
+            Reload::Database => (
+                self.config.clone(),
+                self.config_files.clone(),
+                self.config_warnings.clone(),
+            ),
+            Reload::Everything | Reload::Adopted(_) => {
+                let (config, report) = self.read_config()?;
+                let warnings = report.warning_lines();
+                (config, report.files, warnings)
+            }
+        };
         let mut overlay = self.overlay.clone();
-        if let Some(adoption) = adoption {
-            adopt::refuse_other_files(adoption, &report.files)?;
+        if let Reload::Adopted(adoption) = what {
+            adopt::refuse_other_files(adoption, &files)?;
             adopt::end(&mut overlay, adoption);
         }
         let mode = overlay.settle_mode(config.mode);
         self.clock = self.clock.or_now();
         let (policy, suspended) = overlay.apply(&config.policy, self.clock);
-        let database = self.databases.at_reload(
-            &self.database,
-            &self.config,
-            (&config, &policy),
-            acceptance,
-            self.asker.and_then(|it| it.ssh_peer.filter(|_| !it.force)),
-        )?;
+        let database = match what {
+            // A change by command changes one thing.
+            Reload::Adopted(_) => None,
+            Reload::Everything | Reload::Database => self.databases.at_reload(
+                &self.database,
+                &self.config,
+                (&config, &policy),
+                acceptance,
+                self.asker.and_then(|it| it.ssh_peer.filter(|_| !it.force)),
+            )?,
+        };
         let compiled = compile_and_check(&policy, database.as_ref().unwrap_or(&self.database));
         let compiled = self.blaming(&config, database.as_ref(), compiled)?;
         let cut_off = self.is_safe(&Change {
-            what: match acceptance {
-                Acceptance::Judged => "the new config",
-                Acceptance::Accepted(_) => "the config and its database",
+            what: match (what, acceptance) {
+                (Reload::Database, _) => "the new database",
+                (_, Acceptance::Judged) => "the new config",
+                (_, Acceptance::Accepted(_)) => "the config and its database",
             },
             mode,
             policy: &policy,
@@ -77,11 +129,12 @@ impl Daemon {
         let published = self.publish(&compiled);
         self.blaming(&config, database.as_ref(), published)?;
         // From here on the new policy is in force; what fails now must not hide that.
-        let mut config_warnings: Vec<String> = report.warning_lines();
         config_warnings.extend(self.needs_restart(&config));
         let mut warnings = cut_off;
-        warnings.extend(config_warnings.clone());
-        warnings.extend(suspended.clone());
+        if *what != Reload::Database {
+            warnings.extend(config_warnings.clone());
+            warnings.extend(suspended.clone());
+        }
         self.config = Config {
             // What a running daemon cannot change stays what it is.
             interfaces: self.config.interfaces.clone(),
@@ -100,7 +153,11 @@ impl Daemon {
         self.gate.set_flow_timeouts(self.config.replies.timeouts);
         self.overlay = overlay;
         self.policy = policy;
-        self.config_files = report.files;
+        self.config_files = files;
+        let meant = Tried {
+            files: *what != Reload::Database,
+            database: database.is_some() || *what == Reload::Everything,
+        };
         if let Some(database) = database {
             let earlier = std::mem::replace(&mut self.database, database);
             if let Some((_, before)) = &mut self.beginning_trial {
@@ -110,8 +167,10 @@ impl Daemon {
         self.hold(compiled);
         self.published = SystemTime::now();
         if self.beginning_trial.is_none() {
-            config_warnings.extend(self.trust_config_files());
-            self.databases.taken(acceptance);
+            config_warnings.extend(self.trust(meant));
+            if !matches!(what, Reload::Adopted(_)) {
+                self.databases.taken(acceptance);
+            }
             self.databases.keep(&self.database, &self.config);
         }
         self.config_warnings = config_warnings;

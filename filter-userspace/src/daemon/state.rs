@@ -21,6 +21,7 @@ use super::{
     memory,
     overlay::{ModeOverride, Moment, Overlay, Rule},
     rates::{Rates, Totals},
+    reload::Reload,
     start::Loaded,
     trial::{Before, OnTrial},
 };
@@ -185,6 +186,7 @@ impl Daemon {
                 request,
                 Request::Adopt(_)
                     | Request::AcceptDatabase { .. }
+                    | Request::ReloadDatabase { .. }
                     | Request::RollBackDatabase { .. }
             );
         match confirm {
@@ -268,9 +270,17 @@ impl Daemon {
             }
             Request::RemoveRule { target, port } => self.remove_rule(target, port),
             Request::SetMode { mode } => self.set_mode(mode.into()),
-            Request::Reload => self.reload_with(Acceptance::Judged),
+            Request::Reload => self.reload_with(&Reload::Everything, Acceptance::Judged),
             Request::Adopt(adoption) => self.adopt(&adoption),
-            Request::AcceptDatabase { sha256 } => self.reload_with(Acceptance::Accepted(sha256)),
+            Request::AcceptDatabase { sha256 } => {
+                self.reload_with(&Reload::Everything, Acceptance::Accepted(sha256))
+            }
+            Request::ReloadDatabase { file, accepted } => {
+                let acceptance = accepted.map_or(Acceptance::Judged, |sha256| {
+                    Acceptance::Accepted(Some(sha256))
+                });
+                self.reload_database(&file, acceptance)
+            }
             Request::RollBackDatabase { generation } => self.roll_back_database(generation),
             other => Err(Refusal::bad_request(format!("{other:?} changes no policy"))),
         }

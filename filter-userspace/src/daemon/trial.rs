@@ -25,7 +25,7 @@ use crate::{
         reply::{Done, TrialStatus},
     },
     durable,
-    geo::Database,
+    geo::{Database, Digest},
     kernel::KernelError,
     policy::Policy,
 };
@@ -91,7 +91,7 @@ impl Daemon {
             }
             _ => return Ok(done),
         }
-        let warning = self.distrust_config_files();
+        let warning = self.distrust();
         done.warnings.extend(warning);
         let until = humantime::format_rfc3339_seconds(SystemTime::now() + duration);
         done.message = format!(
@@ -117,13 +117,14 @@ impl Daemon {
             return Err(failed(KernelError::NoTrial));
         };
         let what = trial.what.clone();
+        let tried = self.tried(&trial.before);
         if let Err(error) = self.gate.confirm() {
             self.trial_over();
             return Err(failed(error));
         }
         self.trial = None;
         let mut warnings: Vec<String> = self.save_overlay().into_iter().collect();
-        warnings.extend(self.trust_config_files());
+        warnings.extend(self.trust(tried));
         self.databases.keep(&self.database, &self.config);
         let message = format!("confirmed: {what}");
         info!("{message}");
@@ -200,43 +201,67 @@ impl Daemon {
         }
     }
 
-    fn unconfirmed_file(&self) -> PathBuf {
-        unconfirmed_file(&self.config.paths.state)
+    /// What is tried now that a start reads anew.
+    fn tried(&self, before: &Before) -> Tried {
+        Tried {
+            files: before.config_files != self.config_files,
+            database: before.database.is_some(),
+        }
     }
 
-    /// Notes that what the config files say now was not confirmed yet, so that a restart does not believe them.
-    fn distrust_config_files(&mut self) -> Option<String> {
+    /// Notes what nobody has confirmed yet, so that a restart does not believe it.
+    fn distrust(&self) -> Option<String> {
         let before = &self.trial.as_ref()?.before;
-        if before.config_files == self.config_files {
-            return None;
+        let tried = self.tried(before);
+        let state = &self.config.paths.state;
+        let mut note = Unconfirmed::read(state).unwrap_or_default();
+        if tried.files {
+            note.tried = self.config_files.iter().map(File::of).collect();
+            note.before = before.config_files.iter().map(File::of).collect();
         }
-        let note = Unconfirmed {
-            schema: SCHEMA,
-            tried: self.config_files.iter().map(File::of).collect(),
-            before: before.config_files.iter().map(File::of).collect(),
+        if tried.database {
+            note.database = self.database.info.digest;
+        }
+        let error = match tried {
+            Tried::NOTHING => return None,
+            _ => note.write(state).err()?,
         };
-        let path = self.unconfirmed_file();
-        let written = serde_json::to_vec(&note)
-            .map_err(io::Error::other)
-            .and_then(|text| durable::replace(&path, &[&text]));
-        let error = written.err()?;
         Some(format!(
-            "a restart before the confirmation would believe the new config: failed to write {}: {error}",
-            path.display()
+            "a restart before the confirmation would believe what is tried: failed to write {}: {error}",
+            unconfirmed_file(state).display()
         ))
     }
 
-    /// What the config files say is what is in force.
-    pub(super) fn trust_config_files(&self) -> Option<String> {
-        let path = self.unconfirmed_file();
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Some(format!(
-                "a restart may go back to the config of before: failed to remove {}: {error}",
-                path.display()
-            )),
-            _ => None,
+    /// What was `tried`, now or earlier, is meant.
+    pub(super) fn trust(&self, tried: Tried) -> Option<String> {
+        let state = &self.config.paths.state;
+        let mut note = Unconfirmed::read(state).unwrap_or_default();
+        if tried.files {
+            (note.tried, note.before) = Default::default();
         }
+        if tried.database {
+            note.database = None;
+        }
+        let error = note.write(state).err()?;
+        Some(format!(
+            "a restart may go back to what was before: failed to change {}: {error}",
+            unconfirmed_file(state).display()
+        ))
     }
+}
+
+/// What a trial may be about that lies in files which a start reads anew.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Tried {
+    pub files: bool,
+    pub database: bool,
+}
+
+impl Tried {
+    const NOTHING: Self = Self {
+        files: false,
+        database: false,
+    };
 }
 
 /// What was done, from the answer that said so.
@@ -247,15 +272,48 @@ fn in_words(message: &str) -> String {
 
 const SCHEMA: u32 = 1;
 
-/// `unconfirmed.json`: config files that were tried, and those that were in force before.
-#[derive(Serialize, Deserialize)]
+/// `unconfirmed.json`: what was tried, and nobody has confirmed it.
+#[derive(Clone, Default, Serialize, Deserialize)]
 struct Unconfirmed {
     schema: u32,
+    /// Config files that were tried; none: no others than those in force.
     tried: Vec<File>,
+    /// Those that were in force before.
     before: Vec<File>,
+    /// The file of a database that was tried.
+    #[serde(default)]
+    database: Option<Digest>,
 }
 
-#[derive(PartialEq, Eq, Serialize, Deserialize)]
+impl Unconfirmed {
+    fn read(state: &Path) -> Option<Self> {
+        let path = unconfirmed_file(state);
+        let text = fs::read(&path).ok()?;
+        serde_json::from_slice(&text)
+            .inspect_err(|error| warn!("{} is not understood: {error}", path.display()))
+            .ok()
+            .filter(|note: &Self| note.schema == SCHEMA)
+    }
+
+    /// One that says nothing is no file.
+    fn write(&self, state: &Path) -> io::Result<()> {
+        let path = unconfirmed_file(state);
+        if self.tried.is_empty() && self.database.is_none() {
+            return match fs::remove_file(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                outcome => outcome,
+            };
+        }
+        let note = Self {
+            schema: SCHEMA,
+            ..self.clone()
+        };
+        let text = serde_json::to_vec(&note).map_err(io::Error::other)?;
+        durable::replace(&path, &[&text])
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct File {
     path: PathBuf,
     text: String,
@@ -276,13 +334,9 @@ fn unconfirmed_file(state: &Path) -> PathBuf {
 
 /// The config files to start with in place of `files`, when those were tried and never confirmed.
 pub fn files_before(state: &Path, files: &[SourceFile]) -> Option<Vec<SourceFile>> {
-    let path = unconfirmed_file(state);
-    let text = fs::read(&path).ok()?;
-    let note: Unconfirmed = serde_json::from_slice(&text)
-        .inspect_err(|error| warn!("{} is not understood: {error}", path.display()))
-        .ok()?;
+    let note = Unconfirmed::read(state)?;
     let tried: Vec<File> = files.iter().map(File::of).collect();
-    if note.schema != SCHEMA || note.tried != tried {
+    if note.tried != tried {
         return None;
     }
     Some(
@@ -291,4 +345,9 @@ pub fn files_before(state: &Path, files: &[SourceFile]) -> Option<Vec<SourceFile
             .map(|File { path, text }| SourceFile { path, text })
             .collect(),
     )
+}
+
+/// Whether the database with this digest was tried and never confirmed.
+pub(super) fn is_unconfirmed(state: &Path, database: Digest) -> bool {
+    Unconfirmed::read(state).is_some_and(|note| note.database == Some(database))
 }

@@ -50,6 +50,8 @@ failures! {
     Canary = "canary",
     /// It would cut off an SSH session.
     Lockout = "lockout",
+    /// It was tried, and nobody has confirmed it.
+    Unconfirmed = "unconfirmed",
     /// No table can be made of it, or published.
     Table = "table",
     /// It could not be fetched.

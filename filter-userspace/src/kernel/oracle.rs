@@ -154,19 +154,20 @@ impl Oracle<'_> {
     }
 
     /// Until when what passes now goes on to pass, when rules that end have a say in it: nanoseconds of
-    /// CLOCK_BOOTTIME. `None`: for ever, or it does not pass now.
+    /// CLOCK_BOOTTIME. `None`: for ever, or it does not pass now. `and_then`: what else comes to a decision.
     pub fn passes_until(
         &self,
         planned: Planned<'_>,
         source: IpAddr,
         destination: IpAddr,
         service: Service,
+        and_then: impl Fn(Decision) -> Decision,
     ) -> Option<u64> {
         let mut snapshot = self.snapshot(planned);
         let packet = packet(source, destination, service);
         let mut passes = |time: Option<u64>| {
             snapshot.time = time;
-            decide::decide(&snapshot, &packet).verdict == Verdict::Pass
+            and_then(decide::decide(&snapshot, &packet)).verdict == Verdict::Pass
         };
         if !passes(None) {
             return None;

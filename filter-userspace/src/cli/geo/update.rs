@@ -237,11 +237,9 @@ fn install(
         })
     };
     written(replace(path, Some(&edition.bytes), Some(sum.as_bytes())))?;
-    let request = match accept {
-        true => Request::AcceptDatabase {
-            sha256: Some(edition.record.sha256),
-        },
-        false => Request::Reload,
+    let request = Request::ReloadDatabase {
+        file: path.to_owned(),
+        accepted: accept.then_some(edition.record.sha256),
     };
     match context.change::<Done>(request, None, false) {
         Ok(done) => Ok(done),

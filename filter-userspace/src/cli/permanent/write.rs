@@ -179,7 +179,9 @@ fn runtime_rule(context: &Context, target: Target) -> Result<Option<RuleLine>, F
     Ok(rules
         .rules
         .into_iter()
-        .find(|rule| rule.origin == "runtime" && rule.target == target))
+        .filter(|rule| rule.origin == "runtime" && rule.target == target)
+        // Of what ends the config will not say anything.
+        .min_by_key(|rule| rule.expires.is_some()))
 }
 
 /// The comment of a runtime rule that the config is to say from now on. One that stands in the config is not lost

@@ -15,6 +15,8 @@ use std::{
 
 /// Longest wait for an answer that is expected to come.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+/// Longest silence of a visitor until its echo ends: a daemon may be started in the middle of a conversation.
+const SILENCE_LIMIT: Duration = Duration::from_secs(120);
 /// How often a service looks whether it shall end.
 const STOP_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -78,7 +80,7 @@ fn serve_tcp(listener: &TcpListener, stop: &AtomicBool) {
 fn echo(mut stream: TcpStream) {
     // A visitor that leaves ends its echo, which is no fault of the service.
     let _ = stream.set_nonblocking(false);
-    let _ = stream.set_read_timeout(Some(ANSWER_LIMIT));
+    let _ = stream.set_read_timeout(Some(SILENCE_LIMIT));
     let mut buffer = vec![0; 65_536];
     while let Ok(len @ 1..) = stream.read(&mut buffer) {
         if stream.write_all(&buffer[..len]).is_err() {

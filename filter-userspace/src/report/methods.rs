@@ -152,16 +152,16 @@ fn sampled(report: &Report) -> Vec<Method> {
         Method {
             number: "Protocols and ports",
             how: format!(
-                "A sample: of {} in {}, each weighted with the packets it stands for, which are {} in \
-                 all. Protocols are of the period itself. The kernel limits how many it tells of, so that \
-                 a flood drowns nobody.",
+                "A sample: of {} in {}, which stand for {} packets in all. The kernel limits how many it tells \
+                 of, so that a flood drowns nobody; packets of a reason that were not seen are shared out \
+                 among those of it that were seen just before. Protocols are of the period itself.",
                 words::counted(sample.events, "event"),
                 hours(report),
                 words::grouped(sample.frames)
             ),
             exact:
-                "An estimate. Ports are counted in bounded memory: `900 to 1,100` means that the \
-                    packets of the sample lie between these."
+                "An estimate, but for the smaller number of two: of `900 to 1,100` packets to a port 900 were seen \
+                    for certain. Ports are counted in bounded memory."
                     .into(),
         },
         Method {
@@ -191,8 +191,8 @@ fn sources(report: &Report) -> Method {
             hours(report)
         ),
         exact: format!(
-            "An estimate, with the bounds that are shown. No source that is missing sent more than {} \
-             of the sample's packets.",
+            "The smaller number of two is certain: so many were seen. The larger one is an estimate, in which \
+             packets that were not seen are shared out; by it no source that is missing sent more than {}.",
             words::grouped(report.sample.other_sources_at_most)
         ),
     }

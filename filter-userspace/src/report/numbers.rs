@@ -128,6 +128,7 @@ pub struct Sample {
     pub protocols: Vec<Line>,
     pub ports: Vec<PortLine>,
     pub other_ports_at_most: u64,
+    /// The first by `at_most`, as the ports.
     pub sources: Vec<Source>,
     pub other_sources_at_most: u64,
 }

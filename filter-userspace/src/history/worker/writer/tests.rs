@@ -14,7 +14,7 @@ use super::{
         DAY, Part, Step,
         changes::Kind,
         file_in,
-        reply::{Fates, Sampled},
+        reply::{Fates, Sampled, SourceLine},
         sketch::SeenPacket,
         tally::InterfaceSample,
     },
@@ -133,6 +133,8 @@ fn sighting(stands_for: u64) -> Sighting {
     Sighting {
         interface: "eth0".to_owned(),
         would_drop: false,
+        reason: "country_denied".to_owned(),
+        cpu: 0,
         class: Some("US".to_owned()),
         packet: Some(SeenPacket {
             source: [203, 0, 113, 1].into(),

@@ -368,6 +368,71 @@ fn burst_is_not_counted_for_the_next_source() {
     assert_eq!(sampled["ports"][0]["port"], "80/tcp");
 }
 
+/// Nothing is counted where no gate stands, and a report must not call that quiet.
+#[test]
+fn gate_that_was_detached_beside_the_daemon_is_told() {
+    let site = Site::new().unwrap();
+    let mut cerco = site.start().unwrap();
+    let detached = "the gate was detached: every packet passes, until a restart puts it up again";
+    assert_eq!(
+        cerco.json(&["report"])["warnings"],
+        serde_json::json!([]),
+        "all is well"
+    );
+    cerco.cli(&["detach", "--force"]).unwrap();
+    let warnings = |cerco: &Cerco| -> Vec<String> {
+        let warnings = cerco.json(&["report"])["warnings"].take();
+        serde_json::from_value(warnings).unwrap()
+    };
+    poll::until("see it told", LIMIT, || {
+        let history = cerco.json(&["history"]);
+        let last = history["changes"].as_array().unwrap().last().unwrap();
+        (last["kind"] == "daemon" && last["what"] == detached).then_some(())
+    })
+    .unwrap();
+    let told = warnings(&cerco);
+    assert!(
+        told.len() == 1
+            && told[0].starts_with("no gate stood from ")
+            && told[0].ends_with(" UTC on: every packet passed, and none was counted"),
+        "{told:?}"
+    );
+    cerco.stop().unwrap();
+    cerco.run().unwrap();
+    let told = warnings(&cerco);
+    assert!(
+        told.len() == 1
+            && told[0].starts_with("no gate stood from ")
+            && told[0].ends_with(" UTC: every packet passed, and none was counted"),
+        "{told:?}"
+    );
+    assert_eq!(
+        cerco.json(&["report"])["has_gaps"],
+        true,
+        "the period had it"
+    );
+}
+
+/// Without a word of a daemon: the one that comes finds another gate.
+#[test]
+fn counts_that_went_with_a_gate_are_told() {
+    let site = Site::new().unwrap();
+    let mut cerco = site.start().unwrap();
+    site.send(ABROAD[0], 3).unwrap();
+    cerco.stop().unwrap();
+    site.send(ABROAD[0], 5).unwrap();
+    cerco.cli(&["detach", "--force"]).unwrap();
+    cerco.run().unwrap();
+    let report = cerco.json(&["report"]);
+    assert_eq!(report["total"]["dropped_packets"], 3);
+    let told = report["warnings"].as_array().unwrap();
+    let words = "is lost, as is whether a gate stood all that time: another one was put up then";
+    assert!(
+        told.len() == 1 && told[0].as_str().unwrap().ends_with(words),
+        "{told:?}"
+    );
+}
+
 #[test]
 fn daemon_that_is_killed_at_any_moment_loses_nothing() {
     let site = Site::new().unwrap();

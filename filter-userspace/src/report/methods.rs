@@ -19,10 +19,17 @@ pub fn methods(report: &Report) -> Vec<Method> {
             how: "Counters in the kernel, which every packet raises once when it is decided on; the \
                   daemon reads them each minute and keeps the differences in its history."
                 .into(),
-            exact: "Exact. They add up to what `cerco status` and the metrics counted in this time, \
-                    also over restarts of the daemon. A packet is what arrived at the network card as \
-                    one frame."
-                .into(),
+            exact: format!(
+                "Exact. They add up to what `cerco status` and the metrics counted in this time, also over \
+                 restarts of the daemon. A packet is what arrived at the network card as one frame.{}",
+                match report.has_gaps {
+                    true => {
+                        " What came while no gate stood, or is lost with one, is in no number: the notes \
+                         above the summary say when that was."
+                    }
+                    false => "",
+                }
+            ),
         },
         times(report),
         Method {

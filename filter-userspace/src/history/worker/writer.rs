@@ -24,7 +24,7 @@ use super::{
         unseen::Unseen,
     },
     Job, Look, MAX_SIGHTINGS, STARTED, locked,
-    said::{clock_change, killed_change, moved_change, named},
+    said::{another_gate_change, clock_change, killed_change, moved_change, named},
 };
 use crate::{cause, kernel::Count};
 
@@ -153,6 +153,12 @@ impl Writer {
             if self.open.is_none() {
                 return;
             }
+        }
+        if let Some((before, _)) = &self.before
+            && before.gate != sample.gate
+        {
+            let change = another_gate_change(sample.unix, before.unix);
+            self.batch.changes.push(change);
         }
         let same_gate = self
             .before

@@ -413,3 +413,22 @@ fn changes_that_are_not_listed_are_told() {
         ["the changes are the newest ones of the period; 5 changes before them are not listed"]
     );
 }
+
+#[test]
+fn time_without_a_gate_is_no_quiet_time() {
+    let mut material = material();
+    let detached = crate::history::changes::gate::Told::Detached.words();
+    material
+        .log
+        .push(change(BEGIN + DAY, Kind::Daemon, &detached));
+    let report = Report::new(material);
+    assert_eq!(
+        report.warnings,
+        ["no gate stood from 25 Nov 2026 00:00 UTC on: every packet passed, and none was counted"]
+    );
+    let exact = &report.methods[0].exact;
+    assert!(
+        exact.ends_with("the notes above the summary say when that was."),
+        "{exact}"
+    );
+}

@@ -4,6 +4,9 @@ import { clock, count, moment } from "./format.ts";
 /** In place of what the history has not told; that there is nothing is something else. */
 const UNKNOWN = "Not known yet.";
 
+/** Lines of a table; the history has them in the order of the estimate. */
+const SHOWN = 25;
+
 export function Sources({ history, name }: { history: History | null; name: (code: string) => string }) {
   const sampled = history?.sampled;
   return (
@@ -16,8 +19,9 @@ export function Sources({ history, name }: { history: History | null; name: (cod
       {sampled && (
         <p class="hint">
           Estimates from {count(sampled.events)} events, {moment(sampled.since)} to {moment(sampled.until)}, which stand for{" "}
-          {count(sampled.frames)} packets: an event counts for all that was denied for its reason since the one before. What the sample
-          gives a source lies between the two numbers; none that is missing got more than {count(sampled.other_sources_at_most)}.
+          {count(sampled.frames)} packets. At least so many of a source were seen; in the estimate those that were not seen are shared
+          out among those seen just before. By it none that is missing here sent more than{" "}
+          {count(sampled.sources[SHOWN]?.at_most ?? sampled.other_sources_at_most)}.
           {sampled.distinct_sources !== null && (
             <> {count(sampled.distinct_sources)} different sources (± {(sampled.distinct_error * 100).toFixed(1)} %) are in the sample.</>
           )}
@@ -30,11 +34,11 @@ export function Sources({ history, name }: { history: History | null; name: (cod
               <th scope="col">Source</th>
               <th scope="col">Country</th>
               <th scope="col" class="number">At least</th>
-              <th scope="col" class="number">At most</th>
+              <th scope="col" class="number">Estimate</th>
             </tr>
           </thead>
           <tbody>
-            {(sampled?.sources ?? []).slice(0, 25).map((it) => (
+            {(sampled?.sources ?? []).slice(0, SHOWN).map((it) => (
               <tr key={it.source} data-source={it.source}>
                 <th scope="row"><code>{it.source}</code></th>
                 <td title={name(it.class)}>{it.class}</td>
@@ -69,11 +73,11 @@ export function Ports({ history }: { history: History | null }) {
             <tr>
               <th scope="col">Port</th>
               <th scope="col" class="number">At least</th>
-              <th scope="col" class="number">At most</th>
+              <th scope="col" class="number">Estimate</th>
             </tr>
           </thead>
           <tbody>
-            {(sampled?.ports ?? []).slice(0, 25).map((it) => (
+            {(sampled?.ports ?? []).slice(0, SHOWN).map((it) => (
               <tr key={it.port}>
                 <th scope="row"><code>{it.port}</code></th>
                 <td class="number">{count(it.at_least)}</td>

@@ -452,7 +452,9 @@ pub struct Event {
     /// The class of the source; means nothing without [`event_flag::HAS_CLASS`].
     pub class: u8,
     /// Bits of [`event_flag`].
-    pub flags: u32,
+    pub flags: u16,
+    /// The lower bits of the CPU's number.
+    pub cpu: u16,
     /// The frame from the destination MAC on.
     pub head: [u8; EVENT_HEAD],
 }
@@ -460,8 +462,8 @@ pub struct Event {
 /// Bits of [`Event::flags`].
 pub mod event_flag {
     /// Observe mode let it pass.
-    pub const OBSERVED: u32 = 1 << 0;
-    pub const HAS_CLASS: u32 = 1 << 1;
+    pub const OBSERVED: u16 = 1 << 0;
+    pub const HAS_CLASS: u16 = 1 << 1;
 }
 
 /// What a CPU keeps of the events of one reason.

@@ -6,7 +6,7 @@
 use aya_ebpf::{
     EbpfContext as _,
     bindings::{BPF_RB_NO_WAKEUP, xdp_md},
-    helpers::{bpf_ktime_get_boot_ns, generated},
+    helpers::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns, generated},
     programs::XdpContext,
 };
 use filter_common::{
@@ -105,6 +105,7 @@ pub extern "C" fn make_event(
             flags |= event_flag::OBSERVED;
         }
         (&raw mut (*event).flags).write(flags);
+        (&raw mut (*event).cpu).write(bpf_get_smp_processor_id() as u16);
         rest_len < EVENT_HEAD as u64
             && generated::bpf_xdp_load_bytes(
                 ctx.as_ptr().cast(),

@@ -169,6 +169,7 @@ mod tests {
             packet: None,
             frame_bytes: 1_514,
             stands_for: 250,
+            cpu: 0,
             head: Some(STANDARD.encode(head)),
         }
     }
@@ -203,6 +204,7 @@ mod tests {
             class: Some("unknown".to_owned()),
             reason: "unknown_denied".to_owned(),
             stands_for: 1,
+            cpu: 0,
             frame_bytes: 60,
             ..event("eth1", &[2; 60])
         };

@@ -32,6 +32,9 @@ pub struct Event {
     pub frame_bytes: u32,
     /// Frames dropped for this reason on the same CPU since the event before, this one among them.
     pub stands_for: u64,
+    /// That CPU, for whoever shares them out.
+    #[serde(skip)]
+    pub cpu: u16,
     /// The first bytes of the frame, in base64; only for who may see what packets carry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<String>,
@@ -109,6 +112,7 @@ pub fn decode(
         packet: packet(&head),
         frame_bytes: raw.frame_len,
         stands_for: raw.stands_for,
+        cpu: raw.cpu,
         head: None,
     };
     Seen {
@@ -201,6 +205,7 @@ mod tests {
             reason: Reason::CountryDenied as u8,
             class: 9,
             flags: event_flag::HAS_CLASS,
+            cpu: 3,
             head,
         }
     }
@@ -229,6 +234,7 @@ mod tests {
             }),
             frame_bytes: 342,
             stands_for: 12,
+            cpu: 3,
             head: None,
         }
     }
@@ -273,10 +279,14 @@ mod tests {
         assert_eq!(json["source"], "203.0.113.7");
         assert_eq!(json["destination_port"], 53);
         for event in [
-            expected(),
+            Event {
+                cpu: 0,
+                ..expected()
+            },
             Event {
                 packet: None,
                 head: Some("AAAA".to_owned()),
+                cpu: 0,
                 ..expected()
             },
         ] {

@@ -328,6 +328,111 @@ fn sources_ports_and_protocols_come_from_events() {
     assert!(distinct.abs_diff(32) <= 2, "{distinct}");
 }
 
+/// Most frames of a burst are no events; they are not those of who comes next.
+#[test]
+fn burst_is_not_counted_for_the_next_source() {
+    let site = Site::new().unwrap();
+    let cerco = site.start().unwrap();
+    let burst = 3_000;
+    site.send(ABROAD[0], burst).unwrap();
+    poll::until("count the burst", LIMIT, || {
+        (cerco.packets("country_denied", "drop") == burst as u64).then_some(())
+    })
+    .unwrap();
+    // On whichever CPU the burst came, the next frame there tells of its end.
+    let next = "203.0.113.99";
+    let sampled = poll::until("hear of the end of the burst", LIMIT, || {
+        site.send_to(443, next, 1).unwrap();
+        let sampled = cerco.json(&["history"])["sampled"].take();
+        let all = sampled["frames"].as_u64().unwrap();
+        (all > burst as u64).then_some(sampled)
+    })
+    .unwrap();
+    let bounds = |source: &str| {
+        let mut lines = sampled["sources"].as_array().unwrap().iter();
+        let line = lines.find(|it| it["source"] == source).unwrap();
+        let number = |key: &str| line[key].as_u64().unwrap();
+        (number("at_least"), number("at_most"))
+    };
+    let (of_burst, of_next) = (bounds(ABROAD[0]), bounds(next));
+    // The first of the others may have come unseen as well, right behind the burst.
+    assert!(of_burst.1 >= burst as u64, "{sampled:#}");
+    assert!(of_burst.0 < of_burst.1, "{sampled:#}");
+    // All of its frames were seen, and no other is counted for it.
+    assert_eq!(of_next.0, of_next.1, "{sampled:#}");
+    assert_eq!(
+        of_burst.0 + of_next.0,
+        sampled["events"].as_u64().unwrap(),
+        "{sampled:#}"
+    );
+    assert_eq!(sampled["ports"][0]["port"], "80/tcp");
+}
+
+/// Nothing is counted where no gate stands, and a report must not call that quiet.
+#[test]
+fn gate_that_was_detached_beside_the_daemon_is_told() {
+    let site = Site::new().unwrap();
+    let mut cerco = site.start().unwrap();
+    let detached = "the gate was detached: every packet passes, until a restart puts it up again";
+    assert_eq!(
+        cerco.json(&["report"])["warnings"],
+        serde_json::json!([]),
+        "all is well"
+    );
+    cerco.cli(&["detach", "--force"]).unwrap();
+    let warnings = |cerco: &Cerco| -> Vec<String> {
+        let warnings = cerco.json(&["report"])["warnings"].take();
+        serde_json::from_value(warnings).unwrap()
+    };
+    poll::until("see it told", LIMIT, || {
+        let history = cerco.json(&["history"]);
+        let last = history["changes"].as_array().unwrap().last().unwrap();
+        (last["kind"] == "daemon" && last["what"] == detached).then_some(())
+    })
+    .unwrap();
+    let told = warnings(&cerco);
+    assert!(
+        told.len() == 1
+            && told[0].starts_with("no gate stood from ")
+            && told[0].ends_with(" UTC on: every packet passed, and none was counted"),
+        "{told:?}"
+    );
+    cerco.stop().unwrap();
+    cerco.run().unwrap();
+    let told = warnings(&cerco);
+    assert!(
+        told.len() == 1
+            && told[0].starts_with("no gate stood from ")
+            && told[0].ends_with(" UTC: every packet passed, and none was counted"),
+        "{told:?}"
+    );
+    assert_eq!(
+        cerco.json(&["report"])["has_gaps"],
+        true,
+        "the period had it"
+    );
+}
+
+/// Without a word of a daemon: the one that comes finds another gate.
+#[test]
+fn counts_that_went_with_a_gate_are_told() {
+    let site = Site::new().unwrap();
+    let mut cerco = site.start().unwrap();
+    site.send(ABROAD[0], 3).unwrap();
+    cerco.stop().unwrap();
+    site.send(ABROAD[0], 5).unwrap();
+    cerco.cli(&["detach", "--force"]).unwrap();
+    cerco.run().unwrap();
+    let report = cerco.json(&["report"]);
+    assert_eq!(report["total"]["dropped_packets"], 3);
+    let told = report["warnings"].as_array().unwrap();
+    let words = "is lost, as is whether a gate stood all that time: another one was put up then";
+    assert!(
+        told.len() == 1 && told[0].as_str().unwrap().ends_with(words),
+        "{told:?}"
+    );
+}
+
 #[test]
 fn daemon_that_is_killed_at_any_moment_loses_nothing() {
     let site = Site::new().unwrap();

@@ -853,6 +853,9 @@ fn gate_that_was_taken_off_its_link_is_put_back() {
     assert_eq!(bad.total().unwrap(), 0);
     assert_eq!(cerco.packets("country_denied", "drop"), 20);
     assert_eq!(warnings(&cerco), "[]");
+    let told = cerco.json(&["report"])["warnings"].to_string();
+    let words = "the gate was taken off eth0 and stood there again at ";
+    assert!(told.contains(words), "{told}");
 }
 
 /// Every process that lists the links of the host has each of them open for a moment.

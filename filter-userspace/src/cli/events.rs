@@ -164,6 +164,7 @@ mod tests {
             }),
             frame_bytes: 60,
             stands_for: 1,
+            cpu: 0,
             head: None,
         }
     }
@@ -177,6 +178,7 @@ mod tests {
         let many = Event {
             verdict: "would_drop".to_owned(),
             stands_for: 250,
+            cpu: 0,
             ..event()
         };
         assert_eq!(

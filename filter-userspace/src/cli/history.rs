@@ -29,7 +29,7 @@ const WIDTH: usize = 80;
 /// Show what the gate has seen, by minute, hour or day
 ///
 /// Totals are exact: differences of the counters. Sources, ports and protocols are a sample, and the text
-/// says how good it is. All times are UTC. Without a daemon it reads the file (as root), and exits with 3.
+/// says how good it is: of `900 to 1,100` frames 900 were seen, and 1,100 are an estimate. All times are UTC. Without a daemon it reads the file (as root), and exits with 3.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   cerco history                                 the last 24 hours
@@ -289,6 +289,10 @@ fn table_of(name: &str, lines: &[Line]) -> String {
     )
 }
 
+/// What two numbers beside a port or a source mean.
+const BOUNDS: &str = "`2 to 5`: 2 frames were seen and 5 are estimated, as frames that were not seen are shared \
+                      out among those seen just before";
+
 /// `1,200`, or `1,150 to 1,200`.
 fn between(at_least: u64, at_most: u64) -> String {
     match at_least == at_most {
@@ -328,13 +332,17 @@ fn sampled(history: &History) -> String {
     if !rows.is_empty() {
         text += &format!("\n{}", table::render(&["protocol", "frames"], &[1], &rows));
     }
+    if !(sampled.ports.is_empty() && sampled.sources.is_empty()) {
+        text += &format!("\n{}\n", wrapped(BOUNDS, WIDTH, 0));
+    }
     let ports = sampled.ports.iter().take(SHOWN);
     let rows: Vec<Vec<String>> = ports
         .map(|line| vec![line.port.clone(), between(line.at_least, line.at_most)])
         .collect();
     if !rows.is_empty() {
         text += &format!("\n{}", table::render(&["port", "frames"], &[1], &rows));
-        text += &others("port", "got", sampled.other_ports_at_most);
+        let next = sampled.ports.get(SHOWN).map(|it| it.at_most);
+        text += &others("port", "got", next.unwrap_or(sampled.other_ports_at_most));
     }
     let sources = sampled.sources.iter().take(SHOWN);
     let rows: Vec<Vec<String>> = sources
@@ -349,7 +357,12 @@ fn sampled(history: &History) -> String {
     if !rows.is_empty() {
         let header = ["source", "country", "frames"];
         text += &format!("\n{}", table::render(&header, &[2], &rows));
-        text += &others("source", "sent", sampled.other_sources_at_most);
+        let next = sampled.sources.get(SHOWN).map(|it| it.at_most);
+        text += &others(
+            "source",
+            "sent",
+            next.unwrap_or(sampled.other_sources_at_most),
+        );
     }
     text
 }
@@ -358,7 +371,7 @@ fn others(what: &str, verb: &str, at_most: u64) -> String {
     match at_most {
         0 => String::new(),
         at_most => format!(
-            "no {what} that was not counted all the time {verb} more than {}\n",
+            "by this estimate no {what} that is missing here {verb} more than {}\n",
             grouped(at_most)
         ),
     }

@@ -34,6 +34,8 @@ pub struct Recorder {
     gate_is_new: bool,
     /// The minute of the last look, in seconds since 1970.
     looked: u64,
+    /// It was told that the daemon is here.
+    has_begun: bool,
 }
 
 impl Recorder {
@@ -55,6 +57,7 @@ impl Recorder {
             gate,
             gate_is_new,
             looked: 0,
+            has_begun: false,
         }
     }
 
@@ -238,6 +241,17 @@ impl Daemon {
         }
     }
 
+    /// Notes where no gate stands, or stands again. What is so at the start is noted after that.
+    pub(super) fn note_gate(&mut self, what: String) {
+        if self.history.has_begun {
+            self.note(Actor::Daemon, None, Kind::Daemon, what);
+        }
+    }
+
+    pub(super) fn has_begun_history(&self) -> bool {
+        self.history.has_begun
+    }
+
     fn note(&mut self, actor: Actor, login: Option<u32>, kind: Kind, what: String) {
         let noted = Noted {
             unix: since_1970().as_secs(),
@@ -289,6 +303,8 @@ impl Daemon {
         let version = env!("CARGO_PKG_VERSION");
         let words = format!("{STARTED}, version {version}: {status}");
         self.note(Actor::Daemon, None, Kind::Daemon, words);
+        self.history.has_begun = true;
+        self.note_missing_gates();
     }
 
     /// The last look, and that the daemon goes; waits until it is written, but not for long.

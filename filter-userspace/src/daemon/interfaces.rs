@@ -20,6 +20,7 @@ use tracing::{info, warn};
 use super::{state::Daemon, view};
 use crate::{
     config::{Interfaces, with_default_route},
+    history::changes::gate::{self, Told},
     kernel::{self, AttachMode, Attachment, Link, LinkWatch, Place, XdpPrograms, name_before},
 };
 
@@ -50,6 +51,8 @@ pub(super) struct Following {
     mtus: BTreeMap<u32, u32>,
     /// Names under which the gate has stood since the start.
     attached_once: BTreeSet<String>,
+    /// Where no gate stands, as the history knows it; the value says whether packets pass there.
+    noted: BTreeMap<String, bool>,
     /// It was said that somebody has detached the gate.
     is_taken_down: bool,
     /// Why the last look came to nothing.
@@ -153,12 +156,48 @@ impl Daemon {
                 self.following.fault = Some(text);
             }
         }
+        self.note_missing_gates();
+    }
+
+    /// Tells the history where the gate no longer stands, or stands again.
+    pub(super) fn note_missing_gates(&mut self) {
+        let attached = self.interfaces_attached();
+        let missing: BTreeMap<String, bool> = attached
+            .iter()
+            .filter(|(_, stands)| stands.is_none())
+            .map(|(name, _)| {
+                let absent = self.following.absent.get(name);
+                let is_there = absent.is_none_or(|it| it.failure.is_some());
+                (name.clone(), is_there)
+            })
+            .collect();
+        let noted = std::mem::take(&mut self.following.noted);
+        for name in noted.keys().filter(|name| !missing.contains_key(*name)) {
+            let words = match attached.iter().any(|(attached, _)| attached == name) {
+                true => Told::Closed(name.clone()).words(),
+                false => gate::unwanted_words(name),
+            };
+            self.note_gate(words);
+        }
+        for (name, is_there) in &missing {
+            if noted.get(name) == Some(is_there) {
+                continue;
+            }
+            self.note_gate(match is_there {
+                true => Told::Open(name.clone()).words(),
+                false => gate::absent_words(name),
+            });
+        }
+        if self.has_begun_history() {
+            self.following.noted = missing;
+        }
     }
 
     /// Whoever has detached the gate beside the daemon wants it gone.
     fn say_taken_down(&mut self) {
         if !self.following.is_taken_down {
             warn!("the gate was detached: every packet passes; a restart puts it up again");
+            self.note_gate(Told::Detached.words());
         }
         self.following = Following {
             is_taken_down: true,
@@ -281,9 +320,12 @@ impl Daemon {
                 let how = view::attachment_words(&attachment);
                 let number = attachment.ifindex;
                 match (stood, was_attached) {
-                    (true, _) => warn!(
-                        "{name} had lost the gate, which stands there again: {how}, number {number}"
-                    ),
+                    (true, _) => {
+                        warn!(
+                            "{name} had lost the gate, which stands there again: {how}, number {number}"
+                        );
+                        self.note_gate(Told::Off(name.clone()).words());
+                    }
                     (_, true) => info!("{name} is back: attached again, {how}, number {number}"),
                     _ => info!("{name} is there: attached, {how}, number {number}"),
                 }

@@ -15,6 +15,7 @@ mod sketch;
 mod store;
 pub mod tally;
 mod top;
+mod unseen;
 mod who;
 pub mod worker;
 

@@ -77,7 +77,10 @@ pub struct SourceLine {
     /// An IPv4 address or an IPv6 /64.
     pub source: String,
     pub class: String,
+    /// Frames that were seen as events.
     pub at_least: u64,
+    /// An estimate: with its share of the frames that nobody saw, and what it may have sent while it was not
+    /// counted. See [`Sampled`].
     pub at_most: u64,
 }
 
@@ -86,11 +89,15 @@ pub struct SourceLine {
 pub struct PortLine {
     /// `443/tcp`.
     pub port: String,
+    /// As in [`SourceLine`].
     pub at_least: u64,
     pub at_most: u64,
 }
 
 /// What events tell; a sample. With a country asked for, of that country alone.
+///
+/// An event proves one frame. Frames that came unseen between two events of a reason are shared out among the
+/// events that were read before, so all but `at_least`, `events` and `distinct_sources` are estimates.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Sampled {
     /// What all but `protocols` is about, in seconds since 1970: the sample is kept by the hour, so it is
@@ -102,11 +109,12 @@ pub struct Sampled {
     pub frames: u64,
     /// By protocol number, from [`History::since`] to [`History::until`].
     pub protocols: Vec<Line>,
+    /// The first by `at_most`, as the ports.
     pub sources: Vec<SourceLine>,
-    /// No source that is missing above sent more.
+    /// By the same estimate no source that is missing above sent more.
     pub other_sources_at_most: u64,
     pub ports: Vec<PortLine>,
-    /// No port that is missing above got more.
+    /// By the same estimate no port that is missing above got more.
     pub other_ports_at_most: u64,
     /// Different sources among the events, so at least so many in truth.
     pub distinct_sources: Option<u64>,

@@ -22,10 +22,21 @@ pub type Salt = [u8; 16];
 pub struct Sighting {
     pub interface: String,
     pub would_drop: bool,
+    pub reason: String,
+    /// Frames come unseen between events of the same reason, interface and CPU.
+    pub cpu: u16,
     pub class: Option<String>,
     /// Absent when the frame was not well-formed.
     pub packet: Option<SeenPacket>,
+    /// Frames; itself, and those of any source that came unseen before it.
     pub stands_for: u64,
+}
+
+impl Sighting {
+    /// Frames before it that nobody saw.
+    pub const fn unseen(&self) -> u64 {
+        self.stands_for.saturating_sub(1)
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,6 +53,8 @@ impl From<&Event> for Sighting {
         Self {
             interface: event.interface.clone(),
             would_drop: event.verdict == "would_drop",
+            reason: event.reason.clone(),
+            cpu: event.cpu,
             class: event.class.clone(),
             packet: event.packet.as_ref().map(|packet| SeenPacket {
                 source: packet.source,
@@ -105,13 +118,14 @@ impl Sketch {
         }
     }
 
-    pub fn see(&mut self, sighting: &Sighting, salt: &Salt) {
-        self.events += 1;
-        self.frames = self.frames.saturating_add(sighting.stands_for);
+    /// Counts `frames` for the event, of which so many were `seen`: one or none.
+    pub fn see(&mut self, sighting: &Sighting, seen: u64, frames: u64, salt: &Salt) {
+        self.events += seen;
+        self.frames = self.frames.saturating_add(frames);
         if let Some(class) = &sighting.class {
             let of_class = self.classes.entry(class.clone()).or_default();
-            of_class.0 += 1;
-            of_class.1 = of_class.1.saturating_add(sighting.stands_for);
+            of_class.0 += seen;
+            of_class.1 = of_class.1.saturating_add(frames);
         }
         let Some(packet) = sighting.packet else {
             return;
@@ -119,10 +133,9 @@ impl Sketch {
         let source = source_of(packet.source);
         self.distinct.add(hash(source, salt));
         let class = sighting.class.clone().unwrap_or_default();
-        self.sources.add(source, sighting.stands_for, class);
+        self.sources.add(source, seen, frames, class);
         if let Some(port) = packet.port {
-            self.ports
-                .add((packet.protocol, port), sighting.stands_for, ());
+            self.ports.add((packet.protocol, port), seen, frames, ());
         }
     }
 }
@@ -147,6 +160,8 @@ mod tests {
         Sighting {
             interface: "eth0".to_owned(),
             would_drop: false,
+            reason: "country_denied".to_owned(),
+            cpu: 0,
             class: Some("US".to_owned()),
             packet: Some(SeenPacket {
                 source: source.parse().unwrap(),
@@ -160,39 +175,40 @@ mod tests {
     #[test]
     fn addresses_of_one_ipv6_network_are_one_source() {
         let mut sketch = Sketch::new(0, 1);
+        let mut see = |sighting: &Sighting| sketch.see(sighting, 1, sighting.stands_for, &[7; 16]);
         for source in [
             "2001:db8::1",
             "2001:db8::2:3",
             "2001:db8:0:1::1",
             "192.0.2.1",
         ] {
-            sketch.see(&sighting(source, Some(80), 10), &[7; 16]);
+            see(&sighting(source, Some(80), 10));
         }
-        sketch.see(&sighting("192.0.2.1", None, 5), &[7; 16]);
+        see(&sighting("192.0.2.1", None, 5));
         let malformed = Sighting {
             packet: None,
             ..sighting("192.0.2.1", None, 3)
         };
-        sketch.see(&malformed, &[7; 16]);
+        see(&malformed);
         let elsewhere = Sighting {
             class: Some("MO".to_owned()),
             packet: None,
             ..sighting("192.0.2.1", None, 2)
         };
-        sketch.see(&elsewhere, &[7; 16]);
+        see(&elsewhere);
         assert_eq!((sketch.events, sketch.frames), (7, 50));
         let classes = [("MO".to_owned(), (1, 2)), ("US".to_owned(), (6, 48))];
         assert_eq!(sketch.classes, BTreeMap::from(classes));
         assert_eq!(sketch.distinct.estimate(), 3);
         let (sources, floor) = sketch.sources.first(10);
-        let words: Vec<(String, u64)> = sources
+        let words: Vec<(String, u64, u64)> = sources
             .iter()
-            .map(|(source, entry)| (source_words(**source), entry.count))
+            .map(|(source, entry)| (source_words(**source), entry.certain, entry.count))
             .collect();
         let expected = [
-            ("2001:db8::/64".to_owned(), 20),
-            ("192.0.2.1".to_owned(), 15),
-            ("2001:db8:0:1::/64".to_owned(), 10),
+            ("2001:db8::/64".to_owned(), 2, 20),
+            ("192.0.2.1".to_owned(), 2, 15),
+            ("2001:db8:0:1::/64".to_owned(), 1, 10),
         ];
         assert_eq!((words.as_slice(), floor), (&expected[..], 0));
         let (ports, _) = sketch.ports.first(10);

@@ -6,11 +6,13 @@ use std::{
     hash::Hash,
 };
 
-/// What is known of one element. It came at most `count` times and at least `count - error` times.
+/// What is known of one element.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Entry<T> {
+    /// What was counted for it at most.
     pub count: u64,
-    pub error: u64,
+    /// How often it came for certain.
+    pub certain: u64,
     pub tag: T,
 }
 
@@ -35,11 +37,12 @@ impl<K: Clone + Eq + Hash + Ord, T> SpaceSaving<K, T> {
         }
     }
 
-    /// Counts `key` `weight` times.
-    pub fn add(&mut self, key: K, weight: u64, tag: T) {
+    /// Counts `key` `weight` times, of which so many are `certain`.
+    pub fn add(&mut self, key: K, certain: u64, weight: u64, tag: T) {
         if let Some(entry) = self.entries.get_mut(&key) {
             self.order.remove(&(entry.count, key.clone()));
             entry.count = entry.count.saturating_add(weight);
+            entry.certain = entry.certain.saturating_add(certain);
             entry.tag = tag;
             self.order.insert((entry.count, key));
             return;
@@ -53,7 +56,7 @@ impl<K: Clone + Eq + Hash + Ord, T> SpaceSaving<K, T> {
         // It may have come as often as what was evicted, and nobody knows.
         let entry = Entry {
             count: self.floor.saturating_add(weight),
-            error: self.floor,
+            certain,
             tag,
         };
         self.order.insert((entry.count, key.clone()));
@@ -129,8 +132,7 @@ impl<K: Clone + Eq + Hash + Ord, T: Clone> Merged<K, T> {
             above_floor: lost,
             tag: entry.tag.clone(),
         });
-        let certain = entry.count.saturating_sub(entry.error);
-        bounds.at_least = bounds.at_least.saturating_add(certain);
+        bounds.at_least = bounds.at_least.saturating_add(entry.certain);
         let above = entry.count.saturating_sub(floor);
         bounds.above_floor = bounds.above_floor.saturating_add(above);
         bounds.tag = entry.tag;
@@ -144,7 +146,10 @@ impl<K: Clone + Eq + Hash + Ord, T: Clone> Merged<K, T> {
         self.entries.retain(|_, it| it.above_floor > self.lost);
     }
 
-    /// The first `len` by what is certain, and how often anything else came at most.
+    /// The first `len` by what they came at most, and how often anything else came at most.
+    ///
+    /// The most is a sum of the floors, which is the same for all, and of what was counted above them: so nothing
+    /// is among the first for the floors alone. What is certain tells of a flood no more than of a trickle.
     pub fn first(&self, len: usize) -> (Vec<Ranked<K, T>>, u64) {
         let mut ranked: Vec<Ranked<K, T>> = self
             .entries
@@ -157,9 +162,8 @@ impl<K: Clone + Eq + Hash + Ord, T: Clone> Merged<K, T> {
             })
             .collect();
         ranked
-            .sort_by(|a, b| (b.at_least, b.at_most, &a.key).cmp(&(a.at_least, a.at_most, &b.key)));
-        // The order is that of what is certain, so any of the rest may have come the most often.
-        let left_out = ranked.iter().skip(len).map(|it| it.at_most).max();
+            .sort_by(|a, b| (b.at_most, b.at_least, &a.key).cmp(&(a.at_most, a.at_least, &b.key)));
+        let left_out = ranked.get(len).map(|it| it.at_most);
         ranked.truncate(len);
         let unknown = self.floor.saturating_add(self.lost);
         (ranked, unknown.max(left_out.unwrap_or_default()))
@@ -193,21 +197,41 @@ mod tests {
     fn few_elements_are_counted_exactly() {
         let mut top = SpaceSaving::new(3);
         for (key, weight) in [("a", 5), ("b", 1), ("a", 2), ("c", 3)] {
-            top.add(key, weight, ());
+            top.add(key, weight, weight, ());
         }
         let entry = |count| Entry {
             count,
-            error: 0,
+            certain: count,
             tag: (),
         };
         let (first, floor) = top.first(2);
         assert_eq!(first, [(&"a", &entry(7)), (&"c", &entry(3))]);
         // What is not shown is the one that came once.
         assert_eq!(floor, 1);
-        top.add("d", 10, ());
+        top.add("d", 10, 10, ());
         let (first, floor) = top.first(3);
-        assert_eq!(first[0].1.count - first[0].1.error, 10);
-        assert_eq!((first[0].1.count, floor), (11, 1));
+        assert_eq!((first[0].1.certain, first[0].1.count, floor), (10, 11, 1));
+    }
+
+    #[test]
+    fn flood_of_few_events_comes_before_a_trickle_that_was_seen_whole() {
+        let mut top = SpaceSaving::new(8);
+        top.add("flood", 100, 1_000_000, ());
+        top.add("trickle", 5_000, 5_000, ());
+        let mut merged = Merged::default();
+        let (first, floor) = top.first(8);
+        for (key, entry) in first {
+            merged.add(*key, entry.clone(), floor);
+        }
+        let line = |key, at_least, at_most| Ranked {
+            key,
+            at_least,
+            at_most,
+            tag: (),
+        };
+        let ranked = vec![line("flood", 100, 1_000_000), line("trickle", 5_000, 5_000)];
+        assert_eq!(merged.first(2), (ranked.clone(), 0));
+        assert_eq!(merged.first(1), (ranked[..1].to_vec(), 5_000));
     }
 
     #[test]
@@ -216,7 +240,7 @@ mod tests {
             let (stream, truth) = stream(seed, 20_000);
             let mut top = SpaceSaving::new(64);
             for (key, weight) in &stream {
-                top.add(*key, *weight, ());
+                top.add(*key, *weight, *weight, ());
             }
             assert_eq!((top.entries.len(), top.order.len()), (64, 64));
             for len in [64, 20] {
@@ -224,7 +248,7 @@ mod tests {
                 assert_eq!(first.len(), len);
                 for (key, entry) in &first {
                     let count = truth[*key];
-                    assert!(entry.count - entry.error <= count && count <= entry.count);
+                    assert!(entry.certain <= count && count <= entry.count);
                 }
                 let absent = truth
                     .keys()
@@ -234,7 +258,8 @@ mod tests {
                 }
                 // The algorithm's own bound: no error above the sum by the number of counters.
                 let sum: u64 = truth.values().sum();
-                assert!(first.iter().all(|(_, entry)| entry.error <= sum / 64));
+                let error = |entry: &Entry<()>| entry.count - entry.certain;
+                assert!(first.iter().all(|(_, entry)| error(entry) <= sum / 64));
             }
             // The eight frequent ones are all found.
             let (first, _) = top.first(8);
@@ -250,7 +275,7 @@ mod tests {
             let (stream, truth) = stream(seed, 5_000);
             let mut top = SpaceSaving::new(64);
             for (key, weight) in stream {
-                top.add(key, weight, key % 2);
+                top.add(key, weight, weight, key % 2);
             }
             let (first, floor) = top.first(32);
             merged.add_floor(floor);
@@ -301,7 +326,7 @@ mod tests {
                 };
                 let entry = Entry {
                     count,
-                    error: 0,
+                    certain: count,
                     tag: (),
                 };
                 merged.add(key, entry, 0);

@@ -25,6 +25,9 @@ const HEAD: [&str; 16] = [
     "note",
 ];
 
+/// What the two numbers of a port or a source are.
+const BOUNDS: &str = "at_least were seen, at_most is an estimate";
+
 /// One line; what is not said stays empty.
 #[derive(Default)]
 struct Line<'a> {
@@ -165,7 +168,7 @@ fn sample(report: &Report, lines: &mut Vec<Vec<String>>) {
         lines.push(cells(&Line {
             list: "port",
             name: &line.port,
-            words: "estimate",
+            words: BOUNDS,
             at_least: Some(line.at_least),
             at_most: Some(line.at_most),
             ..Line::default()
@@ -176,7 +179,7 @@ fn sample(report: &Report, lines: &mut Vec<Vec<String>>) {
         lines.push(cells(&Line {
             list: "source",
             name: &line.source,
-            words: "estimate",
+            words: BOUNDS,
             at_least: Some(line.at_least),
             at_most: Some(line.at_most),
             country: &line.class,
@@ -253,7 +256,8 @@ mod tests {
             assert_eq!(sums, expected, "{list}");
         }
         let source = lines.iter().find(|line| line[0] == "source").unwrap();
-        assert_eq!(source[1], "203.0.113.7");
+        assert_eq!(source[1..3], ["203.0.113.7", BOUNDS]);
+        assert_eq!(source[10..12], ["900", "1100"]);
         assert_eq!(&source[12..15], ["US", "64496", "'=Bad <b>Network</b>"]);
     }
 

@@ -19,10 +19,17 @@ pub fn methods(report: &Report) -> Vec<Method> {
             how: "Counters in the kernel, which every packet raises once when it is decided on; the \
                   daemon reads them each minute and keeps the differences in its history."
                 .into(),
-            exact: "Exact. They add up to what `cerco status` and the metrics counted in this time, \
-                    also over restarts of the daemon. A packet is what arrived at the network card as \
-                    one frame."
-                .into(),
+            exact: format!(
+                "Exact. They add up to what `cerco status` and the metrics counted in this time, also over \
+                 restarts of the daemon. A packet is what arrived at the network card as one frame.{}",
+                match report.has_gaps {
+                    true => {
+                        " What came while no gate stood, or is lost with one, is in no number: the notes \
+                         above the summary say when that was."
+                    }
+                    false => "",
+                }
+            ),
         },
         times(report),
         Method {
@@ -152,16 +159,16 @@ fn sampled(report: &Report) -> Vec<Method> {
         Method {
             number: "Protocols and ports",
             how: format!(
-                "A sample: of {} in {}, each weighted with the packets it stands for, which are {} in \
-                 all. Protocols are of the period itself. The kernel limits how many it tells of, so that \
-                 a flood drowns nobody.",
+                "A sample: of {} in {}, which stand for {} packets in all. The kernel limits how many it tells \
+                 of, so that a flood drowns nobody; packets of a reason that were not seen are shared out \
+                 among those of it that were seen just before. Protocols are of the period itself.",
                 words::counted(sample.events, "event"),
                 hours(report),
                 words::grouped(sample.frames)
             ),
             exact:
-                "An estimate. Ports are counted in bounded memory: `900 to 1,100` means that the \
-                    packets of the sample lie between these."
+                "An estimate, but for the smaller number of two: of `900 to 1,100` packets to a port 900 were seen \
+                    for certain. Ports are counted in bounded memory."
                     .into(),
         },
         Method {
@@ -191,8 +198,8 @@ fn sources(report: &Report) -> Method {
             hours(report)
         ),
         exact: format!(
-            "An estimate, with the bounds that are shown. No source that is missing sent more than {} \
-             of the sample's packets.",
+            "The smaller number of two is certain: so many were seen. The larger one is an estimate, in which \
+             packets that were not seen are shared out; by it no source that is missing sent more than {}.",
             words::grouped(report.sample.other_sources_at_most)
         ),
     }

@@ -4,6 +4,7 @@
 
 mod allowed;
 pub mod csv;
+mod gaps;
 mod map;
 mod methods;
 pub mod networks;

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::{
     allowed::Allowed,
+    gaps,
     methods::{self, Method},
     networks::{About, Networks, NetworksError},
     period::{self, Period},
@@ -86,6 +87,8 @@ pub struct Report {
     pub methods: Vec<Method>,
     /// What is not known, or must be known to read the rest.
     pub warnings: Vec<String>,
+    /// Whether a part of the period had no gate, or the counts of one are lost: `warnings` tell which.
+    pub has_gaps: bool,
     /// What the licences of the data ask to be shown.
     pub attributions: Vec<String>,
 }
@@ -128,6 +131,7 @@ pub struct Sample {
     pub protocols: Vec<Line>,
     pub ports: Vec<PortLine>,
     pub other_ports_at_most: u64,
+    /// The first by `at_most`, as the ports.
     pub sources: Vec<Source>,
     pub other_sources_at_most: u64,
 }
@@ -156,6 +160,8 @@ impl Report {
         let steps = steps(&history);
         let timeline = time::timeline(&history.points, period.since, period.until, steps);
         let peak = peak(&history, minutes);
+        let gaps = gaps::warnings(&log, period.since, period.until);
+        let has_gaps = !gaps.is_empty();
         let standings = Standings::of(&log, period.since, period.until);
         let (rules, rules_fault) = match rules {
             Ok(rules) => (Some(rules), None),
@@ -193,7 +199,7 @@ impl Report {
             without_country: rest(&history.total, &history.countries),
             reasons: reasons(&history.reasons),
             sample: sources::sample(&history.sampled, networks.as_ref()),
-            warnings: warnings(&history),
+            warnings: warnings(&history, gaps),
             in_force: in_force(standings, rules, rules_fault, database),
             country: history.country,
             total: history.total,
@@ -201,6 +207,7 @@ impl Report {
             changes: history.changes,
             networks: networks_used,
             attributions,
+            has_gaps,
             timeline,
             countries,
             period,
@@ -327,8 +334,9 @@ fn in_force(
     }
 }
 
-fn warnings(history: &History) -> Vec<String> {
-    let mut warnings = Vec::new();
+/// `gaps`: see [`gaps::warnings`].
+fn warnings(history: &History, gaps: Vec<String>) -> Vec<String> {
+    let mut warnings = gaps;
     if !history.daemon {
         warnings.push(
             "no daemon answered: this was read from its file, which may lack the last minute"

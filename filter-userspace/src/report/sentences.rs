@@ -14,6 +14,9 @@ use crate::{
 const NAMED: usize = 5;
 /// More allowed countries than these are counted, not named.
 const ALLOWED_NAMED: usize = 20;
+/// What no report of one country can tell.
+const MALFORMED_OF_NO_COUNTRY: &str = " Malformed packets are turned away before their address is looked at, and \
+                                       are not known by country.";
 
 pub fn summary(report: &Report) -> Vec<String> {
     if !report.period.is_known() {
@@ -218,7 +221,7 @@ fn one_country(report: &Report) -> String {
         (None, _) => return "The counters do not know reasons by country.".to_owned(),
         (Some("deny"), _) => format!("{who} {is} not allowed by the policy of now."),
         (Some(_), 0) => format!(
-            "{who} {is} allowed by the policy of now, and {none} {}.",
+            "{who} {is} allowed by the policy of now, and {none} {}, as far as addresses were looked at.",
             was_turned_away(&report.total)
         ),
         (Some(_), _) if !is_policy_of_now(report) => format!(
@@ -235,7 +238,7 @@ fn one_country(report: &Report) -> String {
              or send more than their limit. Which of the two it was the counters do not know by country."
         ),
     };
-    told + about_policy_of_now(report)
+    told + MALFORMED_OF_NO_COUNTRY + about_policy_of_now(report)
 }
 
 /// Whether the policy was that of now all the time.
@@ -279,12 +282,27 @@ fn allowed_turned_away(report: &Report) -> String {
         Some(codes) => format!("the {} allowed countries", codes.len()),
     };
     let list_of_now = about_policy_of_now(report);
+    let unread = report.without_country;
     if *packets == 0 {
+        let as_far = match unread.denied_packets() {
+            0 => String::new(),
+            _ => format!(
+                ", as far as addresses were looked at: {} before that (malformed) and may be anybody's",
+                refused(&unread)
+            ),
+        };
         return format!(
-            "Nobody from {whom} {}.{list_of_now}",
+            "Nobody from {whom} {}{as_far}.{list_of_now}",
             was_turned_away(&report.total)
         );
     }
+    let besides = match unread.denied_packets() {
+        0 => String::new(),
+        _ => format!(
+            " Besides, {} before their address was looked at (malformed); they may be anybody's.",
+            refused(&unread)
+        ),
+    };
     let named: Vec<String> = denied
         .iter()
         .take(NAMED)
@@ -325,7 +343,7 @@ fn allowed_turned_away(report: &Report) -> String {
         ),
     };
     format!(
-        "From {whom}{others} {} ({}{more}). {why}{list_of_now}",
+        "From {whom}{others} {} ({}{more}). {why}{besides}{list_of_now}",
         refused(&sum),
         words::list(&named),
     )

@@ -23,7 +23,9 @@ pub struct Source {
     pub country: String,
     /// Whose network it is, where a database of them is configured and knows it.
     pub network: Option<Network>,
+    /// Packets that were seen.
     pub at_least: u64,
+    /// An estimate; see [`Sampled`].
     pub at_most: u64,
 }
 

@@ -116,12 +116,15 @@ protocol     frames
 tcp       1,234,000
 sctp              1
 
+`2 to 5`: 2 frames were seen and 5 are estimated, as frames that were not seen
+are shared out among those seen just before
+
 port     frames
 443/tcp       7
 
 source             country        frames
 2001:db8:1:2::/64  US       900 to 1,100
-no source that was not counted all the time sent more than 200
+by this estimate no source that is missing here sent more than 200
 
 changes
 2026-11-24 18:01  alice as root: enforcing: what the policy denies is dropped
@@ -132,6 +135,24 @@ kept since 2026-11-24 18:00; 1.0 MiB of at most 488.3 MiB
     for line in text.lines() {
         assert!(line.chars().count() <= WIDTH, "{line}");
     }
+}
+
+/// Those that the answer holds and the text leaves out are missing in it as well.
+#[test]
+fn missing_sources_are_bounded_by_the_first_that_is_left_out() {
+    let mut history = history();
+    history.sampled.sources = (0..20)
+        .map(|place| SourceLine {
+            source: format!("203.0.113.{place}"),
+            class: "US".to_owned(),
+            at_least: 1,
+            at_most: 1_000 - place,
+        })
+        .collect();
+    let text = render(&history, &Output::plain());
+    let expected = "203.0.113.14  US         1 to 986\n\
+                    by this estimate no source that is missing here sent more than 985\n";
+    assert!(text.contains(expected), "{text}");
 }
 
 #[test]

@@ -9,9 +9,10 @@ use crate::{
     daemon::{overlay::Overlay, view},
     history::{
         DAY, HOUR, MINUTE, Part, Query, Step,
-        changes::Change,
+        changes::{Change, Kind},
         query::MAX_POINTS,
         reply::{History, Point},
+        worker::STARTED,
     },
     report::{Material, Networks},
 };
@@ -91,7 +92,8 @@ fn minutes(context: &Context, query: &Query, history: &History) -> Result<Vec<Po
     Ok(points)
 }
 
-/// Changes from before `since` until now, so far back that what was in force then is among them.
+/// Changes from before `since` until now, so far back that what was in force then is among them, and the last start,
+/// behind which stands where no gate stood.
 fn log(context: &Context, since: u64) -> Result<Vec<Change>, Failure> {
     let mut log = Vec::new();
     for back in LOOKED_BACK {
@@ -104,8 +106,10 @@ fn log(context: &Context, since: u64) -> Result<Vec<Change>, Failure> {
             part: Part::Changes,
         };
         log = history::ask(context, query)?.0.changes;
-        let tells = |change: &Change| change.unix < since && !change.after.policy_sha256.is_empty();
-        if log.iter().any(tells) {
+        let is_start = |change: &Change| {
+            change.unix < since && change.kind == Kind::Daemon && change.what.starts_with(STARTED)
+        };
+        if log.iter().any(is_start) {
             break;
         }
     }

@@ -28,6 +28,7 @@ pub fn event(unix_us: u64, source: &str, port: u16, stands_for: u64) -> Event {
         }),
         frame_bytes: 60,
         stands_for,
+        cpu: 0,
         head: None,
     }
 }

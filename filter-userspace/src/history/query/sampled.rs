@@ -62,7 +62,7 @@ impl Reading<'_> {
         })
     }
 
-    /// The sources that sent most, and how much any other sent at most.
+    /// The sources that sent most by the estimate, and how much any other sent at most.
     fn sources(
         &self,
         since: u64,
@@ -93,7 +93,7 @@ impl Reading<'_> {
         Ok((lines.collect(), others_at_most))
     }
 
-    /// The ports that got most, and how much any other got at most.
+    /// The ports that got most by the estimate, and how much any other got at most.
     fn ports(&self, since: u64, until: u64) -> rusqlite::Result<(Vec<PortLine>, u64)> {
         let mut sum: Merged<(u8, u16), ()> = Merged::default();
         let floors = self.floors("ports_floor", since, until)?;
@@ -175,9 +175,10 @@ impl Floors {
 
 /// The third and the fourth column of a row.
 fn entry<T>(row: &rusqlite::Row<'_>, tag: T) -> rusqlite::Result<Entry<T>> {
+    let (count, error) = (unsigned(row.get(2)?), unsigned(row.get(3)?));
     Ok(Entry {
-        count: unsigned(row.get(2)?),
-        error: unsigned(row.get(3)?),
+        count,
+        certain: count.saturating_sub(error),
         tag,
     })
 }

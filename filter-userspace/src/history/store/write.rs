@@ -206,7 +206,7 @@ fn put_sketch(transaction: &Transaction<'_>, sketch: &Sketch) -> rusqlite::Resul
                 source_words(*source),
                 entry.tag,
                 signed(entry.count),
-                signed(entry.error),
+                signed(entry.count - entry.certain),
             ])?;
     }
     for ((protocol, port), entry) in ports {
@@ -218,7 +218,7 @@ fn put_sketch(transaction: &Transaction<'_>, sketch: &Sketch) -> rusqlite::Resul
                 protocol,
                 port,
                 signed(entry.count),
-                signed(entry.error),
+                signed(entry.count - entry.certain),
             ])?;
     }
     Ok(())

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     super::{
-        changes::{Change, Kind, Standing},
+        changes::{Change, Kind, Standing, gate::Told},
         who,
     },
     Noted,
@@ -48,6 +48,18 @@ pub(super) fn killed_change(now: u64, last_look: u64) -> Change {
             "the daemon before this one ended without a word after {}",
             humantime::format_rfc3339_seconds(last_look)
         ),
+        after: Standing::default(),
+    }
+}
+
+/// A detach, or the host's boot, took the counters along that were read last, `last_look` seconds after 1970.
+pub(super) fn another_gate_change(now: u64, last_look: u64) -> Change {
+    let since = UNIX_EPOCH + Duration::from_secs(last_look);
+    Change {
+        unix: now,
+        kind: Kind::History,
+        who: "the daemon".to_owned(),
+        what: Told::Another { since }.words(),
         after: Standing::default(),
     }
 }

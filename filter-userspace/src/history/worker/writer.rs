@@ -21,9 +21,10 @@ use super::{
         store::Batch,
         tally::{Counts, Fate, Kind as RowKind, Row, Sample, Since, booking, differences},
         unix_now,
+        unseen::Unseen,
     },
     Job, Look, MAX_SIGHTINGS, STARTED, locked,
-    said::{clock_change, killed_change, moved_change, named},
+    said::{another_gate_change, clock_change, killed_change, moved_change, named},
 };
 use crate::{cause, kernel::Count};
 
@@ -55,6 +56,7 @@ pub(super) struct Writer {
     sketch: Option<Sketch>,
     /// The newest hour of this run that has a sketch.
     sketched: Option<u64>,
+    unseen: Unseen,
     /// Earlier hours, until they are written.
     ended: Vec<Sketch>,
     /// Until the file is open there is no salt, and until the clock is set no hour, so they wait.
@@ -75,6 +77,7 @@ impl Writer {
             batch: Batch::default(),
             sketch: None,
             sketched: None,
+            unseen: Unseen::default(),
             ended: Vec::new(),
             early: Vec::new(),
             forgotten_at: 0,
@@ -151,6 +154,12 @@ impl Writer {
                 return;
             }
         }
+        if let Some((before, _)) = &self.before
+            && before.gate != sample.gate
+        {
+            let change = another_gate_change(sample.unix, before.unix);
+            self.batch.changes.push(change);
+        }
         let same_gate = self
             .before
             .as_ref()
@@ -222,10 +231,11 @@ impl Writer {
         let salt = open.salt;
         let minute = now - now % MINUTE;
         self.is_dirty = true;
-        for sighting in &seen {
-            sketch.see(sighting, &salt);
+        let batch = &mut self.batch;
+        self.unseen.share(&seen, |sighting, seen, frames| {
+            sketch.see(sighting, seen, frames, &salt);
             let Some(packet) = sighting.packet else {
-                continue;
+                return;
             };
             let row = Row {
                 kind: RowKind::Protocol,
@@ -236,12 +246,12 @@ impl Writer {
                 },
             };
             let count = Count {
-                packets: sighting.stands_for,
+                packets: frames,
                 bytes: 0,
             };
             let counts = Counts::from([(row, count)]);
-            self.batch.add(minute, sighting.interface.clone(), counts);
-        }
+            batch.add(minute, sighting.interface.clone(), counts);
+        });
     }
 
     /// Puts the sketch aside when its hour is over, or to come again.

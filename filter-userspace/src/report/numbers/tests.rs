@@ -19,7 +19,8 @@ fn sentences_say_what_happened() {
             "They came from at least 12,345 different sources: so many were seen in the sample, whose \
              error is 1.6 %.",
             "From the allowed countries (China and Macao) 370 packets were turned away (China 370). All \
-             of them because their source sent more than its limit.",
+             of them because their source sent more than its limit. Besides, 7 packets were turned away \
+             before their address was looked at (malformed); they may be anybody's.",
             "In all 370 packets were turned away because an allowed source sent more than its limit.",
             "14,400 packets (1.4 MiB) were let in.",
         ]
@@ -63,12 +64,31 @@ fn about_allowed(change_it: impl FnOnce(&mut Material)) -> String {
 
 #[test]
 fn allowed_who_were_turned_away_are_told_as_far_as_it_is_known() {
-    let of_china = |material: &mut Material, dropped, would_drop| {
-        material.history.countries[2] = line("CN", 9_000, dropped, would_drop);
+    let nobody = |malformed: u64, malformed_would: u64| {
+        about_allowed(|it| {
+            it.history.countries[2] = line("CN", 9_000, 0, 0);
+            let denied = fates(0, 3_142_000 + malformed, malformed_would);
+            it.history.total = Fates {
+                // Beside those of countries: what is not IP passes, and is nobody who was turned away.
+                passed_packets: 14_400,
+                ..denied
+            };
+        })
     };
     assert_eq!(
-        about_allowed(|it| of_china(it, 0, 0)),
+        nobody(0, 0),
         "Nobody from the allowed countries (China and Macao) was turned away."
+    );
+    assert_eq!(
+        nobody(7, 0),
+        "Nobody from the allowed countries (China and Macao) was turned away, as far as addresses were \
+         looked at: 7 packets were turned away before that (malformed) and may be anybody's."
+    );
+    assert_eq!(
+        nobody(0, 1),
+        "Nobody from the allowed countries (China and Macao) was turned away, or would have been, as far as \
+         addresses were looked at: 1 packet would have been turned away before that (malformed) and may be \
+         anybody's."
     );
     assert!(
         about_allowed(|it| it.history.countries.push(line("private", 0, 5, 0))).starts_with(
@@ -81,7 +101,8 @@ fn allowed_who_were_turned_away_are_told_as_far_as_it_is_known() {
         about_allowed(|it| it.history.reasons.push(line("banned", 0, 1, 0))),
         "From the allowed countries (China and Macao) 370 packets were turned away (China 370). Of all \
          countries together 370 packets were turned away of sources that sent more than their limit, and \
-         1 packet was turned away of banned sources; the counters do not know reasons by country."
+         1 packet was turned away of banned sources; the counters do not know reasons by country. Besides, \
+         7 packets were turned away before their address was looked at (malformed); they may be anybody's."
     );
     // So may another policy.
     let another = about_allowed(|it| {
@@ -214,7 +235,8 @@ fn report_of_one_country_says_what_is_not_known_of_it() {
     assert_eq!(
         report.sentences[2],
         "China (CN) is allowed by the policy of now: its sources are turned away when they are banned or \
-         send more than their limit. Which of the two it was the counters do not know by country."
+         send more than their limit. Which of the two it was the counters do not know by country. Malformed \
+         packets are turned away before their address is looked at, and are not known by country."
     );
     assert_eq!(report.without_country, Fates::default());
     assert!(
@@ -244,8 +266,9 @@ fn report_of_one_class_does_not_judge_by_a_later_policy() {
         it.log.push(other);
     });
     let told = "Macao (MO) is allowed by the policy of now. Why packets were turned away the counters do \
-                not know by country. The policy or the database changed in this time; this goes by the \
-                policy of now.";
+                not know by country. Malformed packets are turned away before their address is looked at, and \
+                are not known by country. The policy or the database changed in this time; this goes by \
+                the policy of now.";
     assert!(later.contains(&told.to_owned()), "{later:#?}");
     let on_a_port = about_class("MO", |it| {
         let denied = RuleLine {
@@ -264,7 +287,8 @@ fn report_of_one_class_does_not_judge_by_a_later_policy() {
         unknown[0].ends_with("of sources that are unknown to the database."),
         "{unknown:#?}"
     );
-    let told = "Sources that are unknown to the database are not allowed by the policy of now.";
+    let told = "Sources that are unknown to the database are not allowed by the policy of now. Malformed \
+                packets are turned away before their address is looked at, and are not known by country.";
     assert!(unknown.contains(&told.to_owned()), "{unknown:#?}");
 }
 
@@ -279,7 +303,9 @@ fn quiet_country_has_its_line_all_the_same() {
     assert_eq!(report.countries[0].action.as_deref(), Some("allow"));
     assert_eq!(
         report.sentences[1],
-        "Macao (MO) is allowed by the policy of now, and nobody from there was turned away."
+        "Macao (MO) is allowed by the policy of now, and nobody from there was turned away, as far as \
+         addresses were looked at. Malformed packets are turned away before their address is looked at, and \
+         are not known by country."
     );
 }
 
@@ -385,5 +411,24 @@ fn changes_that_are_not_listed_are_told() {
     assert_eq!(
         Report::new(many).warnings,
         ["the changes are the newest ones of the period; 5 changes before them are not listed"]
+    );
+}
+
+#[test]
+fn time_without_a_gate_is_no_quiet_time() {
+    let mut material = material();
+    let detached = crate::history::changes::gate::Told::Detached.words();
+    material
+        .log
+        .push(change(BEGIN + DAY, Kind::Daemon, &detached));
+    let report = Report::new(material);
+    assert_eq!(
+        report.warnings,
+        ["no gate stood from 25 Nov 2026 00:00 UTC on: every packet passed, and none was counted"]
+    );
+    let exact = &report.methods[0].exact;
+    assert!(
+        exact.ends_with("the notes above the summary say when that was."),
+        "{exact}"
     );
 }

@@ -173,6 +173,7 @@ fn ports(report: &Report) -> Markup {
             } } }
         }
         (others("port", "got", report.sample.other_ports_at_most))
+        (bounds(!report.sample.ports.is_empty()))
     }
 }
 
@@ -199,6 +200,7 @@ fn sources(report: &Report) -> Markup {
                 } } }
             } }
             (others("source", "sent", report.sample.other_sources_at_most))
+            (bounds(true))
             p.note {
                 "A source is an IPv4 address or an IPv6 network of /64. Addresses can be forged, and many belong to people "
                 "who do not know what their devices do: an address alone convicts nobody."
@@ -210,7 +212,22 @@ fn sources(report: &Report) -> Markup {
 fn others(what: &str, verb: &str, at_most: u64) -> Markup {
     html! {
         @if at_most > 0 {
-            p.note { "No " (what) " that is missing here " (verb) " more than " (counted(at_most, "packet")) "." }
+            p.note {
+                "By this estimate no " (what) " that is missing here " (verb) " more than "
+                (counted(at_most, "packet")) "."
+            }
+        }
+    }
+}
+
+/// What two numbers in a line mean, where there are lines.
+fn bounds(has_lines: bool) -> Markup {
+    html! {
+        @if has_lines {
+            p.note {
+                "“900 to 1,100” means that 900 packets were seen for certain, and 1,100 are an estimate: packets that "
+                "were not seen are shared out among those seen just before."
+            }
         }
     }
 }

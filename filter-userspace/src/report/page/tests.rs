@@ -43,6 +43,8 @@ fn page_shows_the_numbers_and_the_sentences() {
     for text in [
         "<td class=\"number\">3,142,377</td>",
         "<td class=\"number\">900 to 1,100</td>",
+        "“900 to 1,100” means that 900 packets were seen for certain",
+        "By this estimate no source that is missing here sent more than 50 packets.",
         "<th scope=\"row\">Germany</th>",
         "<title>United States: 2,000,000 packets</title>",
         fixture::POLICY,

@@ -14,7 +14,7 @@ use super::{
         DAY, Part, Step,
         changes::Kind,
         file_in,
-        reply::{Fates, Sampled},
+        reply::{Fates, Sampled, SourceLine},
         sketch::SeenPacket,
         tally::InterfaceSample,
     },
@@ -133,6 +133,8 @@ fn sighting(stands_for: u64) -> Sighting {
     Sighting {
         interface: "eth0".to_owned(),
         would_drop: false,
+        reason: "country_denied".to_owned(),
+        cpu: 0,
         class: Some("US".to_owned()),
         packet: Some(SeenPacket {
             source: [203, 0, 113, 1].into(),
@@ -208,6 +210,29 @@ fn minutes_add_up_to_the_counters_over_restarts_and_crashes() {
         .answer(&query(DAWN + 7500, Step::Minute), DAWN + 7621)
         .unwrap();
     assert_eq!(denied(&history), [(7500, 1, None), (7620, 40, None)]);
+    // Twice another gate stood, and took along what it had counted.
+    let lost: Vec<(u64, Kind, &str)> = history
+        .changes
+        .iter()
+        .map(|it| (it.unix - DAWN, it.kind, it.what.as_str()))
+        .collect();
+    assert_eq!(
+        lost,
+        [
+            (
+                7500,
+                Kind::History,
+                "another gate stands, so it is not known what the one before counted after \
+                 2026-11-26T02:03:20Z"
+            ),
+            (
+                7620,
+                Kind::History,
+                "another gate stands, so it is not known what the one before counted after \
+                 2026-11-26T02:06:00Z"
+            ),
+        ]
+    );
 }
 
 #[test]

@@ -74,19 +74,20 @@ fn clock_that_goes_back_erases_no_sample() {
         (
             json["events"].clone(),
             json["sources"][0]["at_least"].clone(),
+            json["sources"][0]["at_most"].clone(),
         )
     };
-    assert_eq!(told(&mut writer), (7.into(), 70.into()));
+    assert_eq!(told(&mut writer), (7.into(), 7.into(), 70.into()));
     // Ten days ahead for a moment.
     events(&mut writer, DAWN + 10 * DAY, 1);
     events(&mut writer, DAWN + 3620, 1);
     events(&mut writer, DAWN + 7210, 1);
-    assert_eq!(told(&mut writer), (9.into(), 90.into()));
+    assert_eq!(told(&mut writer), (9.into(), 9.into(), 90.into()));
     // Another run in an hour that has had several.
     drop(writer);
     let mut writer = place.run(DAWN + 3630);
     events(&mut writer, DAWN + 3630, 1);
-    assert_eq!(told(&mut writer), (10.into(), 100.into()));
+    assert_eq!(told(&mut writer), (10.into(), 10.into(), 100.into()));
 }
 
 #[test]

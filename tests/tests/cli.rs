@@ -304,7 +304,7 @@ fn ssh_session_is_not_locked_out_without_force() {
 fn exit_codes_tell_what_kind_of_failure_it_was() {
     let site = Site::new().unwrap();
     let mut cerco = site.start().unwrap();
-    let cases: [(&[&str], i32, &str); 9] = [
+    let cases: [(&[&str], i32, &str); 11] = [
         (&["status"], 0, ""),
         (
             &["unban", "192.0.2.77"],
@@ -326,6 +326,16 @@ fn exit_codes_tell_what_kind_of_failure_it_was() {
         (&["trust", "MO"], 2, "is no address or prefix"),
         (&["nonsense"], 2, "unrecognized subcommand"),
         (&["geo", "lookup", "here"], 2, "here"),
+        (
+            &["history", "--since", "2100-01-01", "--until", "2100-01-02"],
+            2,
+            "--since: 2100-01-01 lies in the future",
+        ),
+        (
+            &["history", "--since", "1h", "--until", "2h"],
+            2,
+            "--until: 2h is not after --since 1h",
+        ),
     ];
     for (args, code, words) in cases {
         let done = cerco.try_cli(args);

@@ -12,7 +12,7 @@ pub const FAILED: u8 = 1;
 pub const BAD_USAGE: u8 = 2;
 pub const NO_DAEMON: u8 = 3;
 
-#[derive(Debug)]
+#[derive(PartialEq, Eq, Debug)]
 pub struct Failure {
     pub code: u8,
     /// Empty when everything was said already.

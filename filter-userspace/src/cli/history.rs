@@ -81,9 +81,7 @@ pub fn class(text: &str) -> Result<String, countries::UnknownCountry> {
 
 pub fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let now = unix_now();
-    let since = moment(&args.since, now).map_err(|error| bad("--since", &error))?;
-    let until = args.until.as_deref().map(|text| moment(text, now));
-    let until = until.transpose().map_err(|error| bad("--until", &error))?;
+    let (since, until) = period(&args.since, args.until.as_deref(), now)?;
     let length = until.unwrap_or(now).saturating_sub(since);
     let query = Query {
         since,
@@ -98,8 +96,29 @@ pub fn run(args: Args, context: &Context) -> Result<(), Failure> {
     without_daemon.map_or(Ok(()), Err)
 }
 
-pub fn bad(option: &str, error: &str) -> Failure {
+fn bad(option: &str, error: &str) -> Failure {
     Failure::bad_usage(format!("{option}: {error}"))
+}
+
+/// The beginning and the end that are asked for, in seconds since 1970. Of a time that has not been nothing is told:
+/// it would read as a quiet one.
+pub fn period(since: &str, until: Option<&str>, now: u64) -> Result<(u64, Option<u64>), Failure> {
+    let begin = moment(since, now).map_err(|error| bad("--since", &error))?;
+    let end = until.map(|text| moment(text, now));
+    let end = end.transpose().map_err(|error| bad("--until", &error))?;
+    if begin > now {
+        let words = format!("{since} lies in the future: it is {} UTC", time(now));
+        return Err(bad("--since", &words).hint("all times are UTC; 24h is so long ago"));
+    }
+    if let (Some(until), Some(end)) = (until, end)
+        && end <= begin
+    {
+        return Err(
+            bad("--until", &format!("{until} is not after --since {since}"))
+                .hint("a date alone is its first moment; without --until it is until now"),
+        );
+    }
+    Ok((begin, end))
 }
 
 /// Seconds since 1970 of a time, or of so long before `now`.

@@ -12,7 +12,7 @@ use clap::ValueEnum;
 
 use super::{
     Context, Failure,
-    history::{bad, class, moment},
+    history::{class, period},
     output,
 };
 use crate::{
@@ -87,9 +87,7 @@ pub fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let format = format(&args, &target, context.output.is_json())?;
     check(&args, &target, format)?;
     let asked = unix_now();
-    let since = moment(&args.since, asked).map_err(|error| bad("--since", &error))?;
-    let until = args.until.as_deref().map(|text| moment(text, asked));
-    let until = until.transpose().map_err(|error| bad("--until", &error))?;
+    let (since, until) = period(&args.since, args.until.as_deref(), asked)?;
     let period = gather::Asked {
         now: asked,
         since,

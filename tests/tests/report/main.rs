@@ -420,9 +420,18 @@ fn changes_and_what_was_in_force_stand_with_their_hashes() {
 fn wrong_questions_and_places_are_refused() {
     let site = Site::new().unwrap();
     let cerco = site.start().unwrap();
-    let cases: [(&[&str], i32, &str); 5] = [
+    let cases: [(&[&str], i32, &str); 6] = [
         (&["--since", "yesterday"], 2, "--since: expected 90m"),
-        (&["--since", "1h", "--until", "2h"], 2, "the end is before"),
+        (
+            &["--since", "1h", "--until", "2h"],
+            2,
+            "--until: 2h is not after --since 1h",
+        ),
+        (
+            &["--since", "2100-01-01", "--until", "2100-01-02"],
+            2,
+            "--since: 2100-01-01 lies in the future",
+        ),
         (&["-o", "/dev/null"], 2, "/dev/null is no regular file"),
         (
             &["-o", "/nonexistent/a.html"],

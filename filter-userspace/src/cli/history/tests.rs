@@ -224,3 +224,43 @@ fn times_are_read_as_people_write_them() {
         assert_eq!(suitable(length), step);
     }
 }
+
+#[test]
+fn time_that_has_not_been_is_a_wrong_question() {
+    let now = EVENING + 5;
+    for (since, until, expected) in [
+        ("24h", None, (now - DAY, None)),
+        ("0s", None, (now, None)),
+        // The rest of a time that goes on is told later.
+        (
+            "24h",
+            Some("2026-11-25"),
+            (now - DAY, Some(EVENING + 6 * HOUR)),
+        ),
+    ] {
+        assert_eq!(period(since, until, now), Ok(expected), "{since} {until:?}");
+    }
+    for (since, until, message, hint) in [
+        (
+            "2026-11-25",
+            None,
+            "--since: 2026-11-25 lies in the future: it is 2026-11-24 18:00 UTC",
+            "all times are UTC; 24h is so long ago",
+        ),
+        (
+            "2026-11-24",
+            Some("2026-11-24"),
+            "--until: 2026-11-24 is not after --since 2026-11-24",
+            "a date alone is its first moment; without --until it is until now",
+        ),
+        (
+            "1h",
+            Some("2h"),
+            "--until: 2h is not after --since 1h",
+            "a date alone is its first moment; without --until it is until now",
+        ),
+    ] {
+        let failure = Failure::bad_usage(message).hint(hint);
+        assert_eq!(period(since, until, now), Err(failure));
+    }
+}

@@ -446,7 +446,9 @@ fn refused_edition_can_be_accepted_and_an_edition_that_the_daemon_refuses_is_tak
     );
     assert_eq!(locked_out.code, 1, "{locked_out:?}");
     assert!(
-        locked_out.stderr.contains("lock out your SSH session"),
+        locked_out
+            .stderr
+            .contains("cut off the SSH session from 192.0.2.2"),
         "{locked_out:?}"
     );
     assert_eq!(place.file(), place.first);

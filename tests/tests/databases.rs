@@ -496,6 +496,8 @@ fn database_that_was_not_confirmed_is_not_believed_at_the_next_start() {
 
     cerco.cli(&["reload", "--confirm", "1h"]).unwrap();
     cerco.cli(&["confirm"]).unwrap();
+    let status = cerco.json(&["status"]);
+    assert!(refused(&status).is_null(), "{status}");
     restart(&mut cerco);
     assert_eq!(reason(&cerco), "allowed");
     let status = cerco.json(&["status"]);

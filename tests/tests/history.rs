@@ -333,7 +333,7 @@ fn sources_ports_and_protocols_come_from_events() {
 fn burst_is_not_counted_for_the_next_source() {
     let site = Site::new().unwrap();
     let cerco = site.start().unwrap();
-    let burst = 3_000;
+    let burst = 10_000;
     site.send(ABROAD[0], burst).unwrap();
     poll::until("count the burst", LIMIT, || {
         (cerco.packets("country_denied", "drop") == burst as u64).then_some(())

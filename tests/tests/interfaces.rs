@@ -541,7 +541,7 @@ fn interface_that_is_named_twice_has_one_gate() {
     // Another interface has the name now.
     name_it("del");
     lay_cable(&site, ALTERNATIVE);
-    poll::until("see both attached", FOLLOWED, || {
+    poll::until("see both attached", LIMIT, || {
         (attached(&cerco) == [ALTERNATIVE, LINK] && warnings(&cerco) == "[]").then_some(())
     })
     .unwrap_or_else(|error| panic!("{error}\n{}", cerco.log()));

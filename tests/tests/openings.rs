@@ -179,14 +179,10 @@ fn opening_gives_back_the_rule_that_it_stands_over() {
     let cerco = site.start().unwrap();
     cerco.cli(&["deny", MACAU[0]]).unwrap();
     cerco.cli(&["allow", "US", "--port", "80/tcp"]).unwrap();
-    let open = |source: &str, args: &[&str]| {
-        cerco
-            .cli(&[&["allow", source, "--for", "2s"], args].concat())
-            .unwrap();
-    };
-    open(MACAU[0], &[]);
-    open("US", &["--port", "80/tcp"]);
+    cerco.cli(&["allow", MACAU[0], "--for", "4s"]).unwrap();
     assert_decided(&site, &cerco, MACAU[0], 80, "rule_allowed");
+    let opened = ["allow", "US", "--port", "80/tcp", "--for", "1h"];
+    cerco.cli(&opened).unwrap();
     assert_decided(&site, &cerco, ABROAD[0], 80, "allowed");
     // Which ends one early, as the hook does.
     let said = cerco
@@ -195,6 +191,23 @@ fn opening_gives_back_the_rule_that_it_stands_over() {
     assert_eq!(said, "allow US on 80/tcp: removed\n");
     assert_decided(&site, &cerco, ABROAD[0], 80, "allowed");
     wait_until_decided(&site, &cerco, MACAU[0], 80, "rule_denied");
+    // Trust goes over all rules, but for one that was said of it for a while.
+    let guest = MACAU[1];
+    let on_ssh = ["--port", "22/tcp"];
+    cerco
+        .cli(&[&["trust", guest][..], &on_ssh].concat())
+        .unwrap();
+    cerco
+        .cli(&[&["deny", guest, "--for", "1h"][..], &on_ssh].concat())
+        .unwrap();
+    assert_decided(&site, &cerco, guest, 22, "rule_denied");
+    let end = [&["rules", "remove", guest][..], &on_ssh].concat();
+    assert_eq!(
+        cerco.cli(&end).unwrap(),
+        format!("deny {guest}/128 on 22/tcp: removed\n")
+    );
+    assert_decided(&site, &cerco, guest, 22, "trusted");
+    cerco.cli(&end).unwrap();
     poll::until("see the rule off the list", LIMIT, || {
         let rules = cerco.json(&["rules"]);
         let runtime = rules["rules"].as_array().unwrap().iter();

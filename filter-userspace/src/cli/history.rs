@@ -29,7 +29,8 @@ const WIDTH: usize = 80;
 /// Show what the gate has seen, by minute, hour or day
 ///
 /// Totals are exact: differences of the counters. Sources, ports and protocols are a sample, and the text
-/// says how good it is: of `900 to 1,100` frames 900 were seen, and 1,100 are an estimate. All times are UTC. Without a daemon it reads the file (as root), and exits with 3.
+/// says how good it is: of `900 to 1,100` frames 900 were seen, and 1,100 are an estimate. All times are UTC. Without
+/// a daemon it reads the file (as root), and exits with 3.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   cerco history                                 the last 24 hours

@@ -41,7 +41,7 @@ pub fn list(
                 if yields {
                     entry_of_rule.subject |= exception::YIELDS;
                 }
-                ranked.push((Rank::of_prefix(rule, prefix), entry_of_rule));
+                ranked.push((Rank::of_prefix(rule, prefix, policy), entry_of_rule));
                 if !is_trust && !yields {
                     ranked.extend(holes(policy, prefix).map(|hole| {
                         (
@@ -140,10 +140,19 @@ impl Rank {
         }
     }
 
-    fn of_prefix(rule: &Exception, prefix: IpNetwork) -> Self {
+    fn of_prefix(rule: &Exception, prefix: IpNetwork, policy: &Policy) -> Self {
+        // What ends stands over the trust that it was said of, and before it in the list.
+        let is_over_trust = || {
+            let is_trust_of_it = |other: &Exception| {
+                (other.subject, other.service) == (rule.subject, rule.service)
+                    && (other.gets, other.until_ns) == (Gets::Trust, None)
+            };
+            rule.until_ns.is_some() && policy.exceptions.iter().any(is_trust_of_it)
+        };
         Self {
             layer: match rule.gets {
                 Gets::Trust => Layer::Trust,
+                Gets::Action(_) if is_over_trust() => Layer::Trust,
                 Gets::Action(_) => Layer::Prefix,
             },
             is_hole: false,

@@ -75,7 +75,8 @@ impl Recorder {
 pub(super) struct Before {
     standing: Standing,
     trial: Option<String>,
-    rules: Vec<String>,
+    /// In words, and when they end: two may say the same.
+    rules: Vec<(String, Option<SystemTime>)>,
 }
 
 impl Daemon {
@@ -189,9 +190,13 @@ impl Daemon {
             return self.handle(request, confirm, asker);
         };
         let before = self.before_change();
+        let is_update = matches!(request, Request::ReloadDatabase { .. });
         // The asker may be gone when the change is made.
         let login = login_of(actor);
         let reply = self.handle(request, confirm, asker)?;
+        if is_update && self.standing().database_sha256 == before.standing.database_sha256 {
+            return Ok(reply);
+        }
         let message = reply["message"].as_str().unwrap_or_default();
         let words = match (message.lines().next().unwrap_or_default(), confirm) {
             ("", _) => "the config was changed by command".to_owned(),
@@ -209,7 +214,7 @@ impl Daemon {
         Before {
             standing: self.standing(),
             trial: self.trial.as_ref().map(|trial| trial.what.clone()),
-            rules: self.rule_words(),
+            rules: self.rules_with_ends(),
         }
     }
 
@@ -221,8 +226,8 @@ impl Daemon {
             self.note_also(before, Actor::Daemon, None, Kind::Trial);
             return;
         }
-        let left = self.rule_words();
-        for over in before.rules.iter().filter(|rule| !left.contains(rule)) {
+        let left = self.rules_with_ends();
+        for (over, _) in before.rules.iter().filter(|rule| !left.contains(rule)) {
             let words = format!("{over}: ended, its time is over");
             self.note(Actor::Daemon, None, Kind::Policy, words);
         }
@@ -271,8 +276,9 @@ impl Daemon {
         &self.history.gate
     }
 
-    fn rule_words(&self) -> Vec<String> {
-        self.overlay.rules.iter().map(|rule| rule.word()).collect()
+    fn rules_with_ends(&self) -> Vec<(String, Option<SystemTime>)> {
+        let rules = self.overlay.rules.iter();
+        rules.map(|rule| (rule.word(), rule.expires)).collect()
     }
 
     pub(super) fn standing(&self) -> Standing {

@@ -69,8 +69,8 @@ impl Daemon {
                 self.reload_with(&Reload::Database, acceptance)
             }
             _ => Ok(Done {
-                message: "not in force: the running config names another database, and `cerco reload` takes the \
-                          one that names this"
+                message: "not in force: the running config names another database\n`cerco reload` takes the \
+                          config that names this one"
                     .to_owned(),
                 warnings: Vec::new(),
             }),
@@ -154,9 +154,10 @@ impl Daemon {
         self.overlay = overlay;
         self.policy = policy;
         self.config_files = files;
+        let is_held = self.databases.held_since().is_some() && acceptance == Acceptance::Judged;
         let meant = Tried {
             files: *what != Reload::Database,
-            database: database.is_some() || *what == Reload::Everything,
+            database: database.is_some() || *what == Reload::Everything && !is_held,
         };
         if let Some(database) = database {
             let earlier = std::mem::replace(&mut self.database, database);

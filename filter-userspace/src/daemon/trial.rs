@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use super::{
+    databases::Acceptance,
     overlay::Overlay,
     state::{Daemon, failed},
 };
@@ -125,6 +126,9 @@ impl Daemon {
         self.trial = None;
         let mut warnings: Vec<String> = self.save_overlay().into_iter().collect();
         warnings.extend(self.trust(tried));
+        if tried != Tried::NOTHING {
+            self.databases.taken(Acceptance::Judged);
+        }
         self.databases.keep(&self.database, &self.config);
         let message = format!("confirmed: {what}");
         info!("{message}");
@@ -219,8 +223,10 @@ impl Daemon {
             note.tried = self.config_files.iter().map(File::of).collect();
             note.before = before.config_files.iter().map(File::of).collect();
         }
-        if tried.database {
-            note.database = self.database.info.digest;
+        if tried.database
+            && let Some(digest) = self.database.info.digest
+        {
+            note.database = Some(digest);
         }
         let error = match tried {
             Tried::NOTHING => return None,

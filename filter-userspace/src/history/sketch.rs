@@ -131,7 +131,9 @@ impl Sketch {
             return;
         };
         let source = source_of(packet.source);
-        self.distinct.add(hash(source, salt));
+        if seen > 0 {
+            self.distinct.add(hash(source, salt));
+        }
         let class = sighting.class.clone().unwrap_or_default();
         self.sources.add(source, seen, frames, class);
         if let Some(port) = packet.port {
@@ -170,6 +172,16 @@ mod tests {
             }),
             stands_for,
         }
+    }
+
+    /// As of a burst that began in the hour before.
+    #[test]
+    fn frames_that_nobody_saw_are_of_no_new_source() {
+        let mut sketch = Sketch::new(0, 1);
+        sketch.see(&sighting("192.0.2.1", Some(80), 10), 1, 10, &[7; 16]);
+        sketch.see(&sighting("192.0.2.2", Some(80), 10), 0, 10, &[7; 16]);
+        assert_eq!((sketch.events, sketch.frames), (1, 20));
+        assert_eq!(sketch.distinct.estimate(), 1);
     }
 
     #[test]

@@ -81,7 +81,7 @@ impl Gate {
         }
         self.refuse_taken_down(purpose)?;
         let fault = self.attach_links(&places, preference);
-        self.note_trackers();
+        self.note_first_trackers();
         reached(Step::LinksAttached);
         // Whoever takes the gate down may have listed the links before these were there.
         self.refuse_taken_down(purpose)?;

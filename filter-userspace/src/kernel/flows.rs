@@ -42,6 +42,7 @@ pub struct FlowCount {
 pub(super) struct KeptFlows {
     paths: [(&'static str, PathBuf); 2],
     seed: [u64; 2],
+    trackers_since: u32,
 }
 
 impl KeptFlows {
@@ -80,6 +81,7 @@ impl KeptFlows {
         Ok(Some(Self {
             paths: [(FLOWS, of(FLOWS)), (HEARD, of(HEARD))],
             seed: control.flow_seed,
+            trackers_since: control.trackers_since,
         }))
     }
 
@@ -90,9 +92,13 @@ impl KeptFlows {
         }
     }
 
-    /// What the flows were hashed with.
-    pub(super) fn seed(&self) -> [u64; 2] {
-        self.seed
+    /// `control` with what these flows were hashed with, and since when the trackers have stood.
+    pub(super) fn go_on(&self, control: Control) -> Control {
+        Control {
+            flow_seed: self.seed,
+            trackers_since: self.trackers_since,
+            ..control
+        }
     }
 }
 
@@ -120,7 +126,15 @@ impl Gate {
         Ok(count)
     }
 
-    /// Notes that all trackers stand, and that from now on the gate keeps out who is only answered.
+    /// Notes that all trackers stand, and that from now on the gate keeps out who is only answered; unless that is so
+    /// since an earlier load, whose flows are kept.
+    pub(super) fn note_first_trackers(&self) {
+        if self.control.read(0).trackers_since == 0 {
+            self.note_trackers();
+        }
+    }
+
+    /// Notes it of all from now on.
     pub(super) fn note_trackers(&self) {
         let now = flow::tick(boot_ns());
         self.store(offset_of!(Control, trackers_since), now);

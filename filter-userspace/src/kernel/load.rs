@@ -156,7 +156,7 @@ impl Gate {
             ebpf,
             logger,
         };
-        gate.write_control(options.mode, kept_flows.map(|kept| kept.seed()))?;
+        gate.write_control(options.mode, kept_flows.as_ref())?;
         reached(Step::LoadControl);
         observed.go_on(&gate)?;
         Ok(gate)
@@ -281,20 +281,19 @@ impl Gate {
         }
     }
 
-    fn write_control(&self, mode: Mode, flow_seed: Option<[u64; 2]>) -> Result<(), KernelError> {
-        let [limiter_seed, new_flow_seed] = random_seeds()?;
-        self.control.write(
-            0,
-            &[Control {
-                observe: observe_flag(mode),
-                lines_per_generation: self.lines_per_generation as u32,
-                interface_count: self.slots as u32,
-                limiter_seed,
-                flow_seed: flow_seed.unwrap_or(new_flow_seed),
-                flow_timeouts: self.replies.timeouts.ticks(),
-                ..Control::EMPTY
-            }],
-        );
+    fn write_control(&self, mode: Mode, kept: Option<&KeptFlows>) -> Result<(), KernelError> {
+        let [limiter_seed, flow_seed] = random_seeds()?;
+        let control = Control {
+            observe: observe_flag(mode),
+            lines_per_generation: self.lines_per_generation as u32,
+            interface_count: self.slots as u32,
+            limiter_seed,
+            flow_seed,
+            flow_timeouts: self.replies.timeouts.ticks(),
+            ..Control::EMPTY
+        };
+        let control = kept.map_or(control, |kept| kept.go_on(control));
+        self.control.write(0, &[control]);
         Ok(())
     }
 

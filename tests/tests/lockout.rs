@@ -4,6 +4,7 @@ use integration_tests::{
     daemon::Cerco,
     poll,
     site::{ABROAD, Ended, LINK, MACAU, Site, ended, parse},
+    talk::Conversation,
     veth::{End, Veth},
     visits::{Visit, connect_to, settle, settle_at, start_hidden, visit},
 };
@@ -29,6 +30,15 @@ fn start_with_logind(site: &Site, config: &str) -> Cerco {
 /// Somebody over SSH, and anna over another port.
 fn residents(site: &Site) -> [Visit; 2] {
     [visit(site, MACAU[0], SSH), visit(site, MACAU[1], 9090)]
+}
+
+/// Of Macau, as the residents are.
+const GUESSER: &str = "198.51.100.66";
+
+/// Somebody who has a connection to the SSH server, and no login.
+fn guess_passwords(site: &Site) -> Conversation {
+    settle_at(site, GUESSER);
+    connect_to(site, GUESSER, SSH)
 }
 
 /// A refusal, whole.
@@ -68,10 +78,8 @@ fn denials_are_refused_for_all_who_are_logged_in() {
     let cerco = start_with_logind(&site, &site.config());
     let _residents = residents(&site);
     // They are not logged in, whatever they try at port 22.
-    let guesser = "198.51.100.66";
-    settle_at(&site, guesser);
-    let _guesser = connect_to(&site, guesser, SSH);
-    let _customer = visit(&site, guesser, 443);
+    let _guesser = guess_passwords(&site);
+    let _customer = visit(&site, GUESSER, 443);
     let both = [
         "198.51.100.7 to port 22 (MO), bob",
         "2001:db8:1::7 to port 9090 (MO), anna",
@@ -415,9 +423,7 @@ fn who_only_tries_passwords_keeps_no_database_out() {
     settle(&site);
     let cerco = start_with_logind(&site, &site.config());
     let _residents = residents(&site);
-    let guesser = "198.51.100.66";
-    settle_at(&site, guesser);
-    let _guesser = connect_to(&site, guesser, SSH);
+    let _guesser = guess_passwords(&site);
     let without = |from: u8, to: u8| {
         format!(
             "198.51.100.0,198.51.100.{},MO\n198.51.100.{from},198.51.100.{to},US\n\
@@ -435,7 +441,7 @@ fn who_only_tries_passwords_keeps_no_database_out() {
     assert!(refused.stderr.contains(bob), "{refused:?}");
     site.write("database.csv", without(64, 127)).unwrap();
     assert_eq!(cerco.try_cli(&["reload"]).code, 0);
-    assert_eq!(cerco.json(&["explain", guesser])["verdict"], "drop");
+    assert_eq!(cerco.json(&["explain", GUESSER])["verdict"], "drop");
     assert_eq!(cerco.json(&["explain", MACAU[0]])["verdict"], "pass");
 }
 

@@ -123,23 +123,32 @@ fn rollback_undoes_it_at_once_and_one_trial_is_enough_at_a_time() {
     assert_decided(&site, &cerco, MACAU[0], 80, "country_denied");
 }
 
-#[test]
-fn config_that_was_not_confirmed_is_not_believed_at_the_next_start() {
-    let site = Site::new().unwrap();
-    let mut cerco = start(&site, "enforce");
+/// Puts a config on trial that lets Macau in no more.
+fn try_another_config(site: &Site, cerco: &Cerco) {
     let tried = site.config().replace("MO = \"allow\"", "US = \"allow\"");
     cerco.write_config(&tried).unwrap();
     cerco.cli(&["apply", "--confirm", "1h"]).unwrap();
-    assert_decided(&site, &cerco, MACAU[0], 80, "country_denied");
+}
+
+/// As before the trial of [`try_another_config`], and said aloud.
+fn assert_starts_as_before(site: &Site, cerco: &mut Cerco) {
     cerco.kill().unwrap();
     cerco.run().unwrap();
-    // As before the trial, and said aloud.
-    assert_decided(&site, &cerco, MACAU[0], 80, "allowed");
+    assert_decided(site, cerco, MACAU[0], 80, "allowed");
     let status = cerco.cli(&["status"]).unwrap();
     assert!(
         status.contains("on trial and nobody confirmed them"),
         "{status}"
     );
+}
+
+#[test]
+fn config_that_was_not_confirmed_is_not_believed_at_the_next_start() {
+    let site = Site::new().unwrap();
+    let mut cerco = start(&site, "enforce");
+    try_another_config(&site, &cerco);
+    assert_decided(&site, &cerco, MACAU[0], 80, "country_denied");
+    assert_starts_as_before(&site, &mut cerco);
     // Whoever says so without a trial means it.
     cerco.cli(&["reload", "--force"]).unwrap();
     assert_decided(&site, &cerco, MACAU[0], 80, "country_denied");
@@ -152,20 +161,11 @@ fn config_that_was_not_confirmed_is_not_believed_at_the_next_start() {
 fn whoever_confirms_another_change_has_not_confirmed_the_config() {
     let site = Site::new().unwrap();
     let mut cerco = start(&site, "enforce");
-    let tried = site.config().replace("MO = \"allow\"", "US = \"allow\"");
-    cerco.write_config(&tried).unwrap();
-    cerco.cli(&["apply", "--confirm", "1h"]).unwrap();
+    try_another_config(&site, &cerco);
     cerco.cli(&["rollback"]).unwrap();
     cerco.cli(&["deny", ABROAD[0], "--confirm", "1h"]).unwrap();
     cerco.cli(&["confirm"]).unwrap();
-    cerco.kill().unwrap();
-    cerco.run().unwrap();
-    assert_decided(&site, &cerco, MACAU[0], 80, "allowed");
-    let status = cerco.cli(&["status"]).unwrap();
-    assert!(
-        status.contains("on trial and nobody confirmed them"),
-        "{status}"
-    );
+    assert_starts_as_before(&site, &mut cerco);
     // Until it is tried again, and confirmed.
     cerco.cli(&["apply", "--force", "--confirm", "1h"]).unwrap();
     cerco.cli(&["confirm"]).unwrap();

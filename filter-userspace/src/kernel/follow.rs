@@ -5,8 +5,7 @@ use std::mem::offset_of;
 use filter_common::abi::Control;
 
 use super::{
-    AttachMode, AttachPreference, Attachment, Gate, KernelError, Place, interface_index, links,
-    pins, trackers,
+    AttachMode, AttachPreference, Attachment, Gate, KernelError, Place, links, pins, trackers,
 };
 
 impl Gate {
@@ -91,9 +90,10 @@ impl Gate {
             self.interfaces.push(interface.to_owned());
             return Ok(self.interfaces.len() - 1);
         }
+        let links = links().map_err(KernelError::program("list the interfaces"))?;
         let is_free = |name: &String| {
             !self.attachments.iter().any(|it| it.interface == *name)
-                && interface_index(name).is_err()
+                && !links.iter().any(|link| link.bears(name))
         };
         let Some(slot) = self.interfaces.iter().position(is_free) else {
             return Err(KernelError::NoSlot { slots: self.slots });

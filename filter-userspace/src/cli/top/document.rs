@@ -235,6 +235,7 @@ mod tests {
         model
             .events
             .push(fixture::event(now + 1_000_000, "2001:db8::7", 53, 5_000));
+        model.events.go_to(now + 1_000_000);
         model.following = Some(Ok(()));
         let shown = text(&Document::of(&model).unwrap());
         assert_eq!(

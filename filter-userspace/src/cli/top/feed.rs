@@ -62,13 +62,14 @@ pub fn sample(paths: &Paths) -> Result<Sample, Failure> {
 
 fn of_daemon(paths: &Paths) -> Result<Sample, ClientError> {
     let parse = |source| ClientError::Parse { source };
-    let at = Instant::now();
+    let (at, unix_us) = (Instant::now(), now_us());
     let countries = client::ask(&paths.socket, Request::Countries, None)?;
     let status = client::ask(&paths.socket, Request::Status, None)?;
     let countries: Countries = serde_json::from_value(countries).map_err(parse)?;
     let status: Status = serde_json::from_value(status).map_err(parse)?;
     Ok(Sample {
         at,
+        unix_us,
         daemon: true,
         mode: status.mode,
         trial: status.trial,
@@ -84,7 +85,7 @@ fn of_pins(paths: &Paths) -> Result<Sample, Failure> {
 }
 
 fn read(pinned: &Pinned) -> Result<Sample, KernelError> {
-    let at = Instant::now();
+    let (at, unix_us) = (Instant::now(), now_us());
     let counters = pinned.counters()?;
     let names = pinned.class_names();
     let mut countries: Vec<_> =
@@ -98,6 +99,7 @@ fn read(pinned: &Pinned) -> Result<Sample, KernelError> {
     }
     Ok(Sample {
         at,
+        unix_us,
         daemon: false,
         mode: pinned.mode().into(),
         trial: pinned.trial().map(|trial| TrialStatus {
@@ -111,18 +113,18 @@ fn read(pinned: &Pinned) -> Result<Sample, KernelError> {
     })
 }
 
-/// Samples every `interval`, until nobody listens.
+/// Samples every `interval`, until nobody listens. The first one comes after one, so that no rate is that of a moment.
 pub fn sample_into(sender: SyncSender<Message>, paths: Paths, interval: Duration) {
     thread::spawn(move || {
         let mut next = Instant::now();
         loop {
+            // After a pause, as by Ctrl-Z, nothing is caught up on.
+            next = (next + interval).max(Instant::now());
+            thread::sleep(next.saturating_duration_since(Instant::now()));
             let sample = Message::Sample(Box::new(sample(&paths)));
             if sender.send(sample).is_err() {
                 return;
             }
-            // After a pause, as by Ctrl-Z, nothing is caught up on.
-            next = (next + interval).max(Instant::now());
-            thread::sleep(next.saturating_duration_since(Instant::now()));
         }
     });
 }
@@ -188,15 +190,20 @@ impl super::model::Model {
     /// Takes what came.
     pub fn take(&mut self, message: Message) {
         match message {
-            Message::Sample(sample) => {
-                match *sample {
-                    Ok(sample) => self.observe(sample),
-                    Err(failure) => self.fault = Some(failure.message),
+            // Events that came after the counters were read wait, or more would be told of than were counted.
+            Message::Sample(sample) => match *sample {
+                Ok(sample) => {
+                    self.events.go_to(sample.unix_us);
+                    self.observe(sample);
                 }
-                self.events.go_to(now_us());
-            }
+                Err(failure) => {
+                    self.events.go_to(now_us());
+                    self.fault = Some(failure.message);
+                }
+            },
             Message::Began(listing, is_whole) => {
-                self.events.begin(listing, is_whole, now_us());
+                let until = self.last.as_ref().map_or_else(now_us, |it| it.unix_us);
+                self.events.begin(listing, is_whole, until);
                 self.following = Some(Ok(()));
             }
             Message::Event(event) => self.events.push(*event),
@@ -208,7 +215,43 @@ impl super::model::Model {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::{fixture, model::Model},
+        *,
+    };
+
+    #[test]
+    fn no_more_is_told_by_events_than_was_counted() {
+        let mut model = Model::default();
+        let mut sample = fixture::sample(Instant::now(), 35);
+        let read_at = sample.unix_us;
+        let event = |age| fixture::event(read_at + 1_000 - age, "203.0.113.7", 80, 5);
+        model.observe(sample.clone());
+        model.take(Message::Began(vec![event(1_000), event(0)], true));
+        assert_eq!(model.events.packets(), 5);
+        model.take(Message::Event(Box::new(event(500))));
+        model.take(Message::Sample(Box::new(Ok(sample.clone()))));
+        assert_eq!(model.events.packets(), 5);
+        sample.unix_us += 1_000;
+        model.take(Message::Sample(Box::new(Ok(sample))));
+        assert_eq!(model.events.packets(), 15);
+    }
+
+    #[test]
+    fn first_rate_is_over_a_whole_interval() {
+        let nowhere = tempfile::tempdir().unwrap();
+        let paths = Paths {
+            socket: nowhere.path().join("sock"),
+            state: nowhere.path().to_owned(),
+            pins: nowhere.path().join("pins"),
+        };
+        let began = Instant::now();
+        let interval = Duration::from_millis(200);
+        let (sender, messages) = channel();
+        sample_into(sender, paths, interval);
+        messages.recv().unwrap();
+        assert!(began.elapsed() >= interval);
+    }
 
     #[test]
     fn slow_screen_lets_a_bounded_number_of_messages_wait() {

@@ -55,6 +55,7 @@ pub fn sample(at: Instant, dropped: u64) -> Sample {
     };
     Sample {
         at,
+        unix_us: 1_800_000_000_000_000,
         daemon: true,
         mode: ModeWord::Enforce,
         trial: None,

@@ -161,6 +161,7 @@ mod tests {
             let event = fixture::event(now - packets * 100_000, source, 80, packets);
             screen.model.events.push(event);
         }
+        screen.model.events.go_to(now);
         screen
     }
 
@@ -199,6 +200,7 @@ mod tests {
         let now = 1_800_000_000_000_000;
         let event = fixture::event(now, "203.0.113.9", 80, 1_000);
         screen.model.events.push(event);
+        screen.model.events.go_to(now);
         assert_eq!(screen.sources()[0].source.to_string(), "203.0.113.9");
         assert_eq!(screen.source(), "203.0.113.9".parse().ok());
         types(&mut screen, &[KeyCode::Home]);
@@ -248,6 +250,7 @@ mod tests {
         let now = 1_800_000_000_000_000;
         let event = fixture::event(now, "203.0.113.1", 80, 1);
         screen.model.events.push(event);
+        screen.model.events.go_to(now);
         assert_eq!(screen.sources().len(), 3);
         types(&mut screen, &text(" "));
         assert_eq!(screen.sources().len(), 4);

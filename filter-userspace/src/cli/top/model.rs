@@ -28,6 +28,8 @@ pub const VERDICTS: [(&str, &str); 3] = [
 #[derive(Clone, Debug)]
 pub struct Sample {
     pub at: Instant,
+    /// The same by the clock of the host, microseconds since 1970. What was dropped until then is counted here.
+    pub unix_us: u64,
     /// False: read from the pins.
     pub daemon: bool,
     pub mode: ModeWord,

@@ -68,6 +68,8 @@ pub struct ServiceLine {
 
 #[derive(Clone, Default)]
 pub struct Recent {
+    /// Came, and not gone to yet; [`MAX_EVENTS`] at most.
+    coming: VecDeque<Event>,
     kept: VecDeque<Kept>,
     lines: VecDeque<Event>,
     names: Vec<String>,
@@ -92,7 +94,17 @@ impl Recent {
         self.go_to(now_us);
     }
 
+    /// Nothing tells of `event` before [`Recent::go_to`] its time.
     pub fn push(&mut self, event: Event) {
+        if self.coming.len() >= MAX_EVENTS
+            && let Some(first) = self.coming.pop_front()
+        {
+            self.keep(first);
+        }
+        self.coming.push_back(event);
+    }
+
+    fn keep(&mut self, event: Event) {
         let packet = event.packet.as_ref();
         let kept = Kept {
             unix_us: event.unix_us,
@@ -129,9 +141,22 @@ impl Recent {
         self.names.get(usize::from(number)).map_or("", |it| it)
     }
 
-    /// Forgets what is older than a minute.
+    /// Takes what came until `now_us`, and forgets what is older than a minute.
     pub fn go_to(&mut self, now_us: u64) {
+        if now_us < self.now_us {
+            // The host's clock was set back: by the new time, nobody knows when the old ones were.
+            self.kept.clear();
+            self.lines.clear();
+            self.since_us = now_us;
+        }
         self.now_us = now_us;
+        for event in std::mem::take(&mut self.coming) {
+            if event.unix_us <= now_us {
+                self.keep(event);
+            } else {
+                self.coming.push_back(event);
+            }
+        }
         let begin = now_us.saturating_sub(WINDOW_US);
         while self.kept.front().is_some_and(|it| it.unix_us < begin) {
             self.kept.pop_front();
@@ -331,6 +356,7 @@ mod tests {
             ..event(now, "203.0.113.9", 22, 1)
         };
         recent.push(banned);
+        recent.go_to(now);
         let packets: Vec<_> = recent.sources(all).iter().map(|it| it.packets).collect();
         assert_eq!(packets, [200, 100, 1]);
         let packets: Vec<_> = recent.services(all).iter().map(|it| it.packets).collect();
@@ -351,5 +377,35 @@ mod tests {
         // The first 4,464 are gone, the last of which came 0.4463 s after the begin.
         assert_eq!(recent.window_seconds(), 6.5537);
         assert_eq!(recent.lines(all).len(), MAX_LINES);
+    }
+
+    #[test]
+    fn what_came_after_the_counters_were_read_waits_for_the_next_time() {
+        let mut recent = Recent::default();
+        let now = 1_800_000_000_000_000;
+        recent.begin(vec![event(now + 1, "203.0.113.7", 80, 10)], true, now);
+        recent.push(event(now + 2, "203.0.113.8", 443, 20));
+        // Of another CPU, and so out of order.
+        recent.push(event(now, "203.0.113.9", 22, 1));
+        assert_eq!((recent.packets(), recent.lines(all).len()), (0, 0));
+        recent.go_to(now);
+        assert_eq!((recent.packets(), recent.lines(all).len()), (1, 1));
+        recent.go_to(now + 1);
+        assert_eq!((recent.packets(), recent.count()), (11, 2));
+        recent.go_to(now + 2);
+        assert_eq!((recent.packets(), recent.lines(all).len()), (31, 3));
+    }
+
+    #[test]
+    fn clock_that_is_set_back_begins_anew() {
+        let mut recent = Recent::default();
+        let now = 1_800_000_000_000_000;
+        recent.begin(vec![event(now, "203.0.113.7", 80, 10)], true, now);
+        let before = now - 3_600_000_000;
+        recent.push(event(before, "203.0.113.8", 443, 20));
+        recent.go_to(before);
+        assert_eq!((recent.packets(), recent.window_seconds()), (20, 0.0));
+        recent.go_to(before + 1_000_000);
+        assert_eq!((recent.packets(), recent.window_seconds()), (20, 1.0));
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     netns::NetNs,
     raw::RawSocket,
     site::{ABROAD, LINK, MACAU, Site},
-    talk::{Conversation, EchoService},
+    talk::{self, Conversation, EchoService},
     tap::{Count, Tap},
 };
 use std::{
@@ -341,7 +341,7 @@ impl Questions {
                 .map_err(|error| io::Error::from(error.kind()))?;
             socket.set_read_timeout(Some(ARRIVAL_LIMIT))?;
             socket.send_to(b"what time is it?", server)?;
-            socket.recv(&mut [0; 64]).map(|_| ())
+            talk::uninterrupted(|| socket.recv(&mut [0; 64])).map(|_| ())
         };
         while !stop.load(Ordering::Relaxed) {
             let turn = self.hold();

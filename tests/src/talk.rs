@@ -82,7 +82,7 @@ fn echo(mut stream: TcpStream) {
     let _ = stream.set_nonblocking(false);
     let _ = stream.set_read_timeout(Some(SILENCE_LIMIT));
     let mut buffer = vec![0; 65_536];
-    while let Ok(len @ 1..) = stream.read(&mut buffer) {
+    while let Ok(len @ 1..) = uninterrupted(|| stream.read(&mut buffer)) {
         if stream.write_all(&buffer[..len]).is_err() {
             return;
         }
@@ -207,10 +207,21 @@ pub fn ping(netns: &NetNs, source: IpAddr, target: IpAddr) -> io::Result<()> {
     same(PING_TEXT, &reply[8..])
 }
 
+/// Calls until nothing interrupts: with a time limit the kernel does not go on by itself when a process was stopped
+/// meanwhile (signal(7)).
+pub fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
+    }
+}
+
 fn answer(socket: &mut Socket) -> io::Result<Vec<u8>> {
     socket.set_read_timeout(Some(ANSWER_LIMIT))?;
     let mut buffer = vec![0; 65_536];
-    let len = socket.read(&mut buffer)?;
+    let len = uninterrupted(|| socket.read(&mut buffer))?;
     buffer.truncate(len);
     Ok(buffer)
 }

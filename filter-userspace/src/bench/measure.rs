@@ -9,7 +9,7 @@ use super::{
     cases::{Prepared, RUNS_PER_CALL, Style},
     frames, system,
 };
-use crate::kernel::{EmptyProgram, Live};
+use crate::kernel::{EmptyProgram, KernelError, Live};
 
 /// What a call may take: bottom halves are off for each run, and the live gate waits for its CPU.
 const CALL_TIME: Duration = Duration::from_micros(500);
@@ -40,7 +40,7 @@ pub fn measure(
         if round >= Plan::MIN_ROUNDS && start.elapsed() >= plan.time_limit {
             break;
         }
-        let run = empty.test_run(&frames::arp(), EMPTY_RUNS)?;
+        let run = uninterrupted(|| empty.test_run(&frames::arp(), EMPTY_RUNS))?;
         empty_rounds.push(run.duration.as_nanos() as f64);
         for it in &mut measured {
             it.run_round(live, round, plan.rounds)?;
@@ -114,7 +114,8 @@ impl Measured {
                 let Some(frame) = self.prepared.frames.first() else {
                     return Ok(());
                 };
-                let one = live.test_run(frame, TRIAL_RUNS)?.duration.as_nanos().max(1);
+                let one = uninterrupted(|| live.test_run(frame, TRIAL_RUNS))?;
+                let one = one.duration.as_nanos().max(1);
                 let fit = u32::try_from(CALL_TIME.as_nanos() / one).unwrap_or(u32::MAX);
                 fit.clamp(TRIAL_RUNS, RUNS_PER_CALL)
             }
@@ -209,11 +210,15 @@ fn run_proven(
     runs_per_call: u32,
     tally: &mut [u64],
 ) -> Result<u128, BenchError> {
-    let before = reasons(live)?;
-    let mut sum_ns = 0;
-    for frame in frames {
-        sum_ns += live.test_run(frame, runs_per_call)?.duration.as_nanos();
-    }
+    // A call that was broken off has counted, nobody knows how often: all of them are made again.
+    let (before, sum_ns) = uninterrupted(|| {
+        let before = reasons(live)?;
+        let mut sum_ns = 0;
+        for frame in frames {
+            sum_ns += live.test_run(frame, runs_per_call)?.duration.as_nanos();
+        }
+        Ok((before, sum_ns))
+    })?;
     let counted: Vec<u64> = reasons(live)?
         .iter()
         .zip(&before)
@@ -242,14 +247,27 @@ fn part(frames: &[Vec<u8>], round: usize, rounds: usize) -> &[Vec<u8>] {
 fn spend(live: &Live, frame: &[u8], mut runs: u32) -> Result<(), BenchError> {
     while runs > 0 {
         let now = runs.min(RUNS_PER_CALL);
-        live.test_run(frame, now)?;
+        uninterrupted(|| live.test_run(frame, now))?;
         runs -= now;
     }
     Ok(())
 }
 
+/// Measures until no signal breaks it off, as Ctrl-Z and `fg` do (EINTR, bpf_test_run() in net/bpf/test_run.c).
+fn uninterrupted<T>(mut measure: impl FnMut() -> Result<T, KernelError>) -> Result<T, KernelError> {
+    /// Some moments without a signal are enough.
+    const TRIES: usize = 20;
+    for _ in 1..TRIES {
+        match measure() {
+            Err(error) if error.is_interruption() => {}
+            outcome => return outcome,
+        }
+    }
+    measure()
+}
+
 /// What test runs have counted, by `[reason as usize]`.
-fn reasons(live: &Live) -> Result<Vec<u64>, BenchError> {
+fn reasons(live: &Live) -> Result<Vec<u64>, KernelError> {
     let counters = live.elsewhere()?;
     let pairs = counters.enforced.iter().zip(&counters.would_drop);
     Ok(pairs

@@ -153,6 +153,11 @@ impl KernelError {
         }
     }
 
+    /// Whether a signal broke the operation off, as when the process was stopped meanwhile.
+    pub fn is_interruption(&self) -> bool {
+        matches!(self, Self::Program { source, .. } if source.kind() == io::ErrorKind::Interrupted)
+    }
+
     /// For the closures of `map_err`.
     pub(super) fn program(operation: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Program { operation, source }

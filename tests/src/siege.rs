@@ -34,7 +34,7 @@ const BURST_PAUSE: Duration = Duration::from_micros(300);
 /// Frames of the legitimate client that may be on the way; a veth holds 256 of all kinds.
 const ON_THE_WAY: u64 = 20;
 /// How long a frame may be on the way, on a machine that is busy, until it counts as lost.
-const ARRIVAL_LIMIT: Duration = Duration::from_secs(3);
+const ARRIVAL_LIMIT: Duration = Duration::from_secs(10);
 /// Around the end of a ban nobody can tell what a frame will meet.
 const BAN_END_MARGIN: Duration = Duration::from_millis(100);
 

@@ -10,7 +10,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Longest wait for an answer that is expected to come.
@@ -208,11 +208,14 @@ pub fn ping(netns: &NetNs, source: IpAddr, target: IpAddr) -> io::Result<()> {
 }
 
 /// Calls until nothing interrupts: with a time limit the kernel does not go on by itself when a process was stopped
-/// meanwhile (signal(7)).
+/// meanwhile (signal(7)). As each call begins the limit anew, this gives up after a while.
 pub fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    const LIMIT: Duration = Duration::from_secs(20);
+    let begun = Instant::now();
     loop {
         match call() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted && begun.elapsed() < LIMIT => {
+            }
             outcome => return outcome,
         }
     }

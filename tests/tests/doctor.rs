@@ -418,6 +418,35 @@ fn interfaces_are_known_by_other_names_too() {
 }
 
 #[test]
+fn interface_that_is_named_twice_is_looked_at_once() {
+    let site = Site::new().unwrap();
+    let name_it = format!("link property add dev {LINK} altname enp0s3");
+    site.host.ip(&name_it).unwrap();
+    let config = site.config_with("interfaces = [\"eth0\", \"enp0s3\"]\n", "");
+    let cerco = Cerco::start(&site.host, &config).unwrap();
+    let doctor = Doctor::ask(&cerco);
+    assert_eq!(doctor.kinds(), [("interfaces", "warning")]);
+    let words = "eth0 and enp0s3 of `interfaces` are one interface: one gate stands there and counts as eth0";
+    let edit_and_restart = format!(
+        "sensible-editor {} && systemctl restart cerco    # interfaces without enp0s3",
+        cerco.config_path().display()
+    );
+    assert_eq!(
+        doctor.sentence_and_command("interfaces"),
+        (format!("{words}.").as_str(), edit_and_restart.as_str())
+    );
+    let mut names: Vec<_> = doctor.findings.iter().map(|it| &it.0).collect();
+    let all = names.len();
+    names.dedup();
+    assert_eq!(names.len(), all, "{names:?}");
+    let check = cerco.try_cli(&["check"]);
+    assert_eq!(check.code, 0, "{check:?}");
+    assert_eq!(check.stderr, format!("warning: {words}\n"));
+    let check = cerco.json(&["check"]);
+    assert_eq!(check["warnings"], serde_json::json!([words]));
+}
+
+#[test]
 fn broken_config_is_told_with_its_place_and_the_rest_is_looked_at() {
     let site = Site::new().unwrap();
     let cerco = site.start().unwrap();

@@ -215,8 +215,8 @@ fn answer_in_fragments_is_let_in_whole() {
     for (ours, theirs) in pairs() {
         let before = counts(&cerco);
         let question = vec![0x55; 4000];
-        // The first ones get lost until both ends know of the narrow link, as with every resolver.
-        poll::until("hear an answer in fragments", LIMIT, || {
+        // The first ones get lost until both ends know of the narrow link, as with every resolver: each is waited for.
+        poll::until("hear an answer in fragments", 6 * LIMIT, || {
             talk::udp_echo(&net.host, ours, SocketAddr::new(theirs, DNS), &question).ok()
         })
         .unwrap();

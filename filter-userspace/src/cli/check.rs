@@ -14,6 +14,7 @@ use crate::{
     doubts::judged,
     generations::Store,
     geo::Database,
+    kernel,
     report::Networks,
 };
 
@@ -73,7 +74,10 @@ pub fn run(args: Args, context: &Context) -> Result<(), Failure> {
         context.global.config.as_deref(),
         lockout::ssh_peer(),
     );
-    for warning in unread.into_iter().chain(old).chain(locked_out) {
+    let named_twice = kernel::named_twice(&interfaces, &kernel::links().unwrap_or_default());
+    let named_twice = named_twice.iter().map(ToString::to_string);
+    let others = unread.into_iter().chain(old).chain(named_twice);
+    for warning in others.chain(locked_out) {
         if !output.is_json() {
             output.warn(&warning);
         }

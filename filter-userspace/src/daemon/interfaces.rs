@@ -21,7 +21,9 @@ use super::{state::Daemon, view};
 use crate::{
     config::{Interfaces, with_default_route},
     history::changes::gate::{self, Told},
-    kernel::{self, AttachMode, Attachment, Link, LinkWatch, Place, XdpPrograms, name_before},
+    kernel::{
+        self, AttachMode, Attachment, Link, LinkWatch, NamedTwice, Place, XdpPrograms, name_before,
+    },
 };
 
 /// The least time between two looks, so that a burst of messages gives one look, and another when it is over.
@@ -45,8 +47,7 @@ pub(super) struct Following {
     renamed: BTreeMap<String, String>,
     /// The gate still stands on interfaces whose names others bear now, by the name of the attachment.
     set_aside: BTreeMap<String, SetAside>,
-    /// Names of interfaces that the config names twice, and the name under which the gate stands there.
-    named_twice: BTreeMap<String, String>,
+    named_twice: Vec<NamedTwice>,
     /// By the number of the interface.
     mtus: BTreeMap<u32, u32>,
     /// Names under which the gate has stood since the start.
@@ -398,15 +399,11 @@ impl Daemon {
     }
 
     fn note_named_twice(&mut self, places: &[Place]) {
-        let also = |place: &Place| {
-            let also = place.also.clone().into_iter();
-            also.zip(std::iter::repeat(place.name.clone()))
-        };
-        let named_twice: BTreeMap<String, String> = places.iter().flat_map(also).collect();
-        for (name, first) in &named_twice {
-            self.following.absent.remove(name);
-            if self.following.named_twice.get(name) != Some(first) {
-                warn!("{}", named_twice_words(name, first));
+        let named_twice: Vec<_> = places.iter().flat_map(Place::named_twice).collect();
+        for twice in &named_twice {
+            self.following.absent.remove(&twice.name);
+            if !self.following.named_twice.contains(twice) {
+                warn!("{}", named_twice_words(twice));
             }
         }
         self.following.named_twice = named_twice;
@@ -507,7 +504,7 @@ impl Daemon {
         let renamed = following.renamed.iter();
         warnings.extend(renamed.map(|(name, now)| renamed_words(name, now)));
         let named_twice = following.named_twice.iter();
-        warnings.extend(named_twice.map(|(name, first)| named_twice_words(name, first)));
+        warnings.extend(named_twice.map(named_twice_words));
         let set_aside = following.set_aside.iter();
         warnings.extend(set_aside.map(|(name, aside)| aside.warning(name)));
         warnings.extend(following.fault.clone());
@@ -526,9 +523,9 @@ impl Daemon {
             .collect();
         let absent = self.following.absent.keys();
         all.extend(absent.map(|name| (name.clone(), None)));
-        for (name, first) in &self.following.named_twice {
-            let mode = all.get(first).copied().flatten();
-            all.insert(name.clone(), mode);
+        for twice in &self.following.named_twice {
+            let mode = all.get(&twice.first).copied().flatten();
+            all.insert(twice.name.clone(), mode);
         }
         all.into_iter().collect()
     }
@@ -541,11 +538,8 @@ fn renamed_words(name: &str, now: &str) -> String {
     )
 }
 
-fn named_twice_words(name: &str, first: &str) -> String {
-    format!(
-        "{first} and {name} of `interfaces` are one interface: one gate stands there and counts as {first}; take \
-         {name} out of the config"
-    )
+fn named_twice_words(twice: &NamedTwice) -> String {
+    format!("{twice}; take {} out of the config", twice.name)
 }
 
 /// None is no error here: routes come back.

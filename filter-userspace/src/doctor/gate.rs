@@ -171,8 +171,8 @@ pub struct Gate {
     pub pins_fault: Option<PinsFault>,
     /// The interfaces of the config; `None`: there is none of that name.
     pub interfaces: Vec<(String, Option<Standing>)>,
-    /// Those of which a finding says that they are called otherwise now.
-    pub renamed: Vec<String>,
+    /// How those warnings of the daemon begin of which other findings tell.
+    pub told_elsewhere: Vec<String>,
     /// Where the gate stands and the config does not name it.
     pub unnamed: Vec<String>,
     pub daemon: Daemon,
@@ -257,9 +257,9 @@ impl Gate {
                 && !it.starts_with("no gate stands on ")
                 && !taken_off.contains(it)
                 && !self
-                    .renamed
+                    .told_elsewhere
                     .iter()
-                    .any(|name| it.starts_with(&format!("{name} is called ")))
+                    .any(|begin| it.starts_with(begin))
         });
         findings.extend(said.map(|warning| {
             Finding::warning("daemon_warning", format!("The daemon warns: {warning}."))

@@ -86,7 +86,18 @@ pub fn examine(question: &Question) -> Report {
     });
     let trackers = kernel::standing_trackers(&paths.pins);
     let trackers = trackers.as_deref().ok();
+    let wanted = names.clone();
+    let mut told_elsewhere = Vec::new();
+    for twice in kernel::named_twice(&wanted, &links) {
+        let what = format!("interfaces without {}", twice.name);
+        let finding = Finding::warning("interfaces", format!("{twice}."));
+        findings.push(finding.mend(commands.edit_and_restart(&what)));
+        told_elsewhere.push(twice.to_string());
+        names.retain(|it| *it != twice.name);
+    }
     let interfaces = look_at_interfaces(&names, &links, pinned, trackers, status, config);
+    let renamed = interfaces.iter().filter(|it| it.is_renamed());
+    told_elsewhere.extend(renamed.map(|it| format!("{} is called ", it.name)));
     let stands = interfaces.iter().any(stands);
     let intended = Intended::read(config, &paths.state);
     findings.extend(intended.judge(config, commands, now));
@@ -98,12 +109,8 @@ pub fn examine(question: &Question) -> Report {
                 (name.clone(), standing.map(|it| it.standing.clone()))
             })
             .collect(),
-        renamed: interfaces
-            .iter()
-            .filter(|it| it.is_renamed())
-            .map(|it| it.name.clone())
-            .collect(),
-        unnamed: unnamed(&names, pinned, config),
+        told_elsewhere,
+        unnamed: unnamed(&wanted, pinned, config),
         mode: mode_in_force(status, pinned, paths),
         config_mode: config.map(|config| config.mode.into()),
         mode_set_before: mode_set_before(config_file, &paths.state),

@@ -64,7 +64,7 @@ pub use mapped::MappedArray;
 pub use observed::{Destination, ObservedTime};
 pub use oracle::{Oracle, Planned, Service, packet};
 pub use pins::Pinned;
-pub use places::{Place, name_before};
+pub use places::{NamedTwice, Place, name_before, named_twice};
 pub use program_size::ProgramSize;
 pub use publish::Trial;
 pub use table_map::TableMap;

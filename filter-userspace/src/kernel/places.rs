@@ -4,7 +4,7 @@
 //! stays on the one that did. Whoever renames an interface and forgets the config keeps a filter with a warning;
 //! a gate that left would open the host without one.
 
-use std::{fs, io};
+use std::{fmt, fs, io};
 
 use super::{AttachMode, Attachment, Gate, KernelError, Link, pins, trackers};
 
@@ -25,6 +25,37 @@ impl Place {
     pub fn is_for(&self, name: &str) -> bool {
         self.name == name || self.also.iter().any(|it| it == name)
     }
+
+    pub fn named_twice(&self) -> impl Iterator<Item = NamedTwice> + '_ {
+        self.also.iter().map(|name| NamedTwice {
+            first: self.name.clone(),
+            name: name.clone(),
+        })
+    }
+}
+
+/// Two names of a config that one interface bears, as `eth0` and an alternative name of it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct NamedTwice {
+    /// The one under which the gate stands, and counts.
+    pub first: String,
+    pub name: String,
+}
+
+impl fmt::Display for NamedTwice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { first, name } = self;
+        write!(
+            f,
+            "{first} and {name} of `interfaces` are one interface: one gate stands there and counts as {first}"
+        )
+    }
+}
+
+/// Those of `wanted` that an interface bears which an earlier one names already.
+pub fn named_twice(wanted: &[String], links: &[Link]) -> Vec<NamedTwice> {
+    let places = places(wanted, links, &[]);
+    places.iter().flat_map(Place::named_twice).collect()
 }
 
 /// The place of each wanted name that has one.

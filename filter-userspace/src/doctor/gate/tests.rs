@@ -72,7 +72,7 @@ fn gate(daemon: Daemon) -> Gate {
     Gate {
         pins_fault: None,
         interfaces: Vec::new(),
-        renamed: Vec::new(),
+        told_elsewhere: vec!["eth0 is called ".into()],
         unnamed: Vec::new(),
         daemon,
         mode: None,
@@ -302,9 +302,10 @@ fn what_the_daemon_says_is_passed_on_once() {
     said.version = "0.0.9".into();
     said.last_reload_error = Some("2026-06-01T00:00:00Z: bad\nmore".into());
     said.warnings = vec![
-        // Of these two other findings tell.
+        // Of these three other findings tell.
         "the database is too old".into(),
         "no gate stands on eth0 any more".into(),
+        "eth0 is called eth1 now".into(),
         "the metrics port is taken".into(),
     ];
     assert_eq!(

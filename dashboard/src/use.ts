@@ -1,6 +1,6 @@
 // Where the numbers come from, as hooks.
 
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { type About, type Batch, type Event, Fault, get, type History, type State } from "./api.ts";
 import { Live } from "./model.ts";
 
@@ -133,7 +133,8 @@ export interface Stream {
 export function useEvents(paused: boolean): Stream {
   const [stream, setStream] = useState<Stream>({ rows: [], omitted: 0, open: false, known: false });
   const next = useRef(0);
-  useEffect(() => {
+  // Before what is said to stand still is painted: a batch that comes in between would still move it.
+  useLayoutEffect(() => {
     if (paused) return;
     let source: EventSource;
     let timer = 0;

@@ -168,6 +168,8 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         let far = stream.local_addr().unwrap();
+        // Only then the listener's end stands for certain.
+        let _near_end = listener.accept().unwrap();
         let text = fs::read_to_string("/proc/net/tcp").unwrap();
         let sockets: Vec<Socket> = text.lines().filter_map(parse).collect();
         let expected = Socket {

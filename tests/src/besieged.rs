@@ -65,12 +65,17 @@ impl Inventory {
             },
             files: names(&cerco.state())
                 .into_iter()
-                // Whether they are there tells what was changed, and by whom it was confirmed; the last one, that the
-                // history is being written at this moment.
+                // Whether they are there tells what was changed, and by whom it was confirmed; the last two, what the
+                // thread that writes the history does at this moment.
                 .filter(|path| {
-                    !["runtime.json", "unconfirmed.json", "history.db-journal"]
-                        .iter()
-                        .any(|name| path.ends_with(name))
+                    ![
+                        "runtime.json",
+                        "unconfirmed.json",
+                        "history.db",
+                        "history.db-journal",
+                    ]
+                    .iter()
+                    .any(|name| path.ends_with(name))
                 })
                 .collect(),
             trackers: [TcAttachType::Ingress, TcAttachType::Egress].map(trackers),

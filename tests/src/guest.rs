@@ -19,7 +19,7 @@ use std::{
 use tempfile::TempDir;
 
 /// Boot and script together; some five times of what they take on an idle machine.
-const LIMIT: Duration = Duration::from_secs(240);
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// Each behind those that it needs, by their paths below `kernel/`.
 const MODULES: &[&str] = &[

@@ -14,10 +14,10 @@ use std::{
 };
 
 /// How long a child may take to end after SIGTERM before it gets SIGKILL.
-const TERM_LIMIT: Duration = Duration::from_secs(5);
+const TERM_LIMIT: Duration = Duration::from_secs(20);
 
 /// How long the output of a child that has ended may take to arrive.
-const OUTPUT_LIMIT: Duration = Duration::from_secs(2);
+const OUTPUT_LIMIT: Duration = Duration::from_secs(10);
 
 /// How much of a child's output is kept, in bytes; what comes later is read and thrown away, so
 /// that a talkative child neither blocks nor fills the memory.

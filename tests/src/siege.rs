@@ -263,11 +263,15 @@ impl Besieger {
         for frame in allowed {
             self.socket.send(frame).expect("send into the cable");
         }
-        let over = Instant::now();
         let suspects = suspects.len() as u64;
         self.toll.denied_sent += DENIED_IN_BURST as u64;
         self.toll.suspects_sent += suspects;
         self.toll.allowed_sent += allowed.len() as u64;
+        if self.ban_ends.is_some() {
+            // Then it counts when they are judged.
+            self.wait_for_arrival(0);
+        }
+        let over = Instant::now();
         match &self.ban_ends {
             Some(ends) if begun >= *ends.end() + BAN_END_MARGIN => {
                 self.toll.suspects_sent_free += suspects;
@@ -285,12 +289,13 @@ impl Besieger {
     fn wait_for_arrival(&mut self, on_the_way: u64) {
         let since = Instant::now();
         loop {
+            let is_last = since.elapsed() > ARRIVAL_LIMIT;
             let arrived = self.taps[0].total().expect("read a tap");
             let missing = (self.toll.allowed_sent - self.lost).saturating_sub(arrived);
             if missing <= on_the_way {
                 return;
             }
-            if since.elapsed() > ARRIVAL_LIMIT {
+            if is_last {
                 self.lost += missing;
                 return;
             }

@@ -5,6 +5,7 @@ use crate::{
     error::{Error, Result, run_to_end},
     frames::Frame,
     netns::NetNs,
+    poll,
     raw::RawSocket,
     veth::{End, Mac, Veth},
 };
@@ -19,6 +20,8 @@ use std::{
 };
 use tempfile::TempDir;
 
+/// How long frames may be on the cable.
+const DELIVERY_LIMIT: Duration = Duration::from_secs(5);
 /// The link that the gate stands on, in [`Site::host`].
 pub const LINK: &str = "eth0";
 /// Addresses of the country that the policy allows, and of one that it does not.
@@ -159,7 +162,28 @@ impl Site {
     pub fn send_to(&self, port: u16, source: &str, count: usize) -> Result<()> {
         let socket = RawSocket::open_sender(&self.world, LINK)?;
         let frame = self.syn_to(port, source);
-        (0..count).try_for_each(|_| socket.send(&frame))
+        let before = self.received();
+        (0..count).try_for_each(|_| socket.send(&frame))?;
+        let all_came = || {
+            let (before, now) = (before?, self.received()?);
+            Some(now.saturating_sub(before) >= count as u64)
+        };
+        // On a busy machine the host's end takes them some time after they were sent. Where there is no end that
+        // counts, nobody can wait for it.
+        let _ = poll::until("deliver all frames", DELIVERY_LIMIT, || {
+            all_came().unwrap_or(true).then_some(())
+        });
+        Ok(())
+    }
+
+    /// Frames that the host's end of the cable has taken; `None`: there is none.
+    fn received(&self) -> Option<u64> {
+        let read = || fs::read_to_string("/proc/thread-self/net/dev");
+        let devices = self.host.run(read).ok()?.ok()?;
+        let name = format!("{LINK}:");
+        let line = devices.lines().map(str::trim_start);
+        let line = line.into_iter().find_map(|it| it.strip_prefix(&name))?;
+        line.split_whitespace().nth(1)?.parse().ok()
     }
 }
 

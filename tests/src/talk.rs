@@ -5,6 +5,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::{
     io::{self, Read, Write},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    os::fd::AsRawFd as _,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -128,6 +129,25 @@ pub fn tcp_knock(netns: &NetNs, source: IpAddr, target: SocketAddr) -> io::Resul
         Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
         _ => Ok(socket),
     }
+}
+
+/// How often the kernel has sent a segment of it again.
+pub fn retransmissions(socket: &Socket) -> u64 {
+    // SAFETY: all zeroes is a value of it.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut len = size_of_val(&info) as libc::socklen_t;
+    // SAFETY: the pointers are to values of our own, and the length is that of the first.
+    let status = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut info).cast(),
+            &raw mut len,
+        )
+    };
+    assert_eq!(status, 0, "{}", io::Error::last_os_error());
+    info.tcpi_total_retrans.into()
 }
 
 /// True once the handshake is done.

@@ -10,7 +10,7 @@ use crate::{
 };
 use std::{
     io,
-    net::{IpAddr, SocketAddr, TcpListener},
+    net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream},
     time::Duration,
 };
 
@@ -95,7 +95,14 @@ fn host_for(source: &str, port: u16) -> (IpAddr, SocketAddr) {
 pub struct Visit {
     _listener: TcpListener,
     _far_end: Conversation,
-    _near_end: std::net::TcpStream,
+    near_end: TcpStream,
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        // A child that another test starts has this process's sockets open until its exec.
+        let _ = self.near_end.shutdown(Shutdown::Both);
+    }
 }
 
 /// Connects from `source` to a listener on `port` of the host.
@@ -110,7 +117,7 @@ pub fn visit(site: &Site, source: &str, port: u16) -> Visit {
     Visit {
         _listener: listener,
         _far_end: far_end,
-        _near_end: near_end,
+        near_end,
     }
 }
 

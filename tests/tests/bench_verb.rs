@@ -161,7 +161,7 @@ fn assert_full_schema(report: &serde_json::Value) {
     assert_eq!(report["interfaces"], serde_json::json!(["eth0"]));
     assert_eq!(report["mode"], "enforce");
     assert_eq!(report["rounds"], ROUNDS);
-    assert!(number(&report["seconds"]) < 10.0, "{report}");
+    assert!(number(&report["seconds"]) < 120.0, "{report}");
     assert!(number(&report["program_id"]) > 0.0, "{report}");
     let empty = &report["empty_program"];
     assert_eq!(keys(empty), BTreeSet::from(["best_ns", "median_ns"]));
@@ -273,7 +273,7 @@ fn no_counter_of_an_interface_moves() {
             "{mode}"
         );
         let counted: u64 = test_runs(net.cerco.pins()).iter().sum();
-        assert!(counted > runs + 1_000_000, "{mode}: {counted} runs");
+        assert!(counted > runs + 100_000, "{mode}: {counted} runs");
         runs = counted;
     }
     // A new load starts its own count, and takes over nothing that was no traffic.

@@ -210,6 +210,9 @@ fn page_shows_what_the_metrics_say_after_an_attack() {
 
     // Paused events stand still while more come.
     browser.click("#pause").unwrap();
+    browser
+        .wait("document.getElementById('pause').getAttribute('aria-pressed') === 'true'")
+        .unwrap();
     let newest = "document.querySelector('#events tbody tr').textContent";
     let before = browser.eval(newest).unwrap();
     drop(pause);

@@ -191,13 +191,17 @@ fn rules_with_an_end_end_by_themselves() {
     let site = Site::new().unwrap();
     let cerco = site.start().unwrap();
     cerco
-        .cli(&["allow", "US", "--for", "2s", "--comment", "renewal"])
+        .cli(&["allow", "US", "--for", "10s", "--comment", "renewal"])
         .unwrap();
     cerco
-        .cli(&["deny", "198.51.100.0/24", "--for", "2s"])
+        .cli(&["deny", "198.51.100.0/24", "--for", "10s"])
         .unwrap();
-    cerco.cli(&["trust", "203.0.113.9", "--for", "2s"]).unwrap();
-    cerco.cli(&["ban", "198.51.100.99", "--for", "2s"]).unwrap();
+    cerco
+        .cli(&["trust", "203.0.113.9", "--for", "10s"])
+        .unwrap();
+    cerco
+        .cli(&["ban", "198.51.100.99", "--for", "10s"])
+        .unwrap();
     assert_eq!(cerco.json(&["explain", ABROAD[0]])["verdict"], "pass");
     assert_eq!(cerco.json(&["explain", MACAU[0]])["verdict"], "drop");
     assert_eq!(cerco.json(&["status"])["runtime_rules"], 3);

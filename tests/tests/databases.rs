@@ -339,7 +339,9 @@ fn start_on_a_small_disk(site: &Site) -> (Cerco, PathBuf) {
     let script = "d=$(dirname \"$4\")/state; mkdir -p \"$d\" && \
                   mount -t tmpfs -o size=1m none \"$d\" && exec \"$@\"";
     let wrapper = ["unshare", "--mount", "sh", "-c", script, "sh"];
-    let cerco = Cerco::start_under(&site.host, &config(site, ""), &wrapper).unwrap();
+    // What it writes meanwhile would free room again when it is rolled back.
+    let config = format!("{}[history]\nenabled = false\n", config(site, ""));
+    let cerco = Cerco::start_under(&site.host, &config, &wrapper).unwrap();
     let state = format!(
         "/proc/{}/root{}",
         cerco.pid().unwrap(),

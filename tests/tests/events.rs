@@ -151,7 +151,12 @@ fn flood_is_sampled_and_drowns_no_rare_reason() {
     let follower = Follower::begin(&cerco, &[]);
     let began = Instant::now();
     wait_for_the_first(&follower, &site, ABROAD[0]);
-    // Those before it had the follower no place in the stream for.
+    // Those before it had the follower no place in the stream for; the last one that was sent has it, too.
+    poll::until("be told of the last one", LIMIT, || {
+        let kept = recent(&cerco, &[]).last().cloned();
+        (events_told(&follower).last().cloned() == kept).then_some(())
+    })
+    .unwrap();
     let told = stands_for(&events_told(&follower), "country_denied");
     let flood = site.syn_from(ABROAD[0]);
     let rare = site.syn_from(MACAU[1]);

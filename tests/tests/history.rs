@@ -142,10 +142,14 @@ fn history_equals_the_counters_over_modes_restarts_and_a_new_gate() {
     cerco.run().unwrap();
     site.send(ABROAD[0], 3).unwrap();
     poll::until("see both gates in the history", LIMIT, || {
-        let told = told(&cerco.json(&["history"]));
+        let mut told = told(&cerco.json(&["history"]));
         let mut sum = counted(&cerco.json(&["status"]));
         for (key, packets) in &before {
             *sum.entry(key.clone()).or_default() += packets;
+        }
+        // What the kernels themselves sent between the last look and the end of the gate, nobody has counted.
+        for counts in [&mut told, &mut sum] {
+            counts.retain(|(reason, _), _| reason != "essential" && reason != "not_ip");
         }
         let key = ("country_denied".to_owned(), "would_drop".to_owned());
         (told == sum && told.get(&key) == Some(&15)).then_some(())
@@ -224,7 +228,7 @@ fn changes_are_told_with_who_made_them() {
     let sum = sum.stdout.split(' ').next().unwrap().to_owned();
     assert_eq!(first["policy_sha256"], sum);
     cerco.cli(&["observe"]).unwrap();
-    cerco.cli(&["allow", "PT", "--for", "2s"]).unwrap();
+    cerco.cli(&["allow", "PT", "--for", "8s"]).unwrap();
     let with_rules = cerco.json(&["history"])["changes"][2].clone();
     let both = ended(
         std::process::Command::new("sh")
@@ -303,17 +307,18 @@ fn sources_ports_and_protocols_come_from_events() {
     let cerco = site.start().unwrap();
     site.send(ABROAD[0], 20).unwrap();
     site.send_to(443, ABROAD[1], 10).unwrap();
-    for host in 10..40 {
+    // No more in all than a window lets through of one reason on one of two CPUs.
+    for host in 10..30 {
         site.send(&format!("203.0.113.{host}"), 1).unwrap();
     }
     let history = poll::until("see all events told", LIMIT, || {
         let history = cerco.json(&["history"]);
-        (history["sampled"]["frames"] == 60).then_some(history)
+        (history["sampled"]["frames"] == 50).then_some(history)
     })
     .unwrap();
     let sampled = &history["sampled"];
     assert_eq!(sampled["protocols"][0]["name"], "6");
-    assert_eq!(sampled["protocols"][0]["dropped_packets"], 60);
+    assert_eq!(sampled["protocols"][0]["dropped_packets"], 50);
     assert_eq!(
         sampled["sources"][0],
         serde_json::json!({"source": ABROAD[0], "class": "US", "at_least": 20, "at_most": 20})
@@ -322,10 +327,10 @@ fn sources_ports_and_protocols_come_from_events() {
     assert_eq!(sampled["sources"][1]["at_least"], 10);
     assert_eq!(
         sampled["ports"][0],
-        serde_json::json!({"port": "80/tcp", "at_least": 50, "at_most": 50})
+        serde_json::json!({"port": "80/tcp", "at_least": 40, "at_most": 40})
     );
     let distinct = sampled["distinct_sources"].as_u64().unwrap();
-    assert!(distinct.abs_diff(32) <= 2, "{distinct}");
+    assert!(distinct.abs_diff(22) <= 2, "{distinct}");
 }
 
 /// Most frames of a burst are no events; they are not those of who comes next.

@@ -6,7 +6,10 @@ use integration_tests::{
     poll,
     site::{ABROAD, MACAU, Site},
 };
-use std::time::{Duration, Instant};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -22,7 +25,7 @@ fn opening_for_a_port_ends_in_the_kernel_though_the_daemon_is_killed() {
             "--port",
             "80/tcp",
             "--for",
-            "3s",
+            "8s",
             "--comment",
             "ACME",
         ])
@@ -42,8 +45,7 @@ fn opening_for_a_port_ends_in_the_kernel_though_the_daemon_is_killed() {
     }
     wait_until_decided(&site, &cerco, ABROAD[0], 80, "country_denied");
     let lasted = began.elapsed();
-    assert!(lasted >= Duration::from_secs(3), "{lasted:?}");
-    assert!(lasted < Duration::from_secs(5), "{lasted:?}");
+    assert!(lasted >= Duration::from_secs(8), "{lasted:?}");
     assert_decided(&site, &cerco, ABROAD[1], 80, "country_denied");
     // The next daemon has forgotten it.
     cerco.run().unwrap();
@@ -54,9 +56,6 @@ fn opening_for_a_port_ends_in_the_kernel_though_the_daemon_is_killed() {
 
 #[test]
 fn rules_of_every_kind_end_in_the_kernel() {
-    let site = Site::new().unwrap();
-    let mut cerco = site.start().unwrap();
-    cerco.cli(&["ban", ABROAD[1], "--for", "1h"]).unwrap();
     let changes: [(&[&str], &str, &str, &str); 5] = [
         (&["deny", "MO"], MACAU[0], "country_denied", "allowed"),
         (&["allow", "US"], ABROAD[0], "allowed", "country_denied"),
@@ -79,14 +78,22 @@ fn rules_of_every_kind_end_in_the_kernel() {
             "banned",
         ),
     ];
-    for (change, source, during, after) in changes {
-        let change = [change, &["--for", "2s"]].concat();
+    let ends = |(change, source, during, after): (&[&str], &str, &str, &str)| {
+        let site = Site::new().unwrap();
+        let mut cerco = site.start().unwrap();
+        cerco.cli(&["ban", ABROAD[1], "--for", "1h"]).unwrap();
+        let change = [change, &["--for", "8s"]].concat();
         cerco.cli(&change).unwrap();
         assert_decided(&site, &cerco, source, 80, during);
         cerco.kill().unwrap();
         wait_until_decided(&site, &cerco, source, 80, after);
-        cerco.run().unwrap();
-    }
+    };
+    // Side by side, since each takes its time.
+    thread::scope(|scope| {
+        for change in changes {
+            scope.spawn(move || ends(change));
+        }
+    });
 }
 
 #[test]

@@ -77,7 +77,8 @@ fn wait_until_it_follows(child: &Child) {
 fn once_tells_what_was_sent_in_its_interval() {
     let site = Site::new().unwrap();
     let cerco = site.start().unwrap();
-    site.send(ABROAD[0], 30).unwrap();
+    // With those below, no more than a window lets through of one reason on one of two CPUs.
+    site.send(ABROAD[0], 10).unwrap();
     site.send(MACAU[0], 5).unwrap();
     let began = Instant::now();
     let child = cerco
@@ -86,7 +87,6 @@ fn once_tells_what_was_sent_in_its_interval() {
         .spawn()
         .unwrap();
     wait_until_it_follows(&child);
-    // No more than a window lets through of one reason on one CPU.
     site.send(ABROAD[0], 25).unwrap();
     site.send_to(443, ABROAD[1], 15).unwrap();
     site.send(MACAU[0], 50).unwrap();
@@ -101,7 +101,7 @@ fn once_tells_what_was_sent_in_its_interval() {
     let dropped = line(&document["verdicts"], "verdict", "drop");
     assert_eq!(
         (&dropped["packets"], &dropped["total_packets"]),
-        (&40.into(), &70.into())
+        (&40.into(), &50.into())
     );
     // A SYN of IPv4 has 54 bytes, one of IPv6 74.
     assert_eq!(dropped["bytes"], 25 * 54 + 15 * 74);
@@ -122,13 +122,13 @@ fn once_tells_what_was_sent_in_its_interval() {
     let events = &document["events"];
     assert_eq!(
         (&events["packets"], &events["missed"]),
-        (&70.into(), &0.into()),
+        (&50.into(), &0.into()),
         "{events}"
     );
     let source = line(&events["sources"], "source", ABROAD[0]);
     assert_eq!(
         (&source["packets"], &source["class"]),
-        (&55.into(), &"US".into())
+        (&35.into(), &"US".into())
     );
     let services = events["services"].as_array().unwrap();
     let services: Vec<_> = services
@@ -137,7 +137,7 @@ fn once_tells_what_was_sent_in_its_interval() {
         .collect();
     assert_eq!(
         services,
-        [(&80.into(), &55.into()), (&443.into(), &15.into())]
+        [(&80.into(), &35.into()), (&443.into(), &15.into())]
     );
 }
 
@@ -268,6 +268,8 @@ fn live_view_shows_explains_and_bans_at_80x24() {
     terminal.press(&["?"]).unwrap();
     terminal.wait_for("ban the source; asks first").unwrap();
     terminal.press(&["x"]).unwrap();
+    // It stays there, in whatever order rates put the sources from now on.
+    terminal.press(&["Home"]).unwrap();
     terminal.press(&["Enter"]).unwrap();
     terminal.wait_for("= is dropped (country_denied)").unwrap();
     terminal.press(&["b"]).unwrap();
@@ -445,15 +447,15 @@ fn keys_that_come_at_once_are_taken_at_once() {
     let terminal = Terminal::open(&site.host, 120, 24).unwrap();
     start_in(&terminal, &cerco, "");
     terminal.wait_for("cerco enforcing on eth0").unwrap();
-    // One key in each turn of a tenth of a second would take three seconds.
+    // One key in each turn of a tenth of a second would take forty seconds.
+    let there_and_back = "abcdefghijklmnopqrst".to_owned() + &"\u{7f}".repeat(20);
+    let keys = format!("/{}z", there_and_back.repeat(10));
     let began = Instant::now();
-    terminal.paste("/abcdefghijklmnopqrstuvwxyzabc").unwrap();
-    terminal
-        .wait_for("filter: abcdefghijklmnopqrstuvwxyzabc_")
-        .unwrap();
+    terminal.paste(&keys).unwrap();
+    terminal.wait_for("filter: z_").unwrap();
     let took = began.elapsed();
     println!("taken within {took:?}");
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!(took < Duration::from_secs(15), "{took:?}");
     terminal.press(&["Enter", "q"]).unwrap();
     terminal.wait_for("ended=0").unwrap();
 }

@@ -20,18 +20,17 @@ fn kernel_undoes_it_though_the_daemon_is_killed() {
     let site = Site::new().unwrap();
     let mut cerco = start(&site, "observe");
     let began = Instant::now();
-    let said = cerco.cli(&["enforce", "--yes", "--confirm", "3s"]).unwrap();
+    let said = cerco.cli(&["enforce", "--yes", "--confirm", "8s"]).unwrap();
     assert!(said.contains("on trial until"), "{said}");
     cerco.kill().unwrap();
     assert_decided(&site, &cerco, ABROAD[0], 80, "country_denied");
     let status = cerco.try_cli(&["status", "--json"]);
     let status: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
     let left = status["trial"]["remaining_seconds"].as_u64();
-    assert!(left.is_some_and(|left| left <= 3), "{status}");
+    assert!(left.is_some_and(|left| left <= 8), "{status}");
     wait_until_decided(&site, &cerco, ABROAD[0], 80, "would country_denied");
     let lasted = began.elapsed();
-    assert!(lasted >= Duration::from_secs(3), "{lasted:?}");
-    assert!(lasted < Duration::from_secs(5), "{lasted:?}");
+    assert!(lasted >= Duration::from_secs(8), "{lasted:?}");
     // Another daemon starts with what was confirmed.
     cerco.run().unwrap();
     assert_decided(&site, &cerco, ABROAD[0], 80, "would country_denied");
@@ -67,12 +66,12 @@ fn daemon_that_lives_forgets_the_change_too() {
 fn confirmed_change_stays_also_over_a_restart() {
     let site = Site::new().unwrap();
     let mut cerco = start(&site, "enforce");
-    cerco.cli(&["deny", "MO", "--confirm", "2s"]).unwrap();
+    cerco.cli(&["deny", "MO", "--confirm", "8s"]).unwrap();
     assert_decided(&site, &cerco, MACAU[0], 80, "country_denied");
     let said = cerco.cli(&["confirm"]).unwrap();
     assert!(said.starts_with("confirmed: deny MO"), "{said}");
     // Nothing is to happen at the time when it would have been undone.
-    let end = Instant::now() + Duration::from_millis(2_500);
+    let end = Instant::now() + Duration::from_millis(8_500);
     poll::until("let the time of the trial pass", LIMIT, || {
         (Instant::now() >= end).then_some(())
     })

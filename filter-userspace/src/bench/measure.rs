@@ -15,6 +15,7 @@ use crate::kernel::{EmptyProgram, KernelError, Live};
 const CALL_TIME: Duration = Duration::from_micros(500);
 /// Runs that tell how many fit into a call, and warm the caches up.
 const TRIAL_RUNS: u32 = 200;
+const TRIALS: u32 = 3;
 /// The kernel installs the empty program where it calls XDP programs from for each call, and takes it
 /// out again, which costs milliseconds: so one call of many runs.
 const EMPTY_RUNS: u32 = 50_000;
@@ -114,8 +115,12 @@ impl Measured {
                 let Some(frame) = self.prepared.frames.first() else {
                     return Ok(());
                 };
-                let one = uninterrupted(|| live.test_run(frame, TRIAL_RUNS))?;
-                let one = one.duration.as_nanos().max(1);
+                // The best of some: one that others had the CPU in tells nothing.
+                let mut one = u128::MAX;
+                for _ in 0..TRIALS {
+                    let trial = uninterrupted(|| live.test_run(frame, TRIAL_RUNS))?;
+                    one = one.min(trial.duration.as_nanos().max(1));
+                }
                 let fit = u32::try_from(CALL_TIME.as_nanos() / one).unwrap_or(u32::MAX);
                 fit.clamp(TRIAL_RUNS, RUNS_PER_CALL)
             }

@@ -3,18 +3,18 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, UNIX_EPOCH},
 };
 
 use filter_common::abi::{self, EVENT_WINDOW_NS};
 use tokio::sync::broadcast;
 use tracing::warn;
 
-use super::state::Daemon;
+use super::{moment::Moment, state::Daemon};
 use crate::{
     control::reply::Events as Reply,
     events::{Filter, Seen, decode},
-    kernel::{self, EventReader},
+    kernel::EventReader,
 };
 
 /// How often events are read, and each reason gets a new budget.
@@ -62,14 +62,14 @@ impl Daemon {
         let Some(mut reader) = self.events.reader.take() else {
             return;
         };
-        let clock = Clock::now();
+        let clock = Moment::now();
         let mut names = HashMap::new();
         while let Some(raw) = reader.read() {
             let interface = names
                 .entry(raw.ifindex)
                 .or_insert_with(|| self.gate.interface_name(raw.ifindex));
             let class_name = |class| self.compiled.class_name(class);
-            let seen = decode(&raw, clock.since_1970(&raw), interface.clone(), class_name);
+            let seen = decode(&raw, since_1970(clock, &raw), interface.clone(), class_name);
             if let Some(history) = self.history.worker_mut() {
                 history.see((&seen.event).into());
             }
@@ -105,24 +105,7 @@ impl Events {
     }
 }
 
-/// The two clocks at one moment.
-struct Clock {
-    boot_ns: u64,
-    since_1970: Duration,
-}
-
-impl Clock {
-    fn now() -> Self {
-        Self {
-            boot_ns: kernel::boot_ns(),
-            since_1970: SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .unwrap_or_default(),
-        }
-    }
-
-    fn since_1970(&self, raw: &abi::Event) -> Duration {
-        let age = Duration::from_nanos(self.boot_ns.saturating_sub(raw.time_ns));
-        self.since_1970.saturating_sub(age)
-    }
+fn since_1970(clock: Moment, raw: &abi::Event) -> Duration {
+    let at = clock.wall_at(raw.time_ns);
+    at.duration_since(UNIX_EPOCH).unwrap_or_default()
 }

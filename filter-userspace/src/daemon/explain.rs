@@ -11,7 +11,8 @@ use ipnetwork::IpNetwork;
 
 use super::{
     age,
-    overlay::{Moment, Rule},
+    moment::Moment,
+    overlay::Rule,
     state::{Daemon, failed},
 };
 use crate::{

@@ -1,11 +1,6 @@
 //! Whom a change would cut off: every change is judged before it comes in force, for the sessions that stand.
 
-use std::{
-    collections::BTreeSet,
-    fmt,
-    net::IpAddr,
-    time::{Duration, SystemTime},
-};
+use std::{collections::BTreeSet, fmt, net::IpAddr, time::SystemTime};
 
 use filter_common::{
     abi::action,
@@ -17,6 +12,7 @@ use tracing::warn;
 
 use super::{
     explain::some_destination,
+    moment::Moment,
     state::{Daemon, failed},
 };
 use crate::{
@@ -129,6 +125,7 @@ impl Daemon {
                         change.bans,
                         change.policy,
                         &session,
+                        self.clock,
                     );
                     ending.extend(end.map(|end| Ending { session, end }));
                 }
@@ -344,13 +341,13 @@ pub(super) fn passes_until(
     bans: &[IpNetwork],
     policy: &Policy,
     session: &Standing,
+    clock: Moment,
 ) -> Option<SystemTime> {
     let destination = session.destination(policy);
     let service = Service::Tcp(session.port);
     let banned = |decision| with_bans(decision, bans, session.peer);
     let end = oracle.passes_until(planned, session.peer, destination, service, banned)?;
-    let left = Duration::from_nanos(end.saturating_sub(kernel::boot_ns()));
-    Some(SystemTime::now() + left)
+    Some(clock.wall_at(end))
 }
 
 /// A line for each, as in [`listed`].

@@ -13,6 +13,7 @@ mod interfaces;
 mod lock;
 pub mod lockout;
 mod memory;
+pub mod moment;
 pub mod overlay;
 mod preview;
 pub mod rates;

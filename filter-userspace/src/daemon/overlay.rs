@@ -6,11 +6,12 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use serde::{Deserialize, Serialize};
 
+use super::moment::Moment;
 use crate::{
     compile::trusted_around,
     control::{
@@ -18,7 +19,7 @@ use crate::{
         reply::{rule_word, unix_seconds},
     },
     durable,
-    kernel::{self, Mode},
+    kernel::Mode,
     policy::{Action, Exception, Gets, Policy, Port, Subject},
 };
 
@@ -38,47 +39,6 @@ pub struct Rule {
     #[serde(with = "unix_seconds")]
     pub expires: Option<SystemTime>,
     pub comment: Option<String>,
-}
-
-/// A moment on both clocks: people say when a rule ends on the one that they set, the kernel ends it on the
-/// one that nobody sets.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Moment {
-    pub wall: SystemTime,
-    /// Nanoseconds of CLOCK_BOOTTIME.
-    pub boot_ns: u64,
-}
-
-impl Moment {
-    pub fn now() -> Self {
-        Self {
-            wall: SystemTime::now(),
-            boot_ns: kernel::boot_ns(),
-        }
-    }
-
-    /// This one, unless somebody has set the clock since. So the end of a rule stays the same number however often
-    /// it is asked for, and what is compared shows no change where there is none.
-    pub fn or_now(self) -> Self {
-        const SET: Duration = Duration::from_secs(1);
-        let now = Self::now();
-        let since = Duration::from_nanos(now.boot_ns.saturating_sub(self.boot_ns));
-        let drift = match now.wall.duration_since(self.wall + since) {
-            Ok(ahead) => ahead,
-            Err(behind) => behind.duration(),
-        };
-        match drift < SET {
-            true => self,
-            false => now,
-        }
-    }
-
-    /// `time` as nanoseconds of CLOCK_BOOTTIME, as far as nobody sets the clock; what is over is now.
-    fn boot_ns_at(&self, time: SystemTime) -> u64 {
-        let left = time.duration_since(self.wall).unwrap_or_default();
-        let left = u64::try_from(left.as_nanos()).unwrap_or(u64::MAX);
-        self.boot_ns.saturating_add(left)
-    }
 }
 
 /// A mode set at runtime, and what the config said at that time.

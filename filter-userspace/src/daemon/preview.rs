@@ -73,7 +73,7 @@ impl Daemon {
         let standing = self.logged_in(self.asker.unwrap_or_default());
         let logged_in = standing.into_iter().map(|it| {
             let decision = self.decide_on(oracle, &it);
-            let until = passes_until(oracle, Planned::Running, &[], &self.policy, &it);
+            let until = passes_until(oracle, Planned::Running, &[], &self.policy, &it, self.clock);
             LoggedIn {
                 address: it.peer,
                 port: it.port,

@@ -12,7 +12,7 @@ use crate::{
     cause,
     compile::{CompiledPolicy, compile},
     config::{Config, DatabaseSource},
-    daemon::overlay::{Moment, Overlay},
+    daemon::{moment::Moment, overlay::Overlay},
     geo::GeoError,
     policy::Policy,
 };

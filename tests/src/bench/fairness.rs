@@ -46,6 +46,8 @@ const FRAMES_PER_CALL: u64 = 1 << 18;
 /// A longer silence takes from the heavy source what it may send: it says something of this machine, and nothing of
 /// a limiter.
 const SILENCE: Duration = Duration::from_millis(400);
+/// Before the first frame its bucket is full, and nothing that it may send comes in addition.
+const LATE_BEGIN: Duration = Duration::from_millis(50);
 /// How often a disturbed round is done again.
 const TURNS: usize = 5;
 
@@ -138,7 +140,8 @@ fn send(traffic: &mut Traffic, frame: &[u8], duration: Duration) -> Result<Optio
     let mut sent = 0;
     loop {
         let elapsed = start.elapsed();
-        if elapsed - last > SILENCE {
+        let silence = if sent == 0 { LATE_BEGIN } else { SILENCE };
+        if elapsed - last > silence {
             return Ok(None);
         }
         last = elapsed;

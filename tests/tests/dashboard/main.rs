@@ -147,7 +147,13 @@ fn state_is_what_status_and_countries_say_at_one_moment() {
         asked += 1;
         states.insert(get(&site, "/api/v1/state", "").json()["boot_ms"].to_string());
     }
-    assert!(asked > 20 && states.len() <= 4, "{asked}: {states:?}");
+    let seconds = began.elapsed().as_secs_f64();
+    // One that was made before, and one of which somebody was told late.
+    let most = (seconds / 0.95) as usize + 2;
+    assert!(
+        states.len() < asked && states.len() <= most,
+        "{asked} in {seconds} s: {states:?}"
+    );
     let since = state["unix_ms"].as_u64().unwrap() / 1000 - 600;
     let history = poll::until("see it in the history", LIMIT, || {
         let path = format!("/api/v1/history?since={since}&by=minute&country=US");
@@ -214,12 +220,18 @@ fn taken_port_of_the_dashboard_does_not_keep_the_gate_from_standing() {
         warnings().contains(fault).then_some(())
     })
     .unwrap();
-    assert_eq!(cerco.packets("country_denied", "drop"), 3);
+    poll::until("see all frames counted", LIMIT, || {
+        (cerco.packets("country_denied", "drop") == 3).then_some(())
+    })
+    .unwrap();
     drop(taken);
     poll::until("see the dashboard come", LIMIT, || {
         let reply = ask(&site, "GET /api/v1/state", HOST, "").ok()?;
         (reply.status == 200).then_some(())
     })
     .unwrap();
-    assert!(!warnings().contains(fault), "{}", warnings());
+    poll::until("see the warning end", LIMIT, || {
+        (!warnings().contains(fault)).then_some(())
+    })
+    .unwrap();
 }

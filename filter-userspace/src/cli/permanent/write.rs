@@ -19,11 +19,7 @@ use crate::{
         protocol::{Asker, Request, Target},
         reply::{Done, RuleLine, Rules},
     },
-    daemon::{
-        self,
-        lockout::denied_class,
-        overlay::{Moment, Overlay},
-    },
+    daemon::{self, lockout::denied_class, moment::Moment, overlay::Overlay},
     kernel::Mode,
 };
 

@@ -58,6 +58,9 @@ pub fn run(args: Args, context: &Context) -> Result<(), Failure> {
     live::run(context, args.interval)
 }
 
+/// How long after its interval the first sample waits for the events of before.
+const LISTING_LIMIT: Duration = Duration::from_secs(5);
+
 /// A model that has its first sample and follows the events.
 struct Watch {
     model: Model,
@@ -81,15 +84,24 @@ impl Watch {
 
     /// Takes events until `deadline`, and then a sample.
     fn sample_at(&mut self, deadline: Instant) -> Result<(), Failure> {
-        while let Ok(message) = self
-            .messages
-            .recv_timeout(deadline.saturating_duration_since(Instant::now()))
-        {
-            self.model.take(message);
-        }
+        self.take_until(deadline, |_| false);
+        // A daemon that is slow to tell of events has some.
+        self.take_until(deadline + LISTING_LIMIT, |model| model.following.is_some());
         let sample = feed::sample(&self.paths)?;
         self.model.take(Message::Sample(Box::new(Ok(sample))));
         Ok(())
+    }
+}
+
+impl Watch {
+    fn take_until(&mut self, deadline: Instant, is_enough: impl Fn(&Model) -> bool) {
+        while !is_enough(&self.model) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Ok(message) = self.messages.recv_timeout(left) else {
+                return;
+            };
+            self.model.take(message);
+        }
     }
 }
 

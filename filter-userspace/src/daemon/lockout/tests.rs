@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use filter_common::country::CountryCode;
 
 use super::*;

@@ -79,6 +79,8 @@ steps! {
     TrackerAttached = "trackers.one",
     /// All trackers are.
     TrackersAttached = "trackers.all",
+    /// One tracker has taken the place of that of another build.
+    TrackerTakenOver = "trackers.taken_over",
     /// The open sockets are recorded.
     SocketsKnown = "attach.sockets",
     /// The counters know all interfaces, and no link has the program.

@@ -28,6 +28,8 @@ const AFTER_A_KILLED_START: &[Step] = &[
     Step::UnfinishedExchanged,
     Step::UnfinishedRemoved,
 ];
+/// Steps that need the gate of another build.
+const UPGRADE: &[Step] = &[Step::TrackerTakenOver];
 /// Steps of a publication, as far as they go.
 const PUBLICATION: &[Step] = &[
     Step::PublishTable,
@@ -75,6 +77,7 @@ fn daemon_killed_at_any_step_of_a_restart_leaves_the_gate_standing() {
         POLICY_CHANGE,
         TRIAL,
         FIRST_START,
+        UPGRADE,
         DETACH,
     ];
     assert_eq!(lived, set(&elsewhere), "a restart does not come by these");
@@ -203,6 +206,7 @@ fn daemon_killed_at_any_step_of_a_first_start_blocks_nobody() {
         POLICY_CHANGE,
         TRIAL,
         REPLACEMENT,
+        UPGRADE,
         BANS,
         DETACH,
     ];
@@ -255,7 +259,7 @@ fn daemon_killed_at_any_step_of_a_change_leaves_the_gate_standing() {
             }
         }
     }
-    let elsewhere = set(&[AFTER_A_KILLED_START, FIRST_START, PROCESS, DETACH]);
+    let elsewhere = set(&[AFTER_A_KILLED_START, FIRST_START, UPGRADE, PROCESS, DETACH]);
     let expected = Step::ALL
         .iter()
         .copied()

@@ -15,7 +15,9 @@ use super::{
     links::links,
     load::{NEEDS_CAPABILITIES, errno_of, program},
     pins::{self, PinPaths},
-    rival, trackers,
+    rival,
+    trackers::{self, Hang},
+    unfinished::links_by_program,
 };
 use crate::faults::{Step, reached};
 
@@ -70,7 +72,15 @@ impl Gate {
             reached(Step::EveryPort);
         }
         // Before the links: what this host opens from now on is known when the new program asks.
-        self.attach_trackers(&places)?;
+        // After a start of another build that was killed, some links may still have the program of before.
+        let maps = self.paths.maps_directory();
+        let strangers = links_by_program(&self.paths, &maps)?.others;
+        let is_strange = |name: &str| strangers.iter().any(|(interface, _)| interface == name);
+        let flows_kept = self.flows_kept;
+        self.attach_trackers(&places, |interface| match flows_kept {
+            true if !is_strange(interface) => Hang::InPlace,
+            _ => Hang::Beside,
+        })?;
         reached(Step::TrackersAttached);
         if !self.flows_kept {
             if self.replies.enabled {
@@ -81,6 +91,8 @@ impl Gate {
         }
         self.refuse_taken_down(purpose)?;
         let fault = self.attach_links(&places, preference);
+        let stands_on = |name: &str| self.attachments.iter().any(|it| it.interface == name);
+        trackers::take_over(&self.paths, stands_on)?;
         self.note_first_trackers();
         reached(Step::LinksAttached);
         // Whoever takes the gate down may have listed the links before these were there.

@@ -5,7 +5,8 @@ use std::mem::offset_of;
 use filter_common::abi::Control;
 
 use super::{
-    AttachMode, AttachPreference, Attachment, Gate, KernelError, Place, links, pins, trackers,
+    AttachMode, AttachPreference, Attachment, Gate, KernelError, Place, links, pins,
+    trackers::{self, Hang},
 };
 
 impl Gate {
@@ -24,7 +25,7 @@ impl Gate {
             self.know_members(&links);
         }
         if self.replies.enabled {
-            self.attach_trackers_of(place);
+            self.attach_trackers_of(place, Hang::InPlace);
             self.know_open_sockets();
             self.renew_reply_ports()?;
         }

@@ -24,7 +24,7 @@ use super::{
     observed::KeptObserved,
     pins::PinPaths,
     table_map::{TABLE, TableMap},
-    trackers::{TRACKERS, TrackerAttachment, TrackerFault, tracker},
+    trackers::{Hang, TRACKERS, TrackerAttachment, TrackerFault, tracker},
     unfinished::finish_killed_start,
 };
 use crate::{
@@ -209,7 +209,7 @@ impl Gate {
             }
             // Some links may have the new programs already, which this value does not steer.
             let put_back = self.places_now().and_then(|places| {
-                self.attach_trackers(&places)?;
+                self.attach_trackers(&places, |_| Hang::InPlace)?;
                 self.renew_reply_ports()?;
                 Ok(self.attach_links(&places, preference))
             });

@@ -101,7 +101,29 @@ impl PinPaths {
 
     /// The interfaces that have a pinned tracker, and the pins.
     pub(super) fn trackers(&self) -> Result<Vec<(String, PathBuf)>, KernelError> {
-        interfaces_in(self.tracking_directory())
+        let mut trackers = interfaces_in(self.tracking_directory())?;
+        trackers.retain(|(_, path)| !is_next(path));
+        Ok(trackers)
+    }
+
+    /// One that hangs beside [`PinPaths::tracker`], whose place it is to take.
+    pub(super) fn next_tracker(&self, prefix: &str, interface: &str) -> PathBuf {
+        self.tracker(&format!("{NEXT}{prefix}"), interface)
+    }
+
+    pub(super) fn next_trackers(&self) -> Result<Vec<NextTracker>, KernelError> {
+        let mut next = interfaces_in(self.tracking_directory())?;
+        next.retain(|(_, path)| is_next(path));
+        let places = next.into_iter().filter_map(|(rest, next)| {
+            // An older build takes `in-eth0` for the interface, and removes what is pinned for none of its own.
+            let (prefix, interface) = rest.split_once('-')?;
+            Some(NextTracker {
+                path: self.tracker(prefix, interface),
+                interface: interface.to_owned(),
+                next,
+            })
+        });
+        Ok(places.collect())
     }
 
     /// One of the maps of the program on the links.
@@ -187,6 +209,22 @@ impl PinPaths {
     fn tracking_directory(&self) -> PathBuf {
         self.version.join("tracking")
     }
+}
+
+/// A tracker that hangs beside another one.
+pub(super) struct NextTracker {
+    pub(super) interface: String,
+    pub(super) next: PathBuf,
+    /// Of the other one.
+    pub(super) path: PathBuf,
+}
+
+/// How the name of such a pin begins.
+const NEXT: &str = "next-";
+
+fn is_next(path: &Path) -> bool {
+    path.file_name()
+        .is_some_and(|name| name.to_string_lossy().starts_with(NEXT))
 }
 
 /// Pins by interface: `<what>-<interface>`.

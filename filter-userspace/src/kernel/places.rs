@@ -185,7 +185,7 @@ impl Gate {
     }
 }
 
-fn rename_pin(from: &std::path::Path, to: &std::path::Path) -> Result<(), KernelError> {
+pub(super) fn rename_pin(from: &std::path::Path, to: &std::path::Path) -> Result<(), KernelError> {
     match fs::rename(from, to) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(KernelError::pin("rename", from)(error))

@@ -17,7 +17,8 @@ use super::{
     follow::name_of,
     links,
     load::errno_of,
-    pins::{self, PinPaths},
+    pins::{self, NextTracker, PinPaths},
+    places::rename_pin,
 };
 use crate::faults::{Step, reached};
 
@@ -44,6 +45,15 @@ pub(super) enum TrackerAttachment {
     Clsact,
 }
 
+/// Where the programs of a load go that takes the place of another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Hang {
+    /// On the links of those before, when the gate that stands reads the flow table that the new ones write.
+    InPlace,
+    /// On links beside theirs, which go on writing the table that the gate of before reads, until [`take_over`].
+    Beside,
+}
+
 /// The reason of a fault that is nobody's but that of who did it.
 pub const TRACKER_TAKEN_OFF: &str =
     "a program that watches them was taken off; restart the daemon to attach it again";
@@ -59,14 +69,18 @@ impl Gate {
     /// Puts the trackers of this load behind every interface. Where it cannot, the gate stands all the same, and
     /// answers to what the host sends through that interface are judged like everything else: the faults are in
     /// [`Gate::tracker_faults`].
-    pub(super) fn attach_trackers(&mut self, places: &[Place]) -> Result<(), KernelError> {
+    pub(super) fn attach_trackers(
+        &mut self,
+        places: &[Place],
+        hang: impl Fn(&str) -> Hang,
+    ) -> Result<(), KernelError> {
         self.tracker_faults.clear();
         self.tracked.clear();
         if !self.replies.enabled {
             return release_trackers(&self.paths, |_| false);
         }
         for place in places {
-            self.attach_trackers_of(place);
+            self.attach_trackers_of(place, hang(&place.name));
         }
         release_trackers(&self.paths, |interface| {
             self.interfaces.iter().any(|it| it == interface)
@@ -74,14 +88,14 @@ impl Gate {
     }
 
     /// The same for one interface.
-    pub(super) fn attach_trackers_of(&mut self, place: &Place) {
+    pub(super) fn attach_trackers_of(&mut self, place: &Place, hang: Hang) {
         let interface = &place.name;
         self.forget_trackers(interface);
         // In this order: one that sees only what leaves would take an answer for the beginning.
         let attached = TRACKERS
             .into_iter()
             .map(|(program, prefix, direction)| {
-                self.attach_tracker(place, program, prefix, direction)
+                self.attach_tracker(place, (program, prefix, direction), hang)
                     .inspect(|_| reached(Step::TrackerAttached))
             })
             .collect::<Result<Vec<_>, _>>();
@@ -114,9 +128,8 @@ impl Gate {
     fn attach_tracker(
         &mut self,
         place: &Place,
-        name: &'static str,
-        prefix: &str,
-        direction: TcAttachType,
+        (name, prefix, direction): (&'static str, &str, TcAttachType),
+        hang: Hang,
     ) -> Result<TrackerAttachment, KernelError> {
         let path = self.paths.tracker(prefix, &place.name);
         let program = tracker(&mut self.ebpf, name)?;
@@ -128,8 +141,14 @@ impl Gate {
         // aya asks for the name, which may be another one than that of the place.
         let interface = &name_of(ifindex).ok_or_else(|| failed("it is gone".to_owned()))?;
         let wants_clsact = self.replies.attach == TrackerPreference::Clsact;
+        let is_beside =
+            hang == Hang::Beside && !wants_clsact && pins::link_on(&path, ifindex).is_ok();
+        let path = match is_beside {
+            true => self.paths.next_tracker(prefix, &place.name),
+            false => path,
+        };
         if path.exists() {
-            if !wants_clsact && replace_on(program, &path, ifindex) {
+            if !wants_clsact && !is_beside && replace_on(program, &path, ifindex) {
                 return Ok(TrackerAttachment::Tcx);
             }
             unlink(&path)?;
@@ -259,12 +278,37 @@ fn replace_on(program: &mut SchedClassifier, path: &Path, ifindex: u32) -> bool 
         .is_ok()
 }
 
+/// Puts the trackers that hang beside others in the place of those, on the interfaces where the gate that stands is
+/// theirs; on the others they are nobody's.
+pub(super) fn take_over(
+    paths: &PinPaths,
+    is_theirs: impl Fn(&str) -> bool,
+) -> Result<(), KernelError> {
+    for NextTracker {
+        interface,
+        next,
+        path,
+    } in paths.next_trackers()?
+    {
+        if is_theirs(&interface) {
+            unlink(&path)?;
+            rename_pin(&next, &path)?;
+            reached(Step::TrackerTakenOver);
+        } else {
+            unlink(&next)?;
+        }
+    }
+    Ok(())
+}
+
 /// Takes the trackers off the interfaces that are not to be kept.
 pub(super) fn release_trackers(
     paths: &PinPaths,
     is_kept: impl Fn(&str) -> bool,
 ) -> Result<(), KernelError> {
-    for (interface, path) in paths.trackers()? {
+    let next = paths.next_trackers()?.into_iter();
+    let next = next.map(|it| (it.interface, it.next));
+    for (interface, path) in paths.trackers()?.into_iter().chain(next) {
         if !is_kept(&interface) {
             unlink(&path)?;
         }

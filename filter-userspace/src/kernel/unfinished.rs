@@ -16,6 +16,7 @@ use super::{
     counters::carry_over,
     pins::{self, PROGRAM_PIN, PinPaths, remove_directory},
     publish::wait_for_packets_in_flight,
+    trackers,
 };
 use crate::faults::{Step, reached};
 
@@ -28,6 +29,8 @@ pub(super) fn finish_killed_start(paths: &PinPaths) -> Result<(), KernelError> {
     }
     bpffs::check_owner(paths.root())?;
     let Links { taken, others } = links_by_program(paths, &next)?;
+    let has_its_program = |name: &str| taken.iter().any(|(interface, _)| interface == name);
+    trackers::take_over(paths, has_its_program)?;
     if taken.is_empty() {
         return remove_directory(&next);
     }

@@ -130,3 +130,32 @@ fn builds_of_two_abis_that_are_killed_while_they_replace_each_other_leave_the_ga
     let toll = gate.siege.pause().toll;
     assert!(toll.denied_sent > 1_000, "{toll:?}");
 }
+
+/// Whichever build starts next, and how often it is killed, each link has the gate whose trackers see what is asked.
+#[test]
+fn build_that_is_killed_at_every_start_keeps_its_host_answered() {
+    for steps in [
+        [Step::LinkAttached, Step::LinkAttached, Step::LoadPrograms],
+        [Step::LinkAttached, Step::UnfinishedLinks, Step::LoadMaps],
+        [
+            Step::LinksAttached,
+            Step::UnfinishedExchanged,
+            Step::TrackerAttached,
+        ],
+    ] {
+        let mut gate = Besieged::new(Asking::Once);
+        gate.cerco.kill().unwrap();
+        gate.cerco.upgrade(&builds()[1]);
+        for step in steps {
+            let name = format!("{} of {steps:?}", step.name());
+            assert!(gate.cerco.dies_at(step.name()).unwrap(), "{name}");
+            gate.siege.pause().toll.assert_unharmed(&name);
+        }
+        gate.cerco.run().unwrap();
+        gate.assert_all_there(&format!("{steps:?}"));
+        gate.siege
+            .pause()
+            .toll
+            .assert_unharmed(&format!("{steps:?}"));
+    }
+}

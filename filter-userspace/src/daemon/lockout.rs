@@ -347,7 +347,8 @@ pub(super) fn passes_until(
     let service = Service::Tcp(session.port);
     let banned = |decision| with_bans(decision, bans, session.peer);
     let end = oracle.passes_until(planned, session.peer, destination, service, banned)?;
-    Some(clock.wall_at(end))
+    // By the clock as it is now, should somebody have set it since the rule was made.
+    Some(clock.or_now().wall_at(end))
 }
 
 /// A line for each, as in [`listed`].

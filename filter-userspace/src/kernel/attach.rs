@@ -91,8 +91,7 @@ impl Gate {
         }
         self.refuse_taken_down(purpose)?;
         let fault = self.attach_links(&places, preference);
-        let stands_on = |name: &str| self.attachments.iter().any(|it| it.interface == name);
-        trackers::take_over(&self.paths, stands_on)?;
+        self.settle_trackers()?;
         self.note_first_trackers();
         reached(Step::LinksAttached);
         // Whoever takes the gate down may have listed the links before these were there.

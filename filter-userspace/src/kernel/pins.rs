@@ -220,7 +220,7 @@ pub(super) struct NextTracker {
 }
 
 /// How the name of such a pin begins.
-const NEXT: &str = "next-";
+pub(super) const NEXT: &str = "next-";
 
 fn is_next(path: &Path) -> bool {
     path.file_name()

@@ -87,6 +87,34 @@ impl Gate {
         })
     }
 
+    /// Once the gate stands on an interface, its trackers alone are there, in one way only: those of before, whether
+    /// of another build or of a time when the config said otherwise, have nobody to go on for.
+    pub(super) fn settle_trackers(&self) -> Result<(), KernelError> {
+        let stands_on = |name: &str| self.attachments.iter().any(|it| it.interface == name);
+        take_over(&self.paths, stands_on)?;
+        for (interface, way) in &self.tracked {
+            let held = self
+                .attachments
+                .iter()
+                .find(|it| it.interface == *interface);
+            let Some(held) = held else { continue };
+            match way {
+                TrackerAttachment::Tcx => name_of(held.ifindex)
+                    .iter()
+                    .for_each(|name| release_filters(name)),
+                TrackerAttachment::Clsact => {
+                    for (_, prefix, _) in TRACKERS {
+                        let path = self.paths.tracker(prefix, interface);
+                        if path.exists() {
+                            unlink(&path)?;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The same for one interface.
     pub(super) fn attach_trackers_of(&mut self, place: &Place, hang: Hang) {
         let interface = &place.name;
@@ -143,15 +171,20 @@ impl Gate {
         let wants_clsact = self.replies.attach == TrackerPreference::Clsact;
         let is_beside =
             hang == Hang::Beside && !wants_clsact && pins::link_on(&path, ifindex).is_ok();
-        let path = match is_beside {
-            true => self.paths.next_tracker(prefix, &place.name),
-            false => path,
-        };
+        let next = self.paths.next_tracker(prefix, &place.name);
+        if next.exists() {
+            // Of a start that was killed, and the gate that stands is not its own.
+            unlink(&next)?;
+        }
+        let path = if is_beside { next } else { path };
         if path.exists() {
-            if !wants_clsact && !is_beside && replace_on(program, &path, ifindex) {
+            if !wants_clsact && replace_on(program, &path, ifindex) {
                 return Ok(TrackerAttachment::Tcx);
             }
-            unlink(&path)?;
+            // Hung up in another way, those of before go on until `settle_trackers`.
+            if !wants_clsact || hang == Hang::InPlace {
+                unlink(&path)?;
+            }
         }
         if wants_clsact {
             attach_filter(program, interface, name, direction)
@@ -170,8 +203,6 @@ impl Gate {
                 let link = FdLink::try_from(link).map_err(|error| failed(error.to_string()))?;
                 reached(Step::TrackerMade);
                 link.pin(&path).map_err(|error| failed(error.to_string()))?;
-                // Of a time when the config said otherwise.
-                release_filter(interface, name, direction);
                 Ok(TrackerAttachment::Tcx)
             }
             // BPF_LINK_CREATE does not know TCX before Linux 6.6.

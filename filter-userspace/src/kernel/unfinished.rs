@@ -29,15 +29,18 @@ pub(super) fn finish_killed_start(paths: &PinPaths) -> Result<(), KernelError> {
     }
     bpffs::check_owner(paths.root())?;
     let Links { taken, others } = links_by_program(paths, &next)?;
-    let has_its_program = |name: &str| taken.iter().any(|(interface, _)| interface == name);
-    trackers::take_over(paths, has_its_program)?;
     if taken.is_empty() {
+        trackers::take_over(paths, |_| false)?;
         return remove_directory(&next);
     }
     tracing::info!("an earlier start was killed before its end: finishing it");
     if let Err(error) = count_in_one_place(paths, &others) {
         tracing::warn!("what was counted before the start that was killed is lost: {error}");
     }
+    // Asked anew, since it may have got some that it did not have.
+    let taken = links_by_program(paths, &next)?.taken;
+    let has_its_program = |name: &str| taken.iter().any(|(interface, _)| interface == name);
+    trackers::take_over(paths, has_its_program)?;
     reached(Step::UnfinishedCarried);
     paths.exchange_maps()?;
     reached(Step::UnfinishedExchanged);
@@ -70,15 +73,12 @@ pub(super) fn links_by_program(paths: &PinPaths, next: &Path) -> Result<Links, K
     Ok(Links { taken, others })
 }
 
-/// Puts the program of the killed start on the links that it had not got to, so that nothing counts in the maps of
-/// before any more, and carries over what they hold.
+/// Puts the program of the killed start on the links that it had not got to, so that all gates ask one flow table and
+/// nothing counts in the maps of before any more, and carries over what they hold.
 fn count_in_one_place(paths: &PinPaths, others: &[(String, PathBuf)]) -> Result<(), KernelError> {
     let (maps, next) = (paths.maps_directory(), paths.next_directory());
-    // Those of another build mean something else, and its counters start anew in any case.
-    if !maps.exists()
-        || pins::abi_version_of(&next)? != ABI_VERSION
-        || pins::abi_version_of(&maps)? != ABI_VERSION
-    {
+    // What another build meant cannot be read; where it had not got to, the gate of before goes on.
+    if pins::abi_version_of(&next)? != ABI_VERSION {
         return Ok(());
     }
     let Some((mut counters, control)) = pins::pinned_counters(paths, &next)? else {
@@ -97,6 +97,10 @@ fn count_in_one_place(paths: &PinPaths, others: &[(String, PathBuf)]) -> Result<
         }
     }
     reached(Step::UnfinishedLinks);
+    // Counters of another build start anew in any case.
+    if !maps.exists() || pins::abi_version_of(&maps)? != ABI_VERSION {
+        return Ok(());
+    }
     let Some(earlier) = pins::pinned_counters(paths, &maps)? else {
         return Ok(());
     };

@@ -37,7 +37,9 @@ const QUEUE: usize = 4_096;
 const LISTEN: Duration = Duration::from_secs(1);
 
 pub enum Message {
-    Sample(Box<Result<Sample, Failure>>),
+    Sample(Box<Sample>),
+    /// Why there is none, and when one was asked for: microseconds since 1970.
+    Failed(u64, Box<Failure>),
     /// Those of the last minute that the daemon has kept, and whether these are all.
     Began(Vec<Event>, bool),
     Event(Box<Event>),
@@ -113,16 +115,41 @@ fn read(pinned: &Pinned) -> Result<Sample, KernelError> {
     })
 }
 
+/// When samples are due.
+pub struct Pace {
+    interval: Duration,
+    last: Instant,
+}
+
+impl Pace {
+    pub fn new(interval: Duration) -> Self {
+        let last = Instant::now();
+        Self { interval, last }
+    }
+
+    /// The next one. After a pause, as by Ctrl-Z, nothing is caught up on, and no interval is cut short by much.
+    pub fn next(&mut self) -> Instant {
+        let now = Instant::now();
+        if now > self.last + self.interval / 2 {
+            self.last = now;
+        }
+        self.last += self.interval;
+        self.last
+    }
+}
+
 /// Samples every `interval`, until nobody listens. The first one comes after one, so that no rate is that of a moment.
 pub fn sample_into(sender: SyncSender<Message>, paths: Paths, interval: Duration) {
     thread::spawn(move || {
-        let mut next = Instant::now();
+        let mut pace = Pace::new(interval);
         loop {
-            // After a pause, as by Ctrl-Z, nothing is caught up on.
-            next = (next + interval).max(Instant::now());
-            thread::sleep(next.saturating_duration_since(Instant::now()));
-            let sample = Message::Sample(Box::new(sample(&paths)));
-            if sender.send(sample).is_err() {
+            thread::sleep(pace.next().saturating_duration_since(Instant::now()));
+            let asked_at = now_us();
+            let message = match sample(&paths) {
+                Ok(sample) => Message::Sample(Box::new(sample)),
+                Err(failure) => Message::Failed(asked_at, Box::new(failure)),
+            };
+            if sender.send(message).is_err() {
                 return;
             }
         }
@@ -160,7 +187,7 @@ fn follow(sender: &SyncSender<Message>, paths: &Paths) -> Result<(), ClientError
         serde_json::from_value(listing).map_err(|source| ClientError::Parse { source })?;
     let is_whole = listing.events.len() < KEPT_BY_DAEMON;
     // The stream has begun before the listing was made: what both have is taken once.
-    let listed_until = listing.events.last().map_or(0, |it| it.unix_us);
+    let mut repeated = Repeated::new(&listing.events);
     if sender
         .send(Message::Began(listing.events, is_whole))
         .is_err()
@@ -170,13 +197,40 @@ fn follow(sender: &SyncSender<Message>, paths: &Paths) -> Result<(), ClientError
     loop {
         let message = match follower.next(LISTEN)? {
             None => continue,
-            Some(Line::Event(event)) if event.unix_us <= listed_until => continue,
+            Some(Line::Event(event)) if repeated.is_next(&event) => continue,
             Some(Line::Event(event)) => Message::Event(Box::new(event)),
             Some(Line::Missed(count)) => Message::Missed(count),
         };
         if sender.send(message).is_err() {
             return Ok(());
         }
+    }
+}
+
+/// The end of a listing, with which a stream that began before it begins.
+struct Repeated {
+    listed: Vec<Event>,
+    /// The one that comes next; `None` before the first.
+    next: Option<usize>,
+}
+
+impl Repeated {
+    fn new(listed: &[Event]) -> Self {
+        let listed = listed.to_vec();
+        Self { listed, next: None }
+    }
+
+    /// Whether `event`, the next one of the stream, was listed.
+    fn is_next(&mut self, event: &Event) -> bool {
+        let place = match self.next {
+            None => self.listed.iter().position(|it| it == event),
+            Some(next) => (self.listed.get(next) == Some(event)).then_some(next),
+        };
+        if place.is_none() {
+            self.listed.clear();
+        }
+        self.next = Some(place.map_or(0, |it| it + 1));
+        place.is_some()
     }
 }
 
@@ -191,16 +245,14 @@ impl super::model::Model {
     pub fn take(&mut self, message: Message) {
         match message {
             // Events that came after the counters were read wait, or more would be told of than were counted.
-            Message::Sample(sample) => match *sample {
-                Ok(sample) => {
-                    self.events.go_to(sample.unix_us);
-                    self.observe(sample);
-                }
-                Err(failure) => {
-                    self.events.go_to(now_us());
-                    self.fault = Some(failure.message);
-                }
-            },
+            Message::Sample(sample) => {
+                self.events.go_to(sample.unix_us);
+                self.observe(*sample);
+            }
+            Message::Failed(asked_at, failure) => {
+                self.events.go_to(asked_at);
+                self.fault = Some(failure.message);
+            }
             Message::Began(listing, is_whole) => {
                 let until = self.last.as_ref().map_or_else(now_us, |it| it.unix_us);
                 self.events.begin(listing, is_whole, until);
@@ -230,10 +282,10 @@ mod tests {
         model.take(Message::Began(vec![event(1_000), event(0)], true));
         assert_eq!(model.events.packets(), 5);
         model.take(Message::Event(Box::new(event(500))));
-        model.take(Message::Sample(Box::new(Ok(sample.clone()))));
+        model.take(Message::Sample(Box::new(sample.clone())));
         assert_eq!(model.events.packets(), 5);
         sample.unix_us += 1_000;
-        model.take(Message::Sample(Box::new(Ok(sample))));
+        model.take(Message::Sample(Box::new(sample)));
         assert_eq!(model.events.packets(), 15);
     }
 
@@ -251,6 +303,35 @@ mod tests {
         sample_into(sender, paths, interval);
         messages.recv().unwrap();
         assert!(began.elapsed() >= interval);
+    }
+
+    #[test]
+    fn what_a_stream_repeats_of_a_listing_is_taken_once() {
+        let event = |at| fixture::event(at, "203.0.113.7", 80, 1);
+        let is_listed = |listed: &[u64], stream: &[u64]| -> Vec<bool> {
+            let listed: Vec<_> = listed.iter().map(|at| event(*at)).collect();
+            let mut repeated = Repeated::new(&listed);
+            let stream = stream.iter();
+            stream.map(|at| repeated.is_next(&event(*at))).collect()
+        };
+        assert_eq!(
+            is_listed(&[1, 5, 4, 9], &[5, 4, 9, 10]),
+            [true, true, true, false]
+        );
+        // The clock was set back: they are new all the same.
+        assert_eq!(is_listed(&[1, 5, 9], &[2, 3, 9]), [false, false, false]);
+        assert_eq!(is_listed(&[], &[1]), [false]);
+    }
+
+    #[test]
+    fn pause_of_the_process_makes_no_short_interval() {
+        let interval = Duration::from_secs(10);
+        let mut pace = Pace::new(interval);
+        let began = pace.last;
+        pace.last = began - Duration::from_secs(17);
+        let next = pace.next();
+        assert!(next >= began + interval, "{:?}", next - began);
+        assert_eq!(pace.next() - next, interval);
     }
 
     #[test]

@@ -101,7 +101,10 @@ pub fn run(context: &Context, interval: Duration) -> Result<(), Failure> {
         while let Ok(message) = messages.try_recv() {
             match &message {
                 // Once in an interval is often enough to draw: an SSH line may be slow.
-                Message::Sample(_) | Message::NotFollowing(_) | Message::Began(..) => {
+                Message::Sample(_)
+                | Message::Failed(..)
+                | Message::NotFollowing(_)
+                | Message::Began(..) => {
                     is_old = true;
                 }
                 Message::Event(_) | Message::Missed(_) => {}

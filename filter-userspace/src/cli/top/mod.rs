@@ -20,7 +20,11 @@ use std::{
 
 use serde::Serialize;
 
-use self::{document::Document, feed::Message, model::Model};
+use self::{
+    document::Document,
+    feed::{Message, Pace},
+    model::Model,
+};
 use super::{Context, Failure, duration, failure::NO_DAEMON};
 use crate::{config::Paths, control::protocol::SCHEMA};
 
@@ -88,7 +92,7 @@ impl Watch {
         // A daemon that is slow to tell of events has some.
         self.take_until(deadline + LISTING_LIMIT, |model| model.following.is_some());
         let sample = feed::sample(&self.paths)?;
-        self.model.take(Message::Sample(Box::new(Ok(sample))));
+        self.model.take(Message::Sample(Box::new(sample)));
         Ok(())
     }
 }
@@ -131,10 +135,9 @@ fn stream(args: &Args, context: &Context) -> Result<(), Failure> {
         document: &'a Document,
     }
     let mut watch = Watch::begin(context)?;
-    let mut next = Instant::now();
+    let mut pace = Pace::new(args.interval);
     loop {
-        next = (next + args.interval).max(Instant::now());
-        watch.sample_at(next)?;
+        watch.sample_at(pace.next())?;
         let Some(document) = Document::of(&watch.model) else {
             continue;
         };

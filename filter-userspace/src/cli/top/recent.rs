@@ -70,6 +70,8 @@ pub struct ServiceLine {
 pub struct Recent {
     /// Came, and not gone to yet; [`MAX_EVENTS`] at most.
     coming: VecDeque<Event>,
+    /// When the last one of those came that had no place there; 0 when all had.
+    forgotten_us: u64,
     kept: VecDeque<Kept>,
     lines: VecDeque<Event>,
     names: Vec<String>,
@@ -99,7 +101,7 @@ impl Recent {
         if self.coming.len() >= MAX_EVENTS
             && let Some(first) = self.coming.pop_front()
         {
-            self.keep(first);
+            self.forgotten_us = self.forgotten_us.max(first.unix_us);
         }
         self.coming.push_back(event);
     }
@@ -147,8 +149,14 @@ impl Recent {
             // The host's clock was set back: by the new time, nobody knows when the old ones were.
             self.kept.clear();
             self.lines.clear();
+            self.coming.retain(|it| it.unix_us <= now_us);
             self.since_us = now_us;
+        } else if self.forgotten_us > 0 {
+            // Something is missing up to there.
+            self.kept.clear();
+            self.since_us = self.forgotten_us;
         }
+        self.forgotten_us = 0;
         self.now_us = now_us;
         for event in std::mem::take(&mut self.coming) {
             if event.unix_us <= now_us {
@@ -403,9 +411,12 @@ mod tests {
         recent.begin(vec![event(now, "203.0.113.7", 80, 10)], true, now);
         let before = now - 3_600_000_000;
         recent.push(event(before, "203.0.113.8", 443, 20));
+        recent.push(event(now, "203.0.113.9", 443, 7));
         recent.go_to(before);
         assert_eq!((recent.packets(), recent.window_seconds()), (20, 0.0));
         recent.go_to(before + 1_000_000);
         assert_eq!((recent.packets(), recent.window_seconds()), (20, 1.0));
+        recent.go_to(now);
+        assert_eq!(recent.packets(), 0);
     }
 }

@@ -2,7 +2,6 @@
 
 use integration_tests::{
     daemon::{Cerco, cerco_binary},
-    demo::cpu::process_seconds,
     follower::Follower,
     http, poll,
     raw::{Backpressure, RawSocket},
@@ -10,12 +9,17 @@ use integration_tests::{
     terminal::Terminal,
 };
 use serde_json::Value;
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 const LIMIT: Duration = Duration::from_secs(20);
 /// How long the flood goes on, and frames in it at most.
 const FLOOD: Duration = Duration::from_secs(8);
 const MOST: u64 = 2_000_000;
+/// How long the daemon's share of a core is measured at a time.
+const SLICE: Duration = Duration::from_millis(300);
 /// IPv4 addresses, and IPv6 networks of one address each.
 const SOURCES: u64 = 250;
 /// Rounds of all sources between two looks at the clock.
@@ -32,6 +36,16 @@ fn told(follower: &Follower) -> (u64, u64, u64) {
         sum(|it| it["event"]["stands_for"].as_u64()),
         sum(|it| it["missed"].as_u64()),
     )
+}
+
+/// For how long the threads of a process have run, exactly: `schedstat` counts nanoseconds, where `stat` counts ticks.
+fn run_seconds(pid: u32) -> f64 {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let nanoseconds = tasks.filter_map(|task| {
+        let text = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse::<f64>().ok()
+    });
+    nanoseconds.sum::<f64>() / 1e9
 }
 
 /// The line in which `key` is `value`.
@@ -80,14 +94,24 @@ fn flood_under_the_eyes_of_all_is_counted_exactly_and_costs_the_daemon_little() 
     let daemon = cerco.pid().unwrap();
     let socket = RawSocket::open_sender(&site.world, LINK).unwrap();
     let mut backpressure = Backpressure::default();
-    let (began, spent) = (Instant::now(), process_seconds(daemon));
+    let began = Instant::now();
+    let mut slice = (began, run_seconds(daemon));
+    let mut shares = Vec::new();
     let mut bursts = 0;
     while began.elapsed() < FLOOD && (bursts + 1) * of_burst <= MOST {
         socket.send_all(&burst, &mut backpressure).unwrap();
         bursts += 1;
+        let length = slice.0.elapsed();
+        if length >= SLICE {
+            let spent = run_seconds(daemon);
+            shares.push((spent - slice.1) / length.as_secs_f64());
+            slice = (Instant::now(), spent);
+        }
     }
     let seconds = began.elapsed().as_secs_f64();
-    let share = (process_seconds(daemon) - spent) / seconds;
+    // The median: what a machine is not given in a slice or two may be booked to whoever ran.
+    shares.sort_by(f64::total_cmp);
+    let share = shares[shares.len() / 2];
     let sent = bursts * of_burst;
     println!(
         "{sent} frames in {seconds:.1} s, {:.0} a second; the daemon took {:.1} % of a core",
@@ -145,6 +169,5 @@ fn flood_under_the_eyes_of_all_is_counted_exactly_and_costs_the_daemon_little() 
     // Each event stands for a frame, or for some that were not shown; `top` shows those it was told of.
     let screen = terminal.wait_for("US").unwrap();
     assert!(screen.contains("q quit"), "{screen}");
-    // A tenth is the goal, and some hundredths are usual; a machine that gives a fifth of its time must not fail.
-    assert!(share < 0.5, "the daemon took {share:.2} of a core");
+    assert!(share < 0.1, "shares of a core: {shares:?}");
 }

@@ -71,21 +71,22 @@ pub fn take_own(
     Tracking::Seen(WAYS.map(|way| {
         let holds = |it: &&StandingTracker| it.direction == way && it.ifindex == Some(link.index);
         // Two, while another build takes over.
-        let ids: Vec<_> = pinned.iter().filter(holds).map(|it| it.program).collect();
-        let is_pinned = |it: &TcProgram| {
-            it.direction == way && it.is_tcx && it.id.is_some() && ids.contains(&it.id)
+        let pinned = pinned.iter().filter(holds);
+        let ids: Vec<u32> = pinned.filter_map(|it| it.program).collect();
+        let is_here = |it: &TcProgram| {
+            it.direction == way
+                && match ids.is_empty() {
+                    true => is_own_filter(it),
+                    false => it.is_tcx && it.id.is_some_and(|id| ids.contains(&id)),
+                }
         };
-        let is_filter = |it: &TcProgram| it.direction == way && is_own_filter(it);
-        let found = match ids.iter().any(Option::is_some) {
-            true => programs.extract_if(.., |it| is_pinned(it)).collect(),
-            false => {
-                let place = programs.iter().position(is_filter);
-                place.map_or_else(Vec::new, |place| vec![programs.remove(place)])
-            }
-        };
-        let Some(found) = found.into_iter().next() else {
+        let Some(place) = programs.iter().position(is_here) else {
             return Tracker::Missing;
         };
+        let found = programs.remove(place);
+        if !ids.is_empty() {
+            programs.retain(|it| !is_here(it));
+        }
         match found.id {
             Some(id) if found.name != tracker_name(way) => Tracker::Other(found.name, id),
             _ => Tracker::Stands,

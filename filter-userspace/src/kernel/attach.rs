@@ -71,12 +71,12 @@ impl Gate {
             self.ask_at_every_port()?;
             reached(Step::EveryPort);
         }
-        // Before the links: what this host opens from now on is known when the new program asks.
         // After a start of another build that was killed, some links may still have the program of before.
         let maps = self.paths.maps_directory();
         let strangers = links_by_program(&self.paths, &maps)?.others;
         let is_strange = |name: &str| strangers.iter().any(|(interface, _)| interface == name);
         let flows_kept = self.flows_kept;
+        // Before the links: what this host opens from now on is known when the new program asks.
         self.attach_trackers(&places, |interface| match flows_kept {
             true if !is_strange(interface) => Hang::InPlace,
             _ => Hang::Beside,

@@ -66,11 +66,8 @@ pub fn standing_trackers(pins: &Path) -> Result<Vec<StandingTracker>, KernelErro
         return Ok(Vec::new());
     }
     bpffs::check_owner(pins)?;
-    let paths = PinPaths::new(pins.to_path_buf());
     let mut trackers = Vec::new();
-    let next = paths.next_trackers()?.into_iter();
-    let next = next.map(|it| (it.interface, it.next));
-    for (interface, path) in paths.trackers()?.into_iter().chain(next) {
+    for (interface, path) in PinPaths::new(pins.to_path_buf()).trackers()? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let is_in = name.trim_start_matches(pins::NEXT).starts_with("in-");
         trackers.push(StandingTracker {

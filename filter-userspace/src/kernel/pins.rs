@@ -99,10 +99,16 @@ impl PinPaths {
         self.tracking_directory().join(format!("{prefix}-{name}"))
     }
 
-    /// The interfaces that have a pinned tracker, and the pins.
+    /// The interfaces that have a pinned tracker, and the pins, those of [`PinPaths::next_trackers`] among them.
     pub(super) fn trackers(&self) -> Result<Vec<(String, PathBuf)>, KernelError> {
         let mut trackers = interfaces_in(self.tracking_directory())?;
-        trackers.retain(|(_, path)| !is_next(path));
+        for (interface, path) in &mut trackers {
+            if is_next(path)
+                && let Some((_, of)) = interface.split_once('-')
+            {
+                *interface = of.to_owned();
+            }
+        }
         Ok(trackers)
     }
 
@@ -111,6 +117,7 @@ impl PinPaths {
         self.tracker(&format!("{NEXT}{prefix}"), interface)
     }
 
+    /// Those that hang beside another one.
     pub(super) fn next_trackers(&self) -> Result<Vec<NextTracker>, KernelError> {
         let mut next = interfaces_in(self.tracking_directory())?;
         next.retain(|(_, path)| is_next(path));

@@ -26,6 +26,7 @@ impl Place {
         self.name == name || self.also.iter().any(|it| it == name)
     }
 
+    /// The names beyond the first.
     pub fn named_twice(&self) -> impl Iterator<Item = NamedTwice> + '_ {
         self.also.iter().map(|name| NamedTwice {
             first: self.name.clone(),

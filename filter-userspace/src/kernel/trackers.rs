@@ -115,7 +115,7 @@ impl Gate {
         Ok(())
     }
 
-    /// The same for one interface.
+    /// As [`Gate::attach_trackers`], behind one interface.
     pub(super) fn attach_trackers_of(&mut self, place: &Place, hang: Hang) {
         let interface = &place.name;
         self.forget_trackers(interface);
@@ -337,9 +337,7 @@ pub(super) fn release_trackers(
     paths: &PinPaths,
     is_kept: impl Fn(&str) -> bool,
 ) -> Result<(), KernelError> {
-    let next = paths.next_trackers()?.into_iter();
-    let next = next.map(|it| (it.interface, it.next));
-    for (interface, path) in paths.trackers()?.into_iter().chain(next) {
+    for (interface, path) in paths.trackers()? {
         if !is_kept(&interface) {
             unlink(&path)?;
         }

@@ -69,7 +69,20 @@ fn own_trackers_are_those_on_the_pinned_links() {
         [Tracker; 2],
         &'a [&'a TcProgram],
     );
-    let cases: [Case; 9] = [
+    let while_taken_over = [
+        pin(IN, Some(7), Some(31)),
+        pin(IN, Some(7), Some(99)),
+        pin(OUT, Some(7), Some(32)),
+    ];
+    let cases: [Case; 10] = [
+        (
+            "another build takes over",
+            &while_taken_over,
+            true,
+            &[&tcx_in, &namesake, &tcx_out],
+            [Stands, Stands],
+            &[],
+        ),
         (
             "both stand",
             &both,

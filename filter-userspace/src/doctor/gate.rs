@@ -208,8 +208,8 @@ impl Gate {
                 return vec![
                     Finding::warning(
                         CHECK,
-                        "No daemon answers: a gate that stands filters on, but no rule ends in \
-                         time, and nothing can be changed.",
+                        "No daemon answers: a gate that stands filters on, and rules and bans end in \
+                         time, but nothing can be changed.",
                     )
                     .mend("systemctl start cerco"),
                 ];

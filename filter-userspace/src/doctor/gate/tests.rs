@@ -273,8 +273,8 @@ fn daemon_that_does_not_answer_is_told_apart_from_one_that_may_not_be_asked() {
         judged(&gate(Daemon::Silent)),
         [Finding::warning(
             "daemon",
-            "No daemon answers: a gate that stands filters on, but no rule ends in time, and \
-             nothing can be changed."
+            "No daemon answers: a gate that stands filters on, and rules and bans end in time, \
+             but nothing can be changed."
         )
         .mend("systemctl start cerco")]
     );
